@@ -1,0 +1,57 @@
+# make demo    set up, search a demo texture for a few minutes, score it, say where the pictures are
+# make test    set up and run every test
+# make check   lint, format, types and import contracts; changes nothing
+# make fix     format, and mend what the linter can mend
+# make docs    write docs/cli.md from the commands' own help
+# make setup   only the environment, in .venv
+# make clean   remove what the above leave behind
+
+# The first of these that runs and is of a version we support; or say `make PYTHON=... setup`.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null \
+	&& echo $$python && break; done)
+
+BIN := .venv/bin
+SETUP := .venv/.installed
+
+.PHONY: setup demo test check fix docs clean
+.DELETE_ON_ERROR:
+
+setup: $(SETUP)
+
+# torch comes first and alone: a CPU build that is configured locally then meets the pin before
+# anything else can ask the index for its large CUDA build.
+$(SETUP): pyproject.toml constraints.txt
+	@rm -f $@
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed, and none was found." >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(SETUP)
+	$(BIN)/zoo demo --out demo-data --texture brick
+	$(BIN)/zoo search --category brick --data demo-data --time-budget 6m
+	$(BIN)/zoo score brick demo-data/brick/test/*/*.png --out demo-maps
+	@echo "The detector 'brick' is in $${ZOO_HOME:-zoo-home}. The pictures are in $(CURDIR)/demo-maps."
+
+test: $(SETUP)
+	$(BIN)/python -m pytest
+
+check: $(SETUP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: $(SETUP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(SETUP)
+	$(BIN)/python docs/make_cli.py > docs/cli.md
+
+clean:
+	rm -rf .venv build demo-data demo-maps zoo-home *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -1,0 +1,232 @@
+"""What a search did, in MLflow: one parent run a search, one child run a trial.
+
+Everything goes through a client of ours, never through MLflow's process-wide state, and one
+process writes. A run carries the name of its search and its trial as tags and is looked up
+before it is made, so a resumed search goes on in the same runs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SQLAlchemyError
+
+from registry.shelf import home
+from zoo.errors import StorageError
+
+Outcome = Literal["finished", "stopped_early", "failed", "interrupted"]
+Scalar = float | int | str
+
+EXPERIMENT = "texture-zoo"
+STATUS: Mapping[Outcome, str] = {
+    "finished": "FINISHED",
+    "stopped_early": "FINISHED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+}
+PACKAGES = ("texture-zoo", "torch", "ray", "optuna", "mlflow")
+
+
+def tracking_uri() -> str:
+    """Return `MLFLOW_TRACKING_URI`, else the SQLite store `mlflow.db` under the home."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home().resolve() / 'mlflow.db'}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """An open MLflow store.
+
+    Attributes:
+        uri: Its address, for messages.
+        client: Talks to it.
+        experiment: The id of our experiment.
+    """
+
+    uri: str
+    client: MlflowClient
+    experiment: str
+
+    def find(self, tags: Mapping[str, str], *, only: str | None = None) -> list[Run]:
+        """Return all runs that carry these tags, newest first; `only` those of one status."""
+        clauses = [f"tags.`{key}` = {_quoted(value)}" for key, value in tags.items()]
+        clauses += [f"attributes.status = '{only}'"] if only else []
+        found: list[Run] = []
+        token: str | None = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment], filter_string=" and ".join(clauses), page_token=token
+            )
+            found, token = [*found, *page], page.token
+            if not token:
+                return found
+
+    def resume(self, tags: Mapping[str, str], *, name: str, parent: str | None = None) -> str:
+        """Return the id of the run with these tags, made if there is none, and set it running."""
+        found = self.find(tags)
+        if found:
+            self.client.update_run(found[0].info.run_id, status="RUNNING")
+            return str(found[0].info.run_id)
+        nested = {"mlflow.parentRunId": parent} if parent else {}
+        run = self.client.create_run(self.experiment, tags={**tags, **nested}, run_name=name)
+        return str(run.info.run_id)
+
+    def end(self, run_id: str, outcome: Outcome) -> None:
+        """End a run, with a status that follows from the outcome."""
+        self.client.set_tag(run_id, "zoo.outcome", outcome)
+        # Over HTTP, mlflow 3.17 prints an invitation to look at the run; stdout is for answers.
+        with redirect_stdout(sys.stderr):
+            self.client.set_terminated(run_id, status=STATUS[outcome])
+
+
+def open_store(uri: str) -> Store:
+    """Open an MLflow store, made or migrated if need be, with our experiment in it.
+
+    The artifacts of an SQLite store are kept in `mlartifacts` beside the database; elsewhere the
+    server decides.
+
+    Args:
+        uri: `sqlite:///PATH`, or a server's address.
+
+    Raises:
+        StorageError: The store cannot be opened.
+    """
+    for name in ("mlflow", "alembic"):  # both report each migration step, at level INFO
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with told("open", uri):
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        found = client.get_experiment_by_name(EXPERIMENT)
+        if found is None:
+            experiment = client.create_experiment(EXPERIMENT, artifact_location=_artifacts(uri))
+        else:
+            experiment = found.experiment_id
+    return Store(uri=uri, client=client, experiment=experiment)
+
+
+@contextmanager
+def told(verb: str, uri: str) -> Iterator[None]:
+    """Say which store failed, how, and what to do.
+
+    Raises:
+        StorageError: MLflow, its database or its disk raised something.
+    """
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise StorageError(
+            f"Cannot {verb} the MLflow store {uri}: {first}. Check that it is there and can be "
+            "written, or set MLFLOW_TRACKING_URI to another."
+        ) from error
+
+
+class SearchRuns:
+    """A `TrialLog` that writes to MLflow.
+
+    Every method raises `StorageError` when the store fails.
+    """
+
+    def __init__(
+        self, store: Store, *, search: str, texture: str, params: Mapping[str, Scalar]
+    ) -> None:
+        """Find the parent run of this search, or make it.
+
+        Args:
+            store: Where to write.
+            search: Name of the search; a resumed search has the same.
+            texture: The texture searched for.
+            params: Facts of the whole search: seed, fingerprint of the data, budget. Those of
+                the first start stay; what a resume changed is kept in the tag `zoo.resumed_with`.
+        """
+        self._store, self._search, self._texture = store, search, texture
+        self._trials: dict[str, str] = {}
+        with told("write to", store.uri):
+            self.run_id = store.resume(self._tags("search"), name=search)
+            self._note_params(self.run_id, params)
+            for package in PACKAGES:
+                store.client.set_tag(self.run_id, f"zoo.version.{package}", _version(package))
+
+    def started(self, trial: str, params: Mapping[str, Scalar]) -> None:
+        """Note a new trial, or one that goes on, and the parameters drawn for it."""
+        with told("write to", self._store.uri):
+            self._note_params(self._run(trial), params)
+
+    def reported(self, trial: str, step: int, metrics: Mapping[str, float]) -> None:
+        """Note one report, in the order the trial made them."""
+        with told("write to", self._store.uri):
+            self._note_metrics(self._run(trial), metrics, step=step)
+
+    def ended(self, trial: str, outcome: Outcome, bundle: Path | None) -> None:
+        """Note how the trial ended; `bundle` is its detector on disk, if it saved one."""
+        with told("write to", self._store.uri):
+            run_id = self._run(trial)
+            if bundle is not None:
+                self._store.client.set_tag(run_id, "zoo.bundle", str(bundle))
+            self._store.end(run_id, outcome)
+
+    def champion(self, bundle: Path, pictures: Sequence[Path]) -> None:
+        """Keep the search's best detector and pictures of its maps with the parent run."""
+        with told("write to", self._store.uri):
+            self._store.client.log_artifacts(self.run_id, str(bundle), "champion")
+            for picture in pictures:
+                self._store.client.log_artifact(self.run_id, str(picture), "maps")
+
+    def close(self, summary: Mapping[str, float], outcome: Outcome) -> None:
+        """End the parent run; a trial that still counts as running has been killed."""
+        with told("write to", self._store.uri):
+            for orphan in self._store.find(self._tags("trial"), only="RUNNING"):
+                self._store.end(orphan.info.run_id, "interrupted")
+            self._note_metrics(self.run_id, summary, step=0)
+            self._store.end(self.run_id, outcome)
+
+    def _tags(self, role: Literal["search", "trial"]) -> dict[str, str]:
+        return {"zoo.role": role, "zoo.search": self._search, "zoo.texture": self._texture}
+
+    def _run(self, trial: str) -> str:
+        if trial not in self._trials:
+            tags = self._tags("trial") | {"zoo.trial": trial}
+            self._trials[trial] = self._store.resume(tags, name=trial, parent=self.run_id)
+        return self._trials[trial]
+
+    def _note_params(self, run_id: str, params: Mapping[str, Scalar]) -> None:
+        known = self._store.client.get_run(run_id).data.params  # MLflow lets none be changed
+        asked = {key: str(value) for key, value in params.items()}
+        new = [Param(key, value) for key, value in asked.items() if key not in known]
+        changed = {key: value for key, value in asked.items() if known.get(key, value) != value}
+        tags = [RunTag("zoo.resumed_with", json.dumps(changed))] if changed else []
+        self._store.client.log_batch(run_id, params=new, tags=tags)
+
+    def _note_metrics(self, run_id: str, metrics: Mapping[str, float], *, step: int) -> None:
+        now = int(time.time() * 1000)
+        points = [Metric(key, float(value), now, step) for key, value in metrics.items()]
+        self._store.client.log_batch(run_id, metrics=points)
+
+
+def _artifacts(uri: str) -> str | None:
+    """Place artifacts beside an SQLite database; MLflow's own choice is the current folder."""
+    path = uri.removeprefix("sqlite:///")
+    return (Path(path).resolve().parent / "mlartifacts").as_uri() if path != uri else None
+
+
+def _quoted(value: str) -> str:
+    """Quote a value for MLflow's filters, which know no escapes."""
+    return f'"{value}"' if "'" in value else f"'{value}'"
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,509 @@
+"""Published detectors, in a folder or in S3: what `zoo.load` reads.
+
+A shelf holds two kinds of things. Objects, `objects/<digest>/`, are bundles under the name of
+their content and never change. Pointers, `textures/<texture>.json`, one a texture, say which
+digest each version and alias stands for and are replaced whole; so a reader sees the old champion
+or the new one, and never half of either. The names a reader may ask for are `grid` (the champion),
+`grid@challenger`, `grid:3` and `grid@sha256:<digest>`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import random
+import re
+import shutil
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from zoo import bundle
+from zoo.errors import (
+    BundleError,
+    ConfigError,
+    PromotionError,
+    StorageError,
+    UnknownDetectorError,
+    did_you_mean,
+)
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+FILES = (bundle.WEIGHTS, bundle.CARD)  # the card comes last: an object with a card is complete
+TEXTURE_NAME = re.compile(r"[^\W_][\w. -]*")
+# A failed conditional put means that somebody else's succeeded, so twenty losses in a row need
+# twenty-one publishers of one texture at the same moment: by then something else is wrong.
+ATTEMPTS = 20
+
+
+@runtime_checkable
+class Shelf(Protocol):
+    """A place for published detectors."""
+
+    def names(self) -> dict[str, dict[str, str]]:
+        """Return, for each texture, the digest that each alias and version stands for."""
+
+    def publish(
+        self, folder: Path, *, texture: str, version: int, alias: str | None = CHAMPION
+    ) -> str:
+        """Put a bundle on the shelf, let version and alias point at it, and return its digest."""
+
+    def fetch(self, name: str) -> Path:
+        """Return a local folder that holds the bundle of this name, every byte of it checked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pointer:
+    """What one texture's names stand for.
+
+    Attributes:
+        texture: The texture's name.
+        aliases: The version that each alias stands for.
+        versions: The digest of each version; a version never changes its digest.
+    """
+
+    texture: str
+    aliases: Mapping[str, int]
+    versions: Mapping[int, str]
+
+    def with_version(self, version: int, digest: str, alias: str | None) -> Pointer:
+        """Return the pointer with one more version and the alias moved to it.
+
+        Raises:
+            PromotionError: The version is there already and stands for another bundle.
+        """
+        held = self.versions.get(version, digest)
+        if held != digest:
+            raise PromotionError(
+                f"Version {version} of '{self.texture}' is bundle {held[:12]} and cannot become "
+                f"{digest[:12]}: versions never change. Publish it as version "
+                f"{max(self.versions) + 1}."
+            )
+        aliases = {**self.aliases, **({alias: version} if alias else {})}
+        return Pointer(
+            texture=self.texture, aliases=aliases, versions={**self.versions, version: digest}
+        )
+
+    def digests(self) -> dict[str, str]:
+        """Return the digest behind each alias and each version, aliases first."""
+        aliases = {alias: self.versions[at] for alias, at in sorted(self.aliases.items())}
+        return aliases | {str(at): self.versions[at] for at in sorted(self.versions)}
+
+    def to_json(self) -> bytes:
+        """Return the pointer as it is kept."""
+        versions = {str(version): digest for version, digest in self.versions.items()}
+        card = {"texture": self.texture, "aliases": dict(self.aliases), "versions": versions}
+        return json.dumps(card, indent=1, sort_keys=True).encode()
+
+
+def pointer_from_json(content: bytes, *, where: str) -> Pointer:
+    """Read a pointer; `where` names it in the error.
+
+    Raises:
+        BundleError: The content is no pointer.
+    """
+    try:
+        card = json.loads(content)
+        versions = {int(version): str(digest) for version, digest in card["versions"].items()}
+        aliases = {str(alias): int(version) for alias, version in card["aliases"].items()}
+        if not set(aliases.values()) <= set(versions):
+            raise ValueError("an alias stands for a version that is not there")
+        return Pointer(texture=card["texture"], aliases=aliases, versions=versions)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BundleError(
+            f"The pointer {where} is damaged: {error}. The bundles beside it are unharmed: "
+            "remove the pointer and promote again."
+        ) from error
+
+
+def checked_name(texture: str) -> str:
+    """Return the name of a texture if it can be a file's and leaves `@` and `:` to the shelf.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    if not TEXTURE_NAME.fullmatch(texture):
+        raise ConfigError(
+            f"'{texture}' cannot name a texture on a shelf: a name starts with a letter or a digit "
+            "and has only letters, digits, blanks, '.', '_' and '-'. Rename the folder."
+        )
+    return texture
+
+
+class FolderShelf:
+    """A shelf in a folder, for one machine or a shared disk."""
+
+    def __init__(self, root: Path) -> None:
+        """Name the folder; nothing is made before something is published."""
+        self._root = root
+
+    def names(self) -> dict[str, dict[str, str]]:
+        """Return, for each texture, the digest that each alias and version stands for."""
+        return {texture: self._pointer(texture).digests() for texture in self._textures()}
+
+    def publish(
+        self, folder: Path, *, texture: str, version: int, alias: str | None = CHAMPION
+    ) -> str:
+        """Copy a bundle to its address, then replace the texture's pointer, and return the digest.
+
+        Publishing the same again changes nothing, but puts a damaged copy right.
+
+        Raises:
+            BundleError: The bundle is damaged.
+            PromotionError: The version is there already and stands for another bundle.
+            StorageError: The disk is full or read-only; the shelf serves what it served before.
+        """
+        path, digest = self._path(checked_name(texture)), bundle.digest(folder)
+        try:
+            with _locked(self._root):
+                pointer = self._pointer(texture).with_version(version, digest, alias)
+                _keep(self._root, digest, {file: (folder / file).read_bytes() for file in FILES})
+                path.parent.mkdir(exist_ok=True)
+                bundle.write_whole(path, pointer.to_json())
+        except OSError as error:
+            what = f"Cannot publish '{texture}' on {self._root}"
+            raise bundle.storage_error(what, error) from error
+        return digest
+
+    def fetch(self, name: str) -> Path:
+        """Return the folder of the bundle of this name, every byte of it checked.
+
+        Raises:
+            UnknownDetectorError: No detector has that name.
+            BundleError: It is damaged.
+        """
+        texture, reference = _parsed(name)
+        if not self._path(texture).is_file():
+            raise _unknown(texture, self._textures(), where=str(self._root))
+        digest = _digest(self._pointer(texture), name, reference, where=str(self._root))
+        return _checked(self._root / "objects" / digest, digest)
+
+    def _path(self, texture: str) -> Path:
+        return self._root / "textures" / f"{texture}.json"
+
+    def _textures(self) -> list[str]:
+        return _stems(self._root / "textures")
+
+    def _pointer(self, texture: str) -> Pointer:
+        path = self._path(texture)
+        if not path.is_file():
+            return Pointer(texture=texture, aliases={}, versions={})
+        return pointer_from_json(path.read_bytes(), where=str(path))
+
+
+class S3Shelf:
+    """A shelf in S3, or in anything that speaks S3, with a local cache.
+
+    A bundle is downloaded once. When the endpoint cannot be reached, the last pointer seen is
+    used, with a warning; `grid@sha256:<digest>` asks S3 nothing once it is in the cache.
+    """
+
+    def __init__(self, url: str, cache: Path, client: Any = None) -> None:
+        """Take `s3://bucket/prefix`, a folder for the cache, and a boto3 client or none.
+
+        Raises:
+            ConfigError: The URL names no bucket.
+        """
+        self._bucket, _, prefix = url.removeprefix("s3://").strip("/").partition("/")
+        if not url.startswith("s3://") or not self._bucket:
+            raise ConfigError(
+                f"'{url}' is no shelf in S3: write s3://BUCKET or s3://BUCKET/PREFIX."
+            )
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._cache = cache
+        self._pointers = cache / "textures" / self._bucket / prefix
+        self._client = client if client is not None else _s3_client()
+
+    def names(self) -> dict[str, dict[str, str]]:
+        """Return, for each texture, the digest that each alias and version stands for."""
+        try:
+            pointers = {texture: self._pointer(texture) for texture in self._textures()}
+        except _UnreachableError as error:
+            if not self._pointers.is_dir():
+                raise
+            warnings.warn(f"{error} Listing what the cache holds.", stacklevel=2)
+            pointers = {texture: self._cached(texture) for texture in _stems(self._pointers)}
+        return {texture: pointer.digests() for texture, pointer in pointers.items() if pointer}
+
+    def publish(
+        self, folder: Path, *, texture: str, version: int, alias: str | None = CHAMPION
+    ) -> str:
+        """Upload a bundle, then replace the texture's pointer, and return the bundle's digest.
+
+        The pointer is replaced only if it still is the one that was read; otherwise it is read
+        again, so that no publisher loses another's version.
+
+        Raises:
+            BundleError: The bundle is damaged.
+            PromotionError: The version is there already and stands for another bundle.
+            StorageError: S3 refuses or cannot be reached; the shelf serves what it served before.
+        """
+        key, digest = self._key(checked_name(texture)), bundle.digest(folder)
+        for file in FILES:
+            self._put(f"{self._prefix}objects/{digest}/{file}", (folder / file).read_bytes(), {})
+        for attempt in range(ATTEMPTS):
+            content, tag = self._get(key)
+            old = Pointer(texture=texture, aliases={}, versions={})
+            if content is not None:
+                old = pointer_from_json(content, where=self._url(key))
+            new = old.with_version(version, digest, alias)
+            if self._put(key, new.to_json(), {"IfMatch": tag} if tag else {"IfNoneMatch": "*"}):
+                return digest
+            time.sleep(random.uniform(0, 0.02 * 2 ** min(attempt, 6)))
+        raise StorageError(
+            f"Cannot publish '{texture}': {self._url(key)} was replaced by others {ATTEMPTS} times "
+            "while we tried. Run the same command again."
+        )
+
+    def fetch(self, name: str) -> Path:
+        """Return a cached folder with the bundle of this name, every byte of it checked.
+
+        Raises:
+            UnknownDetectorError: No detector has that name.
+            BundleError: It is damaged in S3.
+            StorageError: S3 cannot be reached and the cache does not hold it, or a disk is full.
+        """
+        texture, reference = _parsed(name)
+        try:
+            with _locked(self._cache):
+                known = self._cached(texture)
+                if known and reference.removeprefix("@sha256:") in known.versions.values():
+                    return self._object(reference.removeprefix("@sha256:"))
+                pointer = self._pointer(texture)
+                if pointer is None:
+                    raise _unknown(texture, self._textures(), where=self._url(""))
+                return self._object(_digest(pointer, name, reference, where=self._url("")))
+        except OSError as error:
+            raise bundle.storage_error(f"Cannot keep '{name}' in {self._cache}", error) from error
+
+    def _key(self, texture: str) -> str:
+        return f"{self._prefix}textures/{texture}.json"
+
+    def _url(self, key: str) -> str:
+        return f"s3://{self._bucket}/{key or self._prefix}".rstrip("/")
+
+    def _textures(self) -> list[str]:
+        folder = f"{self._prefix}textures/"
+        with _told("list", self._url(folder)):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=folder
+            )
+            keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+        names = [key.removeprefix(folder) for key in keys if key.endswith(".json")]
+        return sorted(name.removesuffix(".json") for name in names if "/" not in name)
+
+    def _pointer(self, texture: str) -> Pointer | None:
+        key = self._key(texture)
+        try:
+            content, _ = self._get(key)
+        except _UnreachableError as error:
+            cached = self._cached(texture)
+            if cached is None:
+                raise
+            warnings.warn(f"{error} Using the last pointer seen.", stacklevel=3)
+            return cached
+        if content is None:
+            return None
+        pointer = pointer_from_json(content, where=self._url(key))
+        self._pointers.mkdir(parents=True, exist_ok=True)
+        bundle.write_whole(self._pointers / f"{texture}.json", content)
+        return pointer
+
+    def _cached(self, texture: str) -> Pointer | None:
+        path = self._pointers / f"{texture}.json"
+        try:
+            return pointer_from_json(path.read_bytes(), where=str(path))
+        except (FileNotFoundError, BundleError):  # a damaged cache is as good as none
+            return None
+
+    def _object(self, digest: str) -> Path:
+        folder = self._cache / "objects" / digest
+        try:
+            return _checked(folder, digest)
+        except BundleError:
+            shutil.rmtree(folder, ignore_errors=True)  # not there yet, or damaged on this disk
+        keys = {file: f"{self._prefix}objects/{digest}/{file}" for file in FILES}
+        parts = {file: self._get(key)[0] for file, key in keys.items()}
+        missing = [self._url(keys[file]) for file, content in parts.items() if content is None]
+        if missing:
+            raise BundleError(f"{missing[0]} is missing. Promote the detector again.")
+        _keep(self._cache, digest, {file: content or b"" for file, content in parts.items()})
+        try:
+            return _checked(folder, digest)
+        except BundleError:
+            shutil.rmtree(folder)
+            raise
+
+    def _get(self, key: str) -> tuple[bytes | None, str]:
+        from botocore.exceptions import ClientError
+
+        with _told("read", self._url(key)):
+            try:
+                answer = self._client.get_object(Bucket=self._bucket, Key=key)
+                return answer["Body"].read(), answer["ETag"]
+            except ClientError as error:
+                if _code(error) == "NoSuchKey":
+                    return None, ""
+                raise
+
+    def _put(self, key: str, content: bytes, condition: Mapping[str, str]) -> bool:
+        """Write one object and return whether its condition held."""
+        from botocore.exceptions import ClientError
+
+        with _told("write", self._url(key)):
+            try:
+                self._client.put_object(Bucket=self._bucket, Key=key, Body=content, **condition)
+                return True
+            except ClientError as error:
+                # NoSuchKey: the pointer that was read has been removed meanwhile.
+                lost = {"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"}
+                if condition and _code(error) in lost:
+                    return False
+                raise
+
+
+def home() -> Path:
+    """Return the folder that everything is kept under: `ZOO_HOME`, else `./zoo-home`."""
+    return Path(os.environ.get("ZOO_HOME") or "zoo-home")
+
+
+def open_shelf(url: str | None = None) -> Shelf:
+    """Return the shelf of this URL, else of `ZOO_SHELF`, else the folder `shelf` under the home.
+
+    Args:
+        url: A folder, or `s3://BUCKET/PREFIX`.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    url = url or os.environ.get("ZOO_SHELF") or str(home() / "shelf")
+    if url.startswith("s3://"):
+        return S3Shelf(url, cache=home() / "cache")
+    if "://" in url:
+        raise ConfigError(f"'{url}' is no shelf: set ZOO_SHELF to a folder or s3://BUCKET/PREFIX.")
+    return FolderShelf(Path(url))
+
+
+class _UnreachableError(StorageError):
+    """No answer came from the endpoint, so a cache may step in."""
+
+
+def _s3_client() -> Any:
+    import boto3
+
+    return boto3.client("s3")
+
+
+def _code(error: Any) -> str:
+    return str(error.response.get("Error", {}).get("Code", "unknown"))
+
+
+@contextmanager
+def _told(verb: str, url: str) -> Iterator[None]:
+    """Say what S3 refused, where, and what to do."""
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        ConnectionError,
+        HTTPClientError,
+        NoCredentialsError,
+    )
+
+    try:
+        yield
+    except ClientError as error:
+        advice = {
+            "NoSuchBucket": "there is no such bucket; make it, or set ZOO_SHELF to another",
+            "AccessDenied": "access denied; the credentials in use need s3:GetObject, s3:PutObject "
+            "and s3:ListBucket there",
+        }.get(_code(error), f"{error}; see to it, then run the same command again")
+        raise StorageError(f"Cannot {verb} {url}: {advice}.") from error
+    except NoCredentialsError as error:
+        raise StorageError(
+            f"Cannot {verb} {url}: there are no AWS credentials; run `aws configure` or set "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        ) from error
+    except (ConnectionError, HTTPClientError) as error:
+        raise _UnreachableError(
+            f"Cannot {verb} {url}: {error}. Check the network and AWS_ENDPOINT_URL."
+        ) from error
+    except BotoCoreError as error:
+        raise StorageError(f"Cannot {verb} {url}: {error}. Check the AWS configuration.") from error
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Let one writer at a time into a folder, be it another thread, process or, on NFS, machine."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / ".lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _stems(folder: Path) -> list[str]:
+    return sorted(path.stem for path in folder.glob("[!.]*.json")) if folder.is_dir() else []
+
+
+def _keep(root: Path, digest: str, parts: Mapping[str, bytes]) -> None:
+    folder = root / "objects" / digest
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in FILES:
+        bundle.write_whole(folder / file, parts[file])
+
+
+def _checked(folder: Path, digest: str) -> Path:
+    found = bundle.digest(folder)
+    if found != digest:
+        raise BundleError(
+            f"{folder} is damaged: its digest should be {digest} and is {found}. "
+            "Promote the detector again."
+        )
+    return folder
+
+
+def _parsed(name: str) -> tuple[str, str]:
+    """Split a name into the texture and `@alias`, `:version`, `@sha256:digest` or nothing.
+
+    Example:
+        >>> _parsed("grid@challenger"), _parsed("grid:3"), _parsed("grid")
+        (('grid', '@challenger'), ('grid', ':3'), ('grid', ''))
+    """
+    texture = re.split("[@:]", name, maxsplit=1)[0]
+    if not TEXTURE_NAME.fullmatch(texture):
+        raise UnknownDetectorError(
+            f"'{name}' is no detector's name: write TEXTURE, TEXTURE@ALIAS, TEXTURE:VERSION or "
+            "TEXTURE@sha256:DIGEST."
+        )
+    return texture, name[len(texture) :]
+
+
+def _digest(pointer: Pointer, name: str, reference: str, *, where: str) -> str:
+    known = {f"@{alias}": pointer.versions[at] for alias, at in sorted(pointer.aliases.items())}
+    known |= {f":{at}": pointer.versions[at] for at in sorted(pointer.versions)}
+    pinned = {f"@sha256:{digest}": digest for digest in pointer.versions.values()}
+    found = (known | pinned).get(reference or f"@{CHAMPION}")
+    if found is None:
+        names = [pointer.texture + reference for reference in known]
+        raise UnknownDetectorError(
+            f"No detector '{name}' on the shelf {where}; of '{pointer.texture}' it has "
+            f"{', '.join(names)}.{did_you_mean(name, names)}"
+        )
+    return found
+
+
+def _unknown(texture: str, known: Sequence[str], *, where: str) -> UnknownDetectorError:
+    if not known:
+        return UnknownDetectorError(
+            f"No detector '{texture}' on the shelf {where}; it is empty. "
+            f"Make one: `zoo search --category {texture} --data DIR`."
+        )
+    return UnknownDetectorError(
+        f"No detector '{texture}' on the shelf {where}; it has {', '.join(known)}."
+        f"{did_you_mean(texture, known)}"
+    )

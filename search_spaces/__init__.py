@@ -1,0 +1,235 @@
+"""What a search may vary, per texture: one YAML file a texture, `default.yaml` for any other.
+
+This room reads and checks the files and hands on plain values; it knows the names of the fields
+only from its caller, and draws nothing itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Hashable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+import yaml
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_validator
+
+from zoo.errors import SpaceError, did_you_mean
+
+BUNDLED = Path(__file__).parent
+DEFAULT = "default"
+
+Value = bool | int | float | str | None
+
+
+class _Distribution(BaseModel):
+    """Strict, so that neither `true` nor `"3"` passes for a number."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Uniform(_Distribution):
+    """A number between `low` and `high`, both in reach."""
+
+    low: FiniteFloat
+    high: FiniteFloat
+
+    @model_validator(mode="after")
+    def _is_not_empty(self) -> Uniform:
+        _refuse_empty(self.low, self.high)
+        return self
+
+
+class LogUniform(_Distribution):
+    """A positive number between `low` and `high`, each factor of it as likely as any other."""
+
+    low: FiniteFloat
+    high: FiniteFloat
+
+    @model_validator(mode="after")
+    def _is_positive_and_not_empty(self) -> LogUniform:
+        if self.low <= 0:
+            raise ValueError(f"a log_uniform range begins above 0, not at {self.low}")
+        _refuse_empty(self.low, self.high)
+        return self
+
+
+class Integer(_Distribution):
+    """A whole number from `low` to `high`, both included."""
+
+    low: int
+    high: int
+
+    @model_validator(mode="after")
+    def _is_not_empty(self) -> Integer:
+        _refuse_empty(self.low, self.high)
+        return self
+
+
+class Choice(_Distribution):
+    """One of `values`, in no order."""
+
+    values: tuple[Value, ...]
+
+    @model_validator(mode="after")
+    def _is_not_empty(self) -> Choice:
+        if not self.values:
+            raise ValueError("there is nothing to choose from")
+        return self
+
+
+Distribution = Uniform | LogUniform | Integer | Choice
+Field = Distribution | Value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """What may vary in one search.
+
+    Attributes:
+        name: The file's stem: a texture, or `default` where the texture has no file of its own.
+        path: The file it was read from.
+        fields: Field name to its distribution; a plain value is fixed.
+    """
+
+    name: str
+    path: Path
+    fields: Mapping[str, Field]
+
+
+def names(folder: Path = BUNDLED) -> list[str]:
+    """Return the textures that have a file of their own, in alphabetical order.
+
+    Example:
+        >>> names()
+        ['carpet', 'grid', 'leather', 'nanofibres', 'tile', 'wood']
+    """
+    return sorted(path.stem for path in folder.glob("*.yaml") if path.stem != DEFAULT)
+
+
+def load(texture: str, *, known: Collection[str], folder: Path = BUNDLED) -> Space:
+    """Read the space of a texture, or the default one for a texture without a file.
+
+    Args:
+        texture: Name of the texture.
+        known: Names of the fields that a space may hold.
+        folder: Where the files are.
+
+    Raises:
+        SpaceError: As for `load_file`.
+
+    Example:
+        >>> known = ["patch", "scale", "depth", "discriminator_depth", "width", "batch"]
+        >>> load("my_fabric", known=known)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        zoo.errors.SpaceError: ...default.yaml: 'rotations' is no field of a configuration...
+    """
+    name = texture if texture in names(folder) else DEFAULT
+    return load_file(folder / f"{name}.yaml", known=known)
+
+
+def load_file(path: Path, *, known: Collection[str]) -> Space:
+    """Read and check one file of a space.
+
+    Args:
+        path: The YAML file.
+        known: Names of the fields that a space may hold.
+
+    Raises:
+        SpaceError: The file cannot be read, is no YAML, names a field twice or one that is not
+            `known`, or has a range or choice that is empty.
+    """
+    fields: dict[str, Field] = {}
+    for name, body in _read(path).items():
+        if name not in known:
+            raise SpaceError(
+                f"{path}: {name!r} is no field of a configuration."
+                f"{did_you_mean(str(name), known)} There are {', '.join(sorted(known))}."
+            )
+        try:
+            fields[str(name)] = _field(body)
+        except ValueError as error:
+            reason = f"{_reason(error)} (found {body!r})"
+            raise SpaceError(f"{path}: field {name!r}: {reason}") from error
+    return Space(name=path.stem, path=path, fields=MappingProxyType(fields))
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which a key given twice is an error and 1e-4 is a number.
+
+    PyYAML keeps the last of two equal keys and, following YAML 1.1, reads 1e-4 as text.
+    """
+
+
+def _mapping_without_doubles(loader: _Loader, node: yaml.MappingNode) -> dict[Hashable, object]:
+    keys = [loader.construct_object(key) for key, _ in node.value]
+    double = next((key for index, key in enumerate(keys) if key in keys[:index]), None)
+    if double is not None:
+        raise yaml.MarkedYAMLError(
+            problem=f"{double!r} is given twice", problem_mark=node.start_mark
+        )
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_doubles)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def _read(path: Path) -> Mapping[Hashable, object]:
+    try:
+        content = yaml.load(path.read_text("utf-8"), _Loader)
+    except OSError as error:
+        raise SpaceError(f"{path}: cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SpaceError(f"{path}: is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or not content:
+        raise SpaceError(f"{path}: a space is lines of `field: distribution`, found {content!r}.")
+    return content
+
+
+def _field(body: object) -> Field:
+    if body is None or isinstance(body, bool | int | float | str):
+        return body
+    if not isinstance(body, dict) or len(body) != 1:
+        raise ValueError("a field is a plain value, or one distribution such as {integer: [2, 4]}")
+    kind, content = next(iter(body.items()))
+    if kind not in _KINDS:
+        raise ValueError(
+            f"{kind!r} is no distribution; there are {', '.join(_KINDS)}."
+            f"{did_you_mean(str(kind), _KINDS)}"
+        )
+    if not isinstance(content, list):
+        raise ValueError(f"{kind} takes a list such as [1, 2]")
+    return _KINDS[kind](content)
+
+
+def _ends(content: list[object]) -> dict[str, object]:
+    if len(content) != 2:
+        raise ValueError(f"a range has two ends, [low, high], not {len(content)}")
+    return {"low": content[0], "high": content[1]}
+
+
+_KINDS: Mapping[str, Callable[[list[object]], Distribution]] = {
+    "uniform": lambda content: Uniform.model_validate(_ends(content)),
+    "log_uniform": lambda content: LogUniform.model_validate(_ends(content)),
+    "integer": lambda content: Integer.model_validate(_ends(content)),
+    "choice": lambda content: Choice.model_validate({"values": tuple(content)}),
+}
+
+
+def _refuse_empty(low: int | float, high: int | float) -> None:
+    if low >= high:
+        raise ValueError(f"the range from {low} to {high} is empty")
+
+
+def _reason(error: ValueError) -> str:
+    """Put pydantic's report, which has several lines, into one."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    return first["msg"].removeprefix("Value error, ").replace("Input", f"{first['input']!r}", 1)

@@ -1,0 +1,185 @@
+"""One exam per protocol: an implementation is done when a three-line class passes it.
+
+    class TestFolderShelf(ShelfExam):
+        @pytest.fixture
+        def shelf(self, tmp_path): return FolderShelf(tmp_path / "shelf")
+
+An exam asks only what the protocol promises. What is special to one implementation is tested
+beside it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+
+from registry.shelf import Shelf
+from zoo import bundle
+from zoo.bundle import Bundle
+from zoo.errors import BundleError, ConfigError, PromotionError, UnknownDetectorError
+
+
+def drawn_bundle(folder: Path, *, texture: str = "grid", seed: int = 0) -> Path:
+    """Save a small bundle that holds nothing but drawn numbers."""
+    weights = {"w": torch.randn(3, 5, generator=torch.Generator().manual_seed(seed))}
+    drawn = Bundle(
+        texture=texture,
+        method="drawn",
+        config={"seed": seed},
+        preprocessing={"mode": "L", "scale": 1.0},
+        calibration={},
+        threshold={"value": 1.0},
+        metrics={"val_pixel_ap": 0.5},
+        data={},
+        made_by={},
+        weights=weights,
+    )
+    bundle.save(drawn, folder)
+    return folder
+
+
+class ShelfExam:
+    """What every shelf promises; the class under test gives the fixture `shelf`, empty."""
+
+    @pytest.fixture
+    def one(self, tmp_path: Path) -> Path:
+        return drawn_bundle(tmp_path / "one", seed=1)
+
+    @pytest.fixture
+    def two(self, tmp_path: Path) -> Path:
+        return drawn_bundle(tmp_path / "two", seed=2)
+
+    def test_what_was_published_is_fetched_byte_for_byte(self, shelf: Shelf, one: Path) -> None:
+        digest = shelf.publish(one, texture="grid", version=1)
+        fetched = shelf.fetch("grid")
+        assert fetched != one
+        assert digest == bundle.digest(one) == bundle.digest(fetched)
+        assert sorted(path.name for path in fetched.iterdir()) == sorted(
+            path.name for path in one.iterdir()
+        )
+
+    def test_alias_version_and_digest_each_name_a_detector(
+        self, shelf: Shelf, one: Path, two: Path
+    ) -> None:
+        first = shelf.publish(one, texture="grid", version=1)
+        second = shelf.publish(two, texture="grid", version=2, alias="challenger")
+        found = {
+            name: bundle.digest(shelf.fetch(name))
+            for name in ("grid", "grid@champion", "grid:1", "grid@challenger", "grid:2")
+        }
+        assert list(found.values()) == [first, first, first, second, second]
+        assert bundle.digest(shelf.fetch(f"grid@sha256:{second}")) == second
+        assert shelf.names() == {
+            "grid": {"champion": first, "challenger": second, "1": first, "2": second}
+        }
+
+    def test_a_new_champion_takes_the_place_and_the_old_version_stays(
+        self, shelf: Shelf, one: Path, two: Path
+    ) -> None:
+        first = shelf.publish(one, texture="grid", version=1)
+        second = shelf.publish(two, texture="grid", version=2)
+        assert bundle.digest(shelf.fetch("grid")) == second
+        assert bundle.digest(shelf.fetch("grid:1")) == first
+
+    def test_a_version_without_an_alias_leaves_the_champion_alone(
+        self, shelf: Shelf, one: Path, two: Path
+    ) -> None:
+        first = shelf.publish(one, texture="grid", version=1)
+        shelf.publish(two, texture="grid", version=2, alias=None)
+        assert bundle.digest(shelf.fetch("grid")) == first
+
+    def test_publishing_the_same_again_changes_nothing(self, shelf: Shelf, one: Path) -> None:
+        digest = shelf.publish(one, texture="grid", version=1)
+        before = shelf.names()
+        assert shelf.publish(one, texture="grid", version=1) == digest
+        assert shelf.names() == before
+
+    def test_another_bundle_under_the_same_version_is_refused_with_both_digests(
+        self, shelf: Shelf, one: Path, two: Path
+    ) -> None:
+        first = shelf.publish(one, texture="grid", version=1)
+        pattern = f"Version 1 of 'grid' is bundle {first[:12]} and cannot become "
+        with pytest.raises(PromotionError, match=pattern + bundle.digest(two)[:12]):
+            shelf.publish(two, texture="grid", version=1)
+        assert shelf.names() == {"grid": {"champion": first, "1": first}}
+
+    def test_a_damaged_bundle_is_not_published(self, shelf: Shelf, one: Path) -> None:
+        flip(one / bundle.WEIGHTS)
+        with pytest.raises(BundleError, match=bundle.WEIGHTS):
+            shelf.publish(one, texture="grid", version=1)
+        assert shelf.names() == {}
+
+    def test_an_empty_shelf_says_how_to_make_a_detector(self, shelf: Shelf) -> None:
+        assert shelf.names() == {}
+        with pytest.raises(
+            UnknownDetectorError, match="empty.*`zoo search --category carpt --data DIR`"
+        ):
+            shelf.fetch("carpt")
+
+    def test_an_unknown_texture_is_refused_with_those_there_are(
+        self, shelf: Shelf, one: Path
+    ) -> None:
+        for texture in ("wood", "carpet", "leather"):
+            shelf.publish(one, texture=texture, version=1)
+        with pytest.raises(
+            UnknownDetectorError,
+            match="No detector 'carpt' on the shelf .*; it has carpet, leather, wood. "
+            r"Did you mean 'carpet'\?",
+        ):
+            shelf.fetch("carpt")
+
+    @pytest.mark.parametrize("name", ["grid@challengr", "grid:9", "grid@sha256:00", "grid@"])
+    def test_an_unknown_alias_version_or_digest_is_refused_with_those_there_are(
+        self, shelf: Shelf, one: Path, two: Path, name: str
+    ) -> None:
+        shelf.publish(one, texture="grid", version=1)
+        shelf.publish(two, texture="grid", version=2, alias="challenger")
+        with pytest.raises(
+            UnknownDetectorError,
+            match=f"No detector '{name}' .* grid@challenger, grid@champion, grid:1, grid:2",
+        ):
+            shelf.fetch(name)
+
+    @pytest.mark.parametrize("name", ["", "../grid", "@champion", "a/b"])
+    def test_what_cannot_be_a_name_is_refused_with_what_can(self, shelf: Shelf, name: str) -> None:
+        with pytest.raises(UnknownDetectorError, match=f"'{name}' is no .*TEXTURE@ALIAS"):
+            shelf.fetch(name)
+
+    @pytest.mark.parametrize("texture", ["a/b", "a:b", "a@b", ".hidden", ""])
+    def test_a_texture_whose_name_cannot_be_asked_for_is_not_published(
+        self, shelf: Shelf, one: Path, texture: str
+    ) -> None:
+        with pytest.raises(ConfigError, match=f"'{texture}' cannot name a texture"):
+            shelf.publish(one, texture=texture, version=1)
+
+    def test_publishers_at_the_same_moment_lose_no_version(
+        self, shelf: Shelf, tmp_path: Path
+    ) -> None:
+        folders = {n: drawn_bundle(tmp_path / f"many{n}", seed=n) for n in range(1, 9)}
+
+        def publish(version: int) -> str:
+            return shelf.publish(folders[version], texture="grid", version=version)
+
+        with ThreadPoolExecutor(8) as pool:
+            digests = list(pool.map(publish, folders))
+        found = shelf.names()["grid"]
+        assert {found[str(n)] for n in folders} == set(digests)
+        assert len(found) == 9
+
+    def test_a_fetched_bundle_outlives_the_one_it_was_made_from(
+        self, shelf: Shelf, one: Path
+    ) -> None:
+        shelf.publish(one, texture="grid", version=1)
+        shutil.rmtree(one)
+        assert bundle.load(shelf.fetch("grid")).config == {"seed": 1}
+
+
+def flip(path: Path, at: int = -1) -> None:
+    """Change one byte of a file."""
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)

@@ -1,0 +1,127 @@
+"""Each equation worked by hand, and what its gradient does."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from zoo import losses
+
+REAL = torch.tensor([[[0.5, 1.0], [2.0, 1.0]]])  # distances from 1: 0.5, 0, 1, 0
+FAKE = torch.tensor([[[0.0, 3.0, -1.0, 0.0]]])  # distances from 0: 0, 3, 1, 0
+
+
+def slope(loss: Tensor, of: Tensor) -> Tensor:
+    return torch.autograd.grad(loss, of)[0]
+
+
+# ---------------------------------------------------------------------------------- the equations
+
+
+def test_the_discriminator_is_right_with_1_for_real_and_0_for_drawn_pairs() -> None:
+    one, zero = torch.ones(2, 3, 5), torch.zeros(1, 4, 2)
+    assert losses.discriminator_loss(one, zero) == 0
+    assert losses.discriminator_loss(zero, one) == 1
+
+
+def test_the_discriminator_loss_is_the_sum_of_two_half_means() -> None:
+    assert float(losses.discriminator_loss(REAL, FAKE)) == pytest.approx(
+        0.5 * (0.25 + 0 + 1 + 0) / 4 + 0.5 * (0 + 9 + 1 + 0) / 4
+    )
+
+
+def test_the_generator_wants_drawn_pairs_to_be_called_real() -> None:
+    assert losses.generator_loss(torch.ones(1, 2, 3)) == 0
+    assert float(losses.generator_loss(FAKE)) == pytest.approx(0.5 * (1 + 4 + 4 + 1) / 4)
+
+
+def test_the_encoder_wants_real_pairs_to_be_called_drawn_as_printed() -> None:
+    assert losses.encoder_loss(torch.zeros(1, 2, 3)) == 0
+    assert float(losses.encoder_loss(REAL)) == pytest.approx(0.5 * (0.25 + 1 + 4 + 1) / 4)
+
+
+def test_encoder_and_generator_pull_against_the_discriminator() -> None:
+    real, fake = (torch.full((1, 2, 3), 0.5, requires_grad=True) for _ in range(2))
+    judge = losses.discriminator_loss(real, fake)
+    assert (slope(losses.encoder_loss(real), real) * slope(judge + 0, real) < 0).all()
+    judge = losses.discriminator_loss(real, fake)
+    assert (slope(losses.generator_loss(fake), fake) * slope(judge, fake) < 0).all()
+
+
+def test_the_penalty_is_the_mean_absolute_difference() -> None:
+    x = torch.tensor([[[[1.0, -1.0, 0.5]]], [[[0.0, 0.0, 0.0]]]])
+    drawn = torch.tensor([[[[-1.0, -1.0, 0.0]]], [[[0.25, -0.25, 0.0]]]])
+    assert float(losses.reconstruction_penalty(x, drawn)) == pytest.approx(3.0 / 6)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 2, 3), (7, 1, 2, 3), (1, 3, 2, 3), (2, 3, 16, 48)])
+def test_the_penalty_does_not_hang_on_batch_channels_or_patch_side(
+    shape: tuple[int, int, int, int],
+) -> None:
+    x = torch.full(shape, 0.5)
+    assert float(losses.reconstruction_penalty(x, -x)) == pytest.approx(1.0)
+
+
+def test_the_reconstruction_error_is_a_square_per_pixel_averaged_over_channels() -> None:
+    x = torch.tensor([[[[1.0, 0.0]], [[0.0, 0.0]], [[0.5, -1.0]]]])
+    drawn = torch.tensor([[[[0.0, 0.0]], [[2.0, 0.0]], [[0.5, 1.0]]]])
+    torch.testing.assert_close(
+        losses.reconstruction_error(x, drawn), torch.tensor([[[5.0 / 3, 4.0 / 3]]])
+    )
+
+
+def test_the_discriminator_score_is_higher_on_both_sides_of_real() -> None:
+    verdict = torch.tensor([[[1.0, 0.0, 2.0, -2.0]]])
+    assert losses.discriminator_score(verdict).tolist() == [[[0.0, 1.0, 1.0, 9.0]]]
+
+
+# --------------------------------------------------------------------------------- the defect head
+
+
+def masked(pixels: int, of: int = 100) -> Tensor:
+    mask = torch.zeros(1, 1, of, dtype=torch.bool)
+    mask[..., :pixels] = True
+    return mask
+
+
+def test_an_undecided_defect_head_costs_log_2_however_many_pixels_are_defective() -> None:
+    costs = [
+        float(losses.defect_loss(torch.zeros(1, 1, 100), masked(pixels)))
+        for pixels in (1, 10, 50, 99)
+    ]
+    assert costs == pytest.approx([math.log(2)] * 4)
+
+
+def test_the_defect_loss_falls_towards_the_right_answer_and_is_worst_at_the_wrong_one() -> None:
+    mask = masked(30)
+    right = torch.where(mask, 1.0, -1.0)
+    costs = [float(losses.defect_loss(right * sure, mask)) for sure in (-5, -1, 0, 1, 5, 20)]
+    assert costs == sorted(costs, reverse=True)
+    assert costs[-1] < 1e-6
+    assert costs[0] > 5
+
+
+def test_the_defect_loss_raises_logits_of_defects_and_lowers_the_others() -> None:
+    mask, logits = masked(5), torch.zeros(1, 1, 100, requires_grad=True)
+    slopes = slope(losses.defect_loss(logits, mask), logits)
+    assert (slopes[mask] < 0).all()
+    assert (slopes[~mask] > 0).all()
+
+
+@pytest.mark.parametrize("pixels", [1, 5, 50, 95])
+def test_defective_and_good_pixels_pull_alike_whatever_their_share(pixels: int) -> None:
+    mask, logits = masked(pixels), torch.zeros(1, 1, 100, requires_grad=True)
+    slopes = slope(losses.defect_loss(logits, mask), logits)
+    assert float(slopes[mask].sum()) == pytest.approx(-0.25)
+    assert float(slopes[~mask].sum()) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("pixels", [0, 100])
+def test_a_batch_with_only_one_kind_of_pixel_has_a_finite_loss(pixels: int) -> None:
+    mask, logits = masked(pixels), torch.zeros(1, 1, 100, requires_grad=True)
+    loss = losses.defect_loss(logits, mask)
+    assert loss.isfinite()
+    assert slope(loss, logits).isfinite().all()

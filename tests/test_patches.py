@@ -1,0 +1,177 @@
+"""Where patches come from, how they are turned, and how an image becomes a tensor."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.textures_drawn import draw
+from zoo.errors import BadImageError, ConfigError
+from zoo.patches import Patches, Preprocessing, augment, prepare
+
+GREY = Preprocessing(mode="L")
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def numbered(height: int, width: int, start: int = 0) -> Tensor:
+    """Return an image whose every pixel tells where it is; rows differ by 1000."""
+    rows, columns = torch.arange(height)[:, None], torch.arange(width)[None]
+    return (start + 1000.0 * rows + columns)[None]
+
+
+def from_one(count: int, image: Tensor, *, patch: int, seed: int = 0, fixed: int = 0) -> Tensor:
+    made = Patches([image], patch=patch, generator=seeded(seed), rotations=False, fixed=fixed)
+    return made.draw(count)
+
+
+def symmetries(patch: Tensor) -> list[Tensor]:
+    """Return the eight symmetries of a square patch, turned without our own code."""
+    turned = [torch.rot90(patch, turn, (-2, -1)) for turn in range(4)]
+    return turned + [each.flip(-1) for each in turned]
+
+
+# ---------------------------------------------------------------------------------------- drawing
+
+
+@pytest.mark.parametrize("rotations", [False, True])
+def test_every_patch_occurs_in_one_of_its_images(rotations: bool) -> None:
+    images = [numbered(9, 12), numbered(20, 6, start=100_000), numbered(6, 7, start=200_000)]
+    patches = Patches(images, patch=5, generator=seeded(), rotations=rotations).draw(300)
+    assert patches.shape == (300, 1, 5, 5)
+    seen = set()
+    for patch in patches:
+        number, at = divmod(int(patch.min()), 100_000)
+        top, left = divmod(at, 1000)
+        cut = images[number][:, top : top + 5, left : left + 5]
+        assert any(patch.equal(each) for each in symmetries(cut))
+        seen.add(number)
+    assert seen == {0, 1, 2}
+
+
+def test_every_corner_is_drawn_the_last_row_and_column_included() -> None:
+    patches = from_one(600, numbered(8, 6), patch=4)
+    corners = {divmod(int(patch.min()), 1000) for patch in patches}
+    assert corners == {(top, left) for top in range(5) for left in range(3)}
+
+
+def test_every_place_is_as_likely_as_every_other_in_images_of_any_size() -> None:
+    images = [numbered(5, 5), numbered(8, 8, start=100_000)]
+    patches = Patches(images, patch=4, generator=seeded(), rotations=False).draw(5800)
+    places = [int(patch.min()) for patch in patches]
+    counts = np.array([places.count(place) for place in set(places)])
+    assert len(counts) == 2 * 2 + 5 * 5
+    assert abs(counts - 200).max() < 5 * 200**0.5
+
+
+def test_fixed_corners_are_few_and_stay() -> None:
+    made = Patches(
+        [numbered(40, 50)], patch=4, generator=seeded(), rotations=True, fixed=7
+    )
+    first, later = made.draw(300), made.draw(300)
+    places = [{int(patch.min()) for patch in patches} for patches in (first, later)]
+    assert places[0] == places[1]
+    assert len(places[0]) == 7
+    assert len({int(patch.min()) for patch in from_one(300, numbered(40, 50), patch=4)}) > 150
+
+
+@pytest.mark.parametrize("fixed", [0, 5])
+def test_the_same_generator_draws_the_same_patches_and_another_others(fixed: int) -> None:
+    first, again, other = (
+        from_one(20, numbered(30, 40), patch=6, seed=seed, fixed=fixed) for seed in (1, 1, 2)
+    )
+    assert first.equal(again)
+    assert not first.equal(other)
+
+
+def test_colour_stays_with_its_pixel() -> None:
+    image = torch.cat([numbered(9, 12), numbered(9, 12, start=50_000), numbered(9, 12) * -1])
+    patches = Patches([image], patch=4, generator=seeded(), rotations=True).draw(20)
+    assert (patches[:, 1] - patches[:, 0] == 50_000).all()
+    assert (patches[:, 2] + patches[:, 0] == 0).all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(15, 40), (40, 15)])
+def test_an_image_smaller_than_a_patch_is_refused_with_both_sizes(height: int, width: int) -> None:
+    with pytest.raises(BadImageError, match=rf"{height}x{width} pixels .* patch of 16x16"):
+        Patches(
+            [numbered(20, 20), numbered(height, width)],
+            patch=16,
+            generator=seeded(),
+            rotations=True,
+        )
+
+
+def test_an_image_as_large_as_a_patch_is_drawn_whole() -> None:
+    patches = from_one(10, numbered(6, 6), patch=6)
+    assert all(any(patch.equal(each) for each in symmetries(numbered(6, 6))) for patch in patches)
+
+
+# ---------------------------------------------------------------------------------------- turning
+
+
+@pytest.mark.parametrize(("rotations", "kinds"), [(True, 8), (False, 4)])
+def test_patches_are_turned_eight_ways_or_only_flipped_four_ways(
+    rotations: bool, kinds: int
+) -> None:
+    patch = numbered(5, 5)
+    turned = augment(patch.expand(800, 1, 5, 5), generator=seeded(), rotations=rotations)
+    flips = [patch, patch.flip(-1), patch.flip(-2), patch.flip(-1).flip(-2)]
+    allowed = symmetries(patch) if rotations else flips
+    counts = [sum(each.equal(one) for each in turned) for one in allowed]
+    assert sum(counts) == 800
+    assert len(counts) == kinds
+    assert min(counts) > 0.6 * 800 / kinds
+
+
+# -------------------------------------------------------------------------------------- preparing
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_black_is_minus_1_and_white_is_1_at_any_depth(dtype: type) -> None:
+    pixels = np.zeros((4, 5, 1), dtype)
+    pixels[1, 2] = np.iinfo(dtype).max
+    x = prepare(pixels, GREY)
+    assert x.dtype == torch.float32
+    assert x.shape == (1, 4, 5)
+    assert (x.min(), x.max(), x[0, 1, 2]) == (-1, 1, 1)
+
+
+def test_16_bits_are_finer_than_8() -> None:
+    pixels = np.arange(256, dtype=np.uint16).reshape(16, 16, 1)
+    assert len(prepare(pixels, GREY).unique()) == 256
+
+
+def test_8_and_16_bits_of_one_picture_are_the_same_to_the_networks() -> None:
+    pixels = draw(20, 24, np.random.default_rng(0))
+    deep = pixels.astype(np.uint16) * np.uint16(257)
+    torch.testing.assert_close(prepare(pixels, GREY), prepare(deep, GREY))
+
+
+def test_a_mode_has_its_number_of_channels() -> None:
+    assert [Preprocessing(mode="L").channels, Preprocessing(mode="RGB").channels] == [1, 3]
+
+
+@pytest.mark.parametrize(("scale", "size"), [(1.0, (64, 72)), (0.5, (32, 36)), (0.3, (19, 22))])
+def test_scale_shrinks_both_sides_and_keeps_the_mean(scale: float, size: tuple[int, int]) -> None:
+    pixels = draw(64, 72, np.random.default_rng(0))
+    x = prepare(pixels, Preprocessing(mode="L", scale=scale))
+    assert x.shape[-2:] == size
+    assert float(x.mean()) == pytest.approx(float(prepare(pixels, GREY).mean()), abs=0.02)
+
+
+def test_shrinking_averages_instead_of_skipping_pixels() -> None:
+    pixels = np.zeros((32, 40, 1), np.uint8)
+    pixels[:, ::2] = 255
+    x = prepare(pixels, Preprocessing(mode="L", scale=0.25))
+    assert float(x[:, 2:-2, 2:-2].abs().max()) < 0.1
+
+
+@pytest.mark.parametrize("scale", [0.0, -0.5, 1.5, float("nan")])
+def test_a_scale_outside_0_to_1_is_refused_with_its_value(scale: float) -> None:
+    with pytest.raises(ConfigError, match=f"scale must be above 0 and at most 1, not {scale}"):
+        Preprocessing(mode="L", scale=scale)

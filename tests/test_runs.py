@@ -1,0 +1,193 @@
+"""MLflow's record of a search, written by one client and read back by another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from registry.runs import EXPERIMENT, Outcome, SearchRuns, open_store, tracking_uri
+from tests.exams import drawn_bundle
+from zoo.errors import StorageError
+
+# mlflow 3.17 uses what SQLAlchemy 2.1 deprecates; may go with the mlflow that does not.
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One store for all tests, as making one takes seconds; searches have names of their own."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow store') / 'mlflow.db'}"
+
+
+def search_runs(uri: str, search: str, **params: float | int | str) -> SearchRuns:
+    return SearchRuns(open_store(uri), search=search, texture="grid", params={"seed": 0, **params})
+
+
+def read(uri: str, search: str) -> dict[str, Run]:
+    """Return the runs of a search by trial id; the parent's is empty."""
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], f'tags.`zoo.search` = "{search}"')
+    found = {run.data.tags.get("zoo.trial", ""): run for run in runs}
+    assert len(found) == len(runs), "two runs of one trial"
+    return found
+
+
+def test_a_trial_is_a_child_run_with_its_params_curve_and_tags(uri: str, tmp_path: Path) -> None:
+    runs = search_runs(uri, "first", fingerprint="sha256:aa")
+    runs.started("t1", {"patch": 48, "lr": 1e-4, "mode": "two_sided"})
+    for step in range(3):
+        runs.reported("t1", step, {"val_pixel_ap": 0.1 * step, "train_loss": 1.0})
+    runs.ended("t1", "finished", tmp_path / "bundle")
+    runs.close({"val_pixel_ap": 0.2}, "finished")
+
+    found = read(uri, "first")
+    child, parent = found["t1"], found[""]
+    assert child.data.params == {"patch": "48", "lr": "0.0001", "mode": "two_sided"}
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id == runs.run_id
+    wanted = {"zoo.texture": "grid", "zoo.outcome": "finished", "zoo.role": "trial"}
+    assert wanted.items() <= child.data.tags.items()
+    assert child.data.tags["zoo.bundle"] == str(tmp_path / "bundle")
+    history = MlflowClient(uri, uri).get_metric_history(child.info.run_id, "val_pixel_ap")
+    assert [(point.step, point.value) for point in history] == [(0, 0.0), (1, 0.1), (2, 0.2)]
+    assert parent.data.params == {"seed": "0", "fingerprint": "sha256:aa"}
+    assert parent.data.metrics == {"val_pixel_ap": 0.2}
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["zoo.version.mlflow"].startswith("3.")
+    assert "mlflow.parentRunId" not in parent.data.tags
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [
+        ("finished", "FINISHED"),
+        ("stopped_early", "FINISHED"),
+        ("failed", "FAILED"),
+        ("interrupted", "KILLED"),
+    ],
+)
+def test_the_status_of_a_run_follows_from_the_outcome(
+    uri: str, outcome: Outcome, status: str
+) -> None:
+    runs = search_runs(uri, f"outcome {outcome}")
+    runs.started("t", {})
+    runs.ended("t", outcome, None)
+    child = read(uri, f"outcome {outcome}")["t"]
+    assert (child.info.status, child.data.tags["zoo.outcome"]) == (status, outcome)
+
+
+def test_a_resumed_search_goes_on_in_the_same_runs(uri: str) -> None:
+    first = search_runs(uri, "resumed", trials=10)
+    first.started("t1", {"patch": 48})
+    first.reported("t1", 0, {"val_pixel_ap": 0.1})
+    first.close({}, "interrupted")  # t1 was still running
+    assert {run.info.status for run in read(uri, "resumed").values()} == {"KILLED"}
+
+    second = search_runs(uri, "resumed", trials=20)
+    second.started("t1", {"patch": 48})
+    assert {run.info.status for run in read(uri, "resumed").values()} == {"RUNNING"}
+    second.reported("t1", 1, {"val_pixel_ap": 0.2})
+    second.ended("t1", "finished", None)
+    second.started("t2", {"patch": 32})
+    second.ended("t2", "stopped_early", None)
+    second.close({}, "finished")
+
+    found = read(uri, "resumed")
+    assert set(found) == {"", "t1", "t2"}
+    assert {run.info.status for run in found.values()} == {"FINISHED"}
+    history = MlflowClient(uri, uri).get_metric_history(found["t1"].info.run_id, "val_pixel_ap")
+    assert [point.step for point in history] == [0, 1]
+    assert found[""].data.params["trials"] == "10"
+    assert found[""].data.tags["zoo.resumed_with"] == '{"trials": "20"}'
+
+
+def test_closing_kills_the_orphans_of_this_search_and_no_others(uri: str) -> None:
+    mine, other = search_runs(uri, "mine"), search_runs(uri, "other")
+    mine.started("t1", {})
+    mine.started("t2", {})
+    mine.ended("t2", "failed", None)
+    other.started("t1", {})
+    mine.close({}, "finished")
+    found = read(uri, "mine")
+    assert {trial: run.info.status for trial, run in found.items()} == {
+        "": "FINISHED",
+        "t1": "KILLED",
+        "t2": "FAILED",
+    }
+    assert found["t1"].data.tags["zoo.outcome"] == "interrupted"
+    assert {run.info.status for run in read(uri, "other").values()} == {"RUNNING"}
+
+
+def test_a_figure_that_is_not_a_number_is_kept_as_such(uri: str) -> None:
+    runs = search_runs(uri, "diverged")
+    runs.reported("t", 0, {"train_loss": math.nan})
+    assert math.isnan(read(uri, "diverged")["t"].data.metrics["train_loss"])
+
+
+def test_the_champion_and_its_pictures_are_kept_beside_the_database(
+    uri: str, tmp_path: Path
+) -> None:
+    runs = search_runs(uri, "with champion")
+    picture = tmp_path / "map.png"
+    picture.write_bytes(b"drawn")
+    runs.champion(drawn_bundle(tmp_path / "bundle"), [picture])
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+    def listed(folder: str) -> Mapping[str, int | None]:
+        return {file.path: file.file_size for file in client.list_artifacts(runs.run_id, folder)}
+
+    assert set(listed("champion")) == {"champion/bundle.json", "champion/weights.safetensors"}
+    assert listed("maps") == {"maps/map.png": 5}
+    beside = Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts"
+    assert len(list(beside.rglob("bundle.json"))) == 1
+
+
+def test_a_search_named_with_a_quote_is_found_again(uri: str) -> None:
+    first, second = search_runs(uri, "bob's wood"), search_runs(uri, "bob's wood")
+    assert first.run_id == second.run_id
+    assert set(read(uri, "bob's wood")) == {""}
+
+
+def test_opening_a_store_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    runs = search_runs(f"sqlite:///{tmp_path / 'new.db'}", "silent")
+    runs.started("t", {})
+    runs.ended("t", "finished", None)
+    runs.close({}, "finished")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_store_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    (tmp_path / "no.db").write_text("this is no database, however long the text may be" * 99)
+    for uri in (f"sqlite:///{tmp_path / 'no.db'}", f"sqlite:///{tmp_path / 'no.db' / 'm.db'}"):
+        with pytest.raises(StorageError, match=f"Cannot open .*{uri}.*MLFLOW_TRACKING_URI"):
+            open_store(uri)
+
+
+def test_a_server_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(StorageError, match=r"Cannot open the MLflow store http://127\.0\.0\.1:9: "):
+        open_store("http://127.0.0.1:9")
+
+
+def test_a_store_that_vanishes_is_named(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    runs = search_runs(uri, "vanishing")
+    (tmp_path / "mlflow.db").write_text("this is no database, however long the text may be" * 99)
+    with pytest.raises(StorageError, match=f"Cannot write to the MLflow store {uri}"):
+        runs.reported("t", 0, {"val_pixel_ap": 0.1})
+
+
+def test_the_store_is_under_the_home_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path))
+    assert tracking_uri() == f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://there:5000")
+    assert tracking_uri() == "http://there:5000"

@@ -1,0 +1,322 @@
+"""The shelf: one exam for both, and what is special to a folder and to S3."""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from registry.shelf import FolderShelf, S3Shelf, home, open_shelf
+from tests.exams import ShelfExam, drawn_bundle, flip
+from zoo import bundle
+from zoo.errors import BundleError, ConfigError, StorageError, UnknownDetectorError
+
+
+class TestFolderShelf(ShelfExam):
+    @pytest.fixture
+    def shelf(self, tmp_path: Path) -> FolderShelf:
+        return FolderShelf(tmp_path / "shelf")
+
+
+class TestS3Shelf(ShelfExam):
+    @pytest.fixture
+    def shelf(self, bucket: str, tmp_path: Path) -> S3Shelf:
+        return S3Shelf(f"s3://{bucket}/some/prefix", tmp_path / "cache")
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def aws(endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "drawn",
+        "AWS_SECRET_ACCESS_KEY": "drawn",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": str(tmp_path / "no-config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "no-credentials"),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_MAX_ATTEMPTS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def bucket(aws: None) -> Iterator[str]:
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="zoo")
+    yield "zoo"
+    for entry in client.list_objects_v2(Bucket="zoo").get("Contents", []):
+        client.delete_object(Bucket="zoo", Key=entry["Key"])
+    client.delete_bucket(Bucket="zoo")
+
+
+class Counted:
+    """A boto3 client that notes which keys were downloaded, and may lose its network."""
+
+    def __init__(self) -> None:
+        self.real: Any = boto3.client("s3")
+        self.got: list[str] = []
+
+    def get_object(self, **asked: str) -> Any:
+        self.got.append(asked["Key"])
+        return self.real.get_object(**asked)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+    def lose_the_network(self) -> None:
+        self.real = boto3.client("s3", endpoint_url="http://127.0.0.1:9")
+
+
+# ------------------------------------------------------------------------------------- a folder
+
+
+@pytest.mark.parametrize("file", [bundle.WEIGHTS, bundle.CARD])
+@pytest.mark.parametrize("at", [0, 8, -1])
+def test_a_flipped_byte_on_a_shelf_is_found(tmp_path: Path, file: str, at: int) -> None:
+    shelf = FolderShelf(tmp_path / "shelf")
+    digest = shelf.publish(drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+    flip(tmp_path / "shelf" / "objects" / digest / file, at)
+    with pytest.raises(BundleError, match=digest):
+        shelf.fetch("grid")
+
+
+def test_blanks_changed_in_a_card_are_found_by_its_address(tmp_path: Path) -> None:
+    shelf = FolderShelf(tmp_path / "shelf")
+    digest = shelf.publish(drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+    card = tmp_path / "shelf" / "objects" / digest / bundle.CARD
+    card.write_bytes(card.read_bytes() + b"\n")
+    with pytest.raises(BundleError, match=f"digest should be {digest} and is "):
+        shelf.fetch("grid")
+
+
+def test_publishing_again_puts_a_damaged_bundle_right(tmp_path: Path) -> None:
+    shelf, folder = FolderShelf(tmp_path / "shelf"), drawn_bundle(tmp_path / "b")
+    digest = shelf.publish(folder, texture="grid", version=1)
+    flip(tmp_path / "shelf" / "objects" / digest / bundle.WEIGHTS)
+    shelf.publish(folder, texture="grid", version=1)
+    assert bundle.digest(shelf.fetch("grid")) == digest
+
+
+def test_a_missing_object_is_named(tmp_path: Path) -> None:
+    shelf = FolderShelf(tmp_path / "shelf")
+    digest = shelf.publish(drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+    (tmp_path / "shelf" / "objects" / digest / bundle.WEIGHTS).unlink()
+    with pytest.raises(BundleError, match=f"{digest}.*{bundle.WEIGHTS} is missing"):
+        shelf.fetch("grid")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"\xff", b'{"texture": "grid", "aliases": {"a": 1}, "versions": {}}']
+)
+def test_a_damaged_pointer_is_named(tmp_path: Path, content: bytes) -> None:
+    shelf = FolderShelf(tmp_path / "shelf")
+    shelf.publish(drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+    (tmp_path / "shelf" / "textures" / "grid.json").write_bytes(content)
+    with pytest.raises(BundleError, match=r"pointer .*grid\.json is damaged"):
+        shelf.fetch("grid")
+
+
+def test_a_file_in_the_way_of_the_shelf_is_named(tmp_path: Path) -> None:
+    (tmp_path / "shelf").write_text("in the way")
+    with pytest.raises(StorageError, match=f"Cannot publish 'grid' on {tmp_path / 'shelf'}"):
+        FolderShelf(tmp_path / "shelf").publish(
+            drawn_bundle(tmp_path / "b"), texture="grid", version=1
+        )
+
+
+def test_a_failed_publication_leaves_the_champion(tmp_path: Path) -> None:
+    shelf = FolderShelf(tmp_path / "shelf")
+    first = shelf.publish(drawn_bundle(tmp_path / "a", seed=1), texture="grid", version=1)
+    second = drawn_bundle(tmp_path / "b", seed=2)
+    (tmp_path / "shelf" / "objects" / bundle.digest(second)).write_text("in the way")
+    with pytest.raises(StorageError, match="Cannot publish 'grid'"):
+        shelf.publish(second, texture="grid", version=2)
+    assert bundle.digest(shelf.fetch("grid")) == first
+    assert shelf.names() == {"grid": {"champion": first, "1": first}}
+
+
+def test_publishers_in_other_processes_lose_no_version(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    folders = [drawn_bundle(tmp_path / f"b{n}", seed=n) for n in range(2)]
+    workers = [
+        context.Process(target=_publish_ten, args=(tmp_path / "shelf", folder, 10 * n + 1))
+        for n, folder in enumerate(folders)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    found = FolderShelf(tmp_path / "shelf").names()["grid"]
+    assert {str(version) for version in range(1, 21)} == set(found) - {"champion"}
+
+
+def _publish_ten(root: Path, folder: Path, first: int) -> None:
+    for version in range(first, first + 10):
+        FolderShelf(root).publish(folder, texture="grid", version=version)
+
+
+# ------------------------------------------------------------------------------------------- S3
+
+
+def test_a_second_fetch_downloads_nothing_but_the_pointer(bucket: str, tmp_path: Path) -> None:
+    client = Counted()
+    shelf = S3Shelf(f"s3://{bucket}", tmp_path / "cache", client)
+    digest = shelf.publish(drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+    client.got.clear()
+    shelf.fetch("grid")
+    assert client.got == [
+        "textures/grid.json",
+        *(f"objects/{digest}/{file}" for file in (bundle.WEIGHTS, bundle.CARD)),
+    ]
+    client.got.clear()
+    shelf.fetch("grid")
+    assert client.got == ["textures/grid.json"]
+
+
+def test_a_pinned_digest_asks_s3_nothing_once_it_is_cached(bucket: str, tmp_path: Path) -> None:
+    client = Counted()
+    shelf = S3Shelf(f"s3://{bucket}", tmp_path / "cache", client)
+    digest = shelf.publish(drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+    shelf.fetch("grid")
+    client.got.clear()
+    client.lose_the_network()
+    assert bundle.digest(shelf.fetch(f"grid@sha256:{digest}")) == digest
+    assert client.got == []
+
+
+def test_without_a_network_the_last_pointer_is_used_with_a_warning(
+    bucket: str, tmp_path: Path
+) -> None:
+    client = Counted()
+    shelf = S3Shelf(f"s3://{bucket}", tmp_path / "cache", client)
+    digest = shelf.publish(drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+    shelf.fetch("grid")
+    client.lose_the_network()
+    with pytest.warns(UserWarning, match="s3://zoo/textures/grid.json.*last pointer seen"):
+        assert bundle.digest(shelf.fetch("grid")) == digest
+    with pytest.warns(UserWarning, match="what the cache holds"):
+        assert list(shelf.names()) == ["grid"]
+
+
+def test_without_a_network_and_a_cache_the_address_is_named(bucket: str, tmp_path: Path) -> None:
+    client = Counted()
+    client.lose_the_network()
+    shelf = S3Shelf(f"s3://{bucket}/p", tmp_path / "cache", client)
+    with pytest.raises(StorageError, match="Cannot read s3://zoo/p/textures/grid.json.*network"):
+        shelf.fetch("grid")
+    with pytest.raises(StorageError, match="Cannot list s3://zoo/p/textures"):
+        shelf.names()
+
+
+def test_two_shelves_in_one_cache_do_not_mix(bucket: str, tmp_path: Path) -> None:
+    one, two = (S3Shelf(f"s3://{bucket}/{p}", tmp_path / "cache") for p in ("one", "two"))
+    one.publish(drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+    one.fetch("grid")
+    with pytest.raises(UnknownDetectorError, match="shelf s3://zoo/two; it is empty"):
+        two.fetch("grid")
+
+
+def test_a_byte_flipped_in_s3_is_found_and_not_kept(bucket: str, tmp_path: Path) -> None:
+    shelf = S3Shelf(f"s3://{bucket}", tmp_path / "cache")
+    digest = shelf.publish(drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+    client, key = boto3.client("s3"), f"objects/{digest}/{bundle.WEIGHTS}"
+    good = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+    client.put_object(Bucket=bucket, Key=key, Body=good[:-1] + bytes([good[-1] ^ 1]))
+    with pytest.raises(BundleError, match=digest):
+        shelf.fetch("grid")
+    assert not (tmp_path / "cache" / "objects" / digest).exists()
+    client.put_object(Bucket=bucket, Key=key, Body=good)
+    assert bundle.digest(shelf.fetch("grid")) == digest
+
+
+def test_a_byte_flipped_in_the_cache_is_downloaded_again(bucket: str, tmp_path: Path) -> None:
+    shelf = S3Shelf(f"s3://{bucket}", tmp_path / "cache")
+    digest = shelf.publish(drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+    flip(shelf.fetch("grid") / bundle.WEIGHTS)
+    assert bundle.digest(shelf.fetch("grid")) == digest
+
+
+def test_an_object_missing_in_s3_is_named(bucket: str, tmp_path: Path) -> None:
+    shelf = S3Shelf(f"s3://{bucket}", tmp_path / "cache")
+    digest = shelf.publish(drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+    boto3.client("s3").delete_object(Bucket=bucket, Key=f"objects/{digest}/{bundle.CARD}")
+    with pytest.raises(BundleError, match=f"s3://zoo/objects/{digest}/{bundle.CARD} is missing"):
+        shelf.fetch("grid")
+
+
+def test_a_bucket_that_is_not_there_is_named(aws: None, tmp_path: Path) -> None:
+    shelf = S3Shelf("s3://nowhere/p", tmp_path / "cache")
+    with pytest.raises(StorageError, match="Cannot write s3://nowhere/p/objects/.*no such bucket"):
+        shelf.publish(drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+    with pytest.raises(StorageError, match=r"Cannot read s3://nowhere/p/textures/grid\.json"):
+        shelf.fetch("grid")
+
+
+def test_missing_credentials_are_told(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    client = boto3.Session().client("s3")  # boto3's own session remembers credentials
+    with pytest.raises(StorageError, match="s3://zoo/textures/grid.json: there are no AWS cred"):
+        S3Shelf(f"s3://{bucket}", tmp_path / "cache", client).fetch("grid")
+
+
+def test_a_file_in_the_way_of_the_cache_is_named(bucket: str, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("in the way")
+    with pytest.raises(StorageError, match=f"Cannot keep 'grid' in {tmp_path / 'cache'}"):
+        S3Shelf(f"s3://{bucket}", tmp_path / "cache").fetch("grid")
+
+
+# ------------------------------------------------------------------------------ which shelf it is
+
+
+def test_the_shelf_is_under_the_home_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aws: None
+) -> None:
+    monkeypatch.delenv("ZOO_SHELF", raising=False)
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
+    assert home() == tmp_path / "home"
+    with pytest.raises(UnknownDetectorError, match=f"shelf {tmp_path / 'home' / 'shelf'};"):
+        open_shelf().fetch("grid")
+    monkeypatch.setenv("ZOO_SHELF", str(tmp_path / "other"))
+    with pytest.raises(UnknownDetectorError, match=f"shelf {tmp_path / 'other'};"):
+        open_shelf().fetch("grid")
+    assert isinstance(open_shelf("s3://zoo/p"), S3Shelf)
+    monkeypatch.delenv("ZOO_HOME")
+    assert home() == Path("zoo-home")
+
+
+@pytest.mark.parametrize("url", ["gs://zoo/p", "s3://", "https://zoo"])
+def test_an_address_that_is_no_shelf_is_refused(url: str, aws: None) -> None:
+    with pytest.raises(ConfigError, match=f"'{url}' is no shelf"):
+        open_shelf(url)
+
+
+def test_a_folder_shelf_needs_neither_mlflow_nor_boto3(tmp_path: Path) -> None:
+    drawn_bundle(tmp_path / "b")
+    code = (
+        "import sys; from pathlib import Path; from registry.shelf import open_shelf\n"
+        f"open_shelf({str(tmp_path / 'shelf')!r}).publish(\n"
+        f"    Path({str(tmp_path / 'b')!r}), texture='grid', version=1)\n"
+        "heavy = {'mlflow', 'ray', 'optuna', 'boto3', 'botocore'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,54 @@
+"""A woven texture, drawn: small, seeded, not square, with defects that anyone would see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+from PIL import Image
+
+HEIGHT, WIDTH = 64, 72
+PERIOD = 8
+
+
+def draw(height: int, width: int, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 1"]:
+    """Draw threads crossing at a random phase, with a little noise."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    phase = rng.uniform(0, PERIOD, 2)
+    threads = np.sin((rows + phase[0]) * 2 * np.pi / PERIOD)
+    threads = threads + np.cos((columns + phase[1]) * 2 * np.pi / PERIOD)
+    values = 128 + 40 * threads + rng.normal(0, 5, (height, width))
+    return values.clip(0, 255).astype(np.uint8)[..., None]
+
+
+def draw_hole(
+    height: int, width: int, rng: np.random.Generator
+) -> tuple[UInt8[np.ndarray, "h w 1"], Bool[np.ndarray, "h w"]]:
+    """Draw a texture with a dark, flat hole in it, and its mask."""
+    pixels, mask = draw(height, width, rng), np.zeros((height, width), np.bool_)
+    top, left = int(rng.integers(8, height - 28)), int(rng.integers(8, width - 28))
+    mask[top : top + 18, left : left + 20] = True
+    pixels[mask] = 30
+    return pixels, mask
+
+
+def write(path: Path, pixels: UInt8[np.ndarray, "h w 1"]) -> Path:
+    """Write a grey PNG, its folder made if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels[..., 0]).save(path)
+    return path
+
+
+def write_folder(root: Path, *, seed: int = 0) -> Path:
+    """Write a texture in MVTec's layout: 14 good pictures, and a few to test with."""
+    rng = np.random.default_rng(seed)
+    for number in range(14):
+        write(root / "train" / "good" / f"{number:03}.png", draw(HEIGHT, WIDTH, rng))
+    for number in range(3):
+        write(root / "test" / "good" / f"{number:03}.png", draw(HEIGHT, WIDTH, rng))
+        pixels, mask = draw_hole(HEIGHT, WIDTH, rng)
+        write(root / "test" / "hole" / f"{number:03}.png", pixels)
+        truth = root / "ground_truth" / "hole" / f"{number:03}_mask.png"
+        write(truth, mask[..., None] * np.uint8(255))
+    return root

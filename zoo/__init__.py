@@ -1,0 +1,58 @@
+"""A zoo of anomaly detectors for textures: `zoo.load("carpet").score(img)`.
+
+Importing this imports nothing heavy; loading a detector imports torch, and never Ray, Optuna or
+MLflow.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoo.detector import Detector, Score
+
+__all__ = ["Detector", "Score", "load", "names"]
+
+
+def load(name: str, *, shelf: str | None = None, device: str = "cpu") -> Detector:
+    """Load a detector from the shelf, its every byte checked.
+
+    Args:
+        name: A texture (`grid`), one of its aliases (`grid@challenger`) or versions (`grid:3`).
+        shelf: A folder or `s3://bucket/prefix`; `ZOO_SHELF`, or the home's shelf, by default.
+        device: Where to compute: `cpu`, `cuda`, `cuda:1`.
+
+    Raises:
+        UnknownDetectorError: The shelf has none of that name; near names are offered.
+        BundleError: It is damaged, or of a newer format.
+        StorageError: The shelf cannot be reached.
+    """
+    from registry.shelf import open_shelf
+    from zoo import bundle
+    from zoo.detector import Detector
+
+    return Detector(bundle.load(open_shelf(shelf).fetch(name)), device=device)
+
+
+def names(pattern: str = "*", *, shelf: str | None = None) -> list[str]:
+    """List the textures that have a champion on the shelf, by wildcard.
+
+    Example:
+        >>> names("c*", shelf="no-such-folder")
+        []
+    """
+    from registry.shelf import open_shelf
+
+    known = open_shelf(shelf).names()
+    with_champion = [name for name, references in known.items() if "champion" in references]
+    return sorted(fnmatch.filter(with_champion, pattern))
+
+
+def __getattr__(name: str) -> Any:
+    """Import `Detector` and `Score`, and torch with them, when they are first asked for."""
+    if name in ("Detector", "Score"):
+        from zoo import detector
+
+        return getattr(detector, name)
+    raise AttributeError(f"module 'zoo' has no attribute '{name}'")

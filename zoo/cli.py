@@ -1,0 +1,527 @@
+"""The `zoo` command, one function a subcommand: parse, call, print.
+
+The answer goes to stdout, progress to stderr. Heavy rooms are imported inside the command that
+needs them, so that `zoo --help` needs none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import BadImageError, ConfigError, ZooError
+
+if TYPE_CHECKING:
+    from registry.promote import Verdict
+    from registry.runs import SearchRuns
+    from search_spaces import Space
+    from zoo.bundle import Bundle
+    from zoo.recipe import Materials
+    from zoo.search import Found, Plan
+
+MAPS_SHOWN = 8  # example maps kept with a search: a page to look at
+
+
+def say(line: str) -> None:
+    """Tell the person who waits; stdout is for answers."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def demo(args: argparse.Namespace) -> None:
+    """Make the demo data set."""
+    from zoo import demo as demo_room
+
+    names = demo_room.TEXTURES if args.texture == "all" else (args.texture,)
+    for name in names:
+        print(demo_room.make(args.out, texture=name, seed=args.seed))
+
+
+def search(args: argparse.Namespace) -> None:
+    """Search, promote the winner, and say where it is."""
+    import search_spaces
+    from registry import runs, shelf
+    from zoo import recipe
+    from zoo import search as search_room
+
+    home, materials = shelf.home(), _materials(args)
+    storage = home / "searches"
+    known = recipe.field_names()
+    space = (
+        search_spaces.load_file(args.space, known=known)
+        if args.space
+        else search_spaces.load(args.category, known=known)
+    )
+    space, note = search_room.fitting(space, recipe.smallest_side(materials))
+    if note:
+        say(note)
+    plan = _resumed(args, materials, storage) if args.resume else _plan(args, materials)
+    log = runs.SearchRuns(
+        runs.open_store(runs.tracking_uri()),
+        search=plan.name,
+        texture=plan.texture,
+        params=_facts(plan, materials, space),
+    )
+    try:
+        with search_room.cluster(args.address):
+            found = search_room.run(materials, space, plan, storage=storage, log=log, say=say)
+    except BaseException:
+        log.close({}, "failed")
+        raise
+    _conclude(args, materials, found, log)
+
+
+def _conclude(
+    args: argparse.Namespace, materials: Materials, found: Found, log: SearchRuns
+) -> None:
+    """Finish the best detector, keep it in the record, and promote it unless told not to."""
+    from registry.runs import tracking_uri
+    from registry.shelf import open_shelf
+    from zoo import bundle, recipe
+
+    folder = found.best.parents[2] / "best"
+    best = recipe.finish(bundle.load(found.best), materials, false_alarm_rate=args.false_alarm_rate)
+    bundle.save(best, folder)
+    log.champion(folder, _example_maps(best, materials, folder.parent / "maps"))
+    counts = {f"trials_{name}": float(n) for name, n in found.outcomes.items()}
+    summary = {"val_pixel_ap": found.value, "seconds": found.seconds, **counts}
+    log.close(summary, "interrupted" if found.interrupted else "finished")
+    result = {"detector": str(folder), "trial": found.best_trial, **summary}
+    if found.interrupted or args.no_promote:
+        how = "Interrupted; what was found is kept." if found.interrupted else "Not promoted."
+        say(
+            f"{how} Best: {folder}. Promote it with `zoo promote {folder} --data {args.data}`"
+            + (", or go on with the same command and --resume." if found.interrupted else ".")
+        )
+    else:
+        from registry import promote as promote_room
+
+        verdict = promote_room.promote(
+            folder,
+            _texture(args),
+            shelf=open_shelf(),
+            tracking_uri=tracking_uri(),
+            run_id=log.run_id,
+            say=say,
+        )
+        result |= _verdict(verdict)
+    _answer(result, args.json)
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train one detector, without a search."""
+    import torch
+
+    from zoo import bundle, recipe
+
+    materials = _materials(args)
+    values = dict(map(_setting, args.set))
+    preset = args.preset == "thesis"
+    settings = recipe.with_values(recipe.thesis(), values) if preset else recipe.settings(values)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    drafts: list[recipe.Draft] = []
+
+    def report(draft: recipe.Draft) -> None:
+        drafts[:] = [draft]
+        losses = [f"{k} {v:.3g}" for k, v in draft.metrics.items() if k.startswith("train_")]
+        ap = draft.metrics["val_pixel_ap"]
+        say(f"report {draft.report}: val_pixel_ap {ap:.3f} | {', '.join(losses)}")
+
+    recipe.make(materials, settings, seed=args.seed, device=args.device, report=report)
+    made = recipe.finish(drafts[0].bundle, materials, false_alarm_rate=args.false_alarm_rate)
+    bundle.save(made, args.out)
+    say(f"Promote it with `zoo promote {args.out} --data {args.data}`.")
+    _answer({"detector": str(args.out), **made.metrics}, args.json)
+
+
+def score(args: argparse.Namespace) -> None:
+    """Score images; print a JSON line for each, and write overlays where asked."""
+    import zoo
+    from zoo import report
+    from zoo.textures import read_image
+
+    detector = zoo.load(args.name, device=args.device)
+    failed = []
+    for path in args.images:
+        try:
+            pixels = read_image(path)
+            found = detector.score(pixels)
+        except BadImageError as error:
+            failed.append(path)
+            say(f"zoo: {error}")
+            continue
+        line = {
+            "image": str(path),
+            "score": round(found.score, 6),
+            "threshold": round(found.threshold, 6),
+            "is_anomalous": found.is_anomalous,
+            "anomalous_pixels": int(found.mask.sum()),
+        }
+        if args.out:
+            place = args.out / _flat(path, args.images)
+            line["overlay"] = str(report.save(report.side_by_side(pixels, found), place))
+        print(json.dumps(line), flush=True)
+    if failed:
+        raise BadImageError(
+            f"{len(failed)} of {len(args.images)} images could not be scored; the others were. "
+            "Replace them, then score them again."
+        )
+
+
+def names(args: argparse.Namespace) -> None:
+    """List the detectors on the shelf."""
+    import zoo
+
+    found = zoo.names(args.pattern)
+    if args.json:
+        print(json.dumps(found))
+        return
+    for name in found:
+        print(name)
+    if not found:
+        say("No detector yet. Make one with `zoo search --category NAME --data DIR`.")
+
+
+def show(args: argparse.Namespace) -> None:
+    """Show a detector's card."""
+    from registry.shelf import open_shelf
+    from zoo import bundle
+
+    found = bundle.load(open_shelf().fetch(args.name))
+    card = {
+        "texture": found.texture,
+        "method": found.method,
+        "config": found.config,
+        "preprocessing": found.preprocessing,
+        "rule": found.calibration["rule"],
+        "threshold": found.threshold,
+        "metrics": {name: round(value, 4) for name, value in sorted(found.metrics.items())},
+        "data": {k: v for k, v in found.data.items() if k != "fit"}
+        | {"fit": f"{len(found.data['fit'])} pictures or regions"},
+        "made_by": found.made_by,
+        "megabytes": round(sum(t.nbytes for t in found.weights.values()) / 1e6, 2),
+    }
+    _answer(card, args.json)
+
+
+def promote(args: argparse.Namespace) -> None:
+    """Put a detector through the gate."""
+    from registry import promote as promote_room
+    from registry.runs import tracking_uri
+    from registry.shelf import open_shelf
+    from zoo import bundle
+
+    args.category = bundle.load(args.bundle).texture
+    verdict = promote_room.promote(
+        args.bundle, _texture(args), shelf=open_shelf(), tracking_uri=tracking_uri(), say=say
+    )
+    _answer(_verdict(verdict), args.json)
+    if not verdict.promoted:
+        sys.exit(2)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Build the command's parser; docs/cli.md is made from it."""
+    top = _Parser(
+        prog="zoo",
+        description="Find, keep and use anomaly detectors for textures.",
+        epilog="example:\n  zoo demo --out demo-data\n"
+        "  zoo search --category brick --data demo-data --time-budget 5m\n"
+        "  zoo score brick demo-data/brick/test/*/*.png --out maps",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for build in (_demo, _search, _train, _score, _names, _show, _promote):
+        build(commands)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command; a user's mistake is one line on stderr and exit code 2."""
+    args = parser().parse_args(argv)
+    try:
+        args.run(args)
+    except ZooError as error:
+        say(f"zoo: {error}")
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(0)
+    except KeyboardInterrupt:
+        say("zoo: interrupted")
+        sys.exit(130)
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but an error is one line, as everywhere else."""
+
+    def error(self, message: str) -> Any:
+        say(f"{self.prog}: {message}. See `{self.prog} --help`.")
+        sys.exit(2)
+
+
+Commands = Any  # argparse's own type for a group of subcommands is private
+
+
+def _command(
+    commands: Commands, run: Callable[[argparse.Namespace], None], help_: str, example: str
+) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = commands.add_parser(
+        run.__name__,
+        help=help_,
+        description=help_[0].upper() + help_[1:] + ".",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.set_defaults(run=run)
+    return made
+
+
+def _demo(commands: Commands) -> None:
+    it = _command(
+        commands,
+        demo,
+        "make a small data set from CC0 photographs of brick, grass and gravel",
+        "zoo demo --out demo-data --texture brick",
+    )
+    it.add_argument("--out", type=Path, default=Path("demo-data"), metavar="DIR")
+    it.add_argument("--texture", choices=("brick", "grass", "gravel", "all"), default="all")
+    it.add_argument("--seed", type=int, default=0)
+
+
+def _search(commands: Commands) -> None:
+    it = _command(
+        commands,
+        search,
+        "tune FCBiGAN for a texture with Ray Tune and Optuna, and promote the winner",
+        "zoo search --category wood --data mvtec --time-budget 40m",
+    )
+    _add_data(it)
+    it.add_argument(
+        "--time-budget", type=_seconds, default=1200.0, metavar="TIME", help="30m, 2h (20m)"
+    )
+    it.add_argument("--trials", type=_positive, default=200, help="at most so many (200)")
+    it.add_argument("--space", type=Path, metavar="FILE", help="a search space of your own")
+    it.add_argument("--threads", type=_positive, default=1, help="cores of each trial (1)")
+    it.add_argument(
+        "--gpus-per-trial", type=float, metavar="SHARE", help="(0.5 where there are GPUs)"
+    )
+    it.add_argument("--reports", type=_positive, default=8, help="reports of a full trial (8)")
+    it.add_argument("--address", help="of a Ray cluster, or `auto`; RAY_ADDRESS works too")
+    it.add_argument("--resume", action="store_true", help="go on with this texture's last search")
+    it.add_argument("--no-promote", action="store_true", help="keep the winner off the shelf")
+    _add_common(it)
+
+
+def _train(commands: Commands) -> None:
+    it = _command(
+        commands,
+        train,
+        "train one detector with settings you name, without a search",
+        "zoo train --category wood --data mvtec --preset thesis --out wood-thesis",
+    )
+    _add_data(it)
+    it.add_argument("--preset", choices=("thesis",), help="start from the thesis' settings")
+    it.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="set one field"
+    )
+    it.add_argument("--out", type=Path, required=True, metavar="DIR", help="the bundle's folder")
+    it.add_argument("--device", default="cpu")
+    it.add_argument("--threads", type=int, default=0, help="torch's (all cores)")
+    _add_common(it)
+
+
+def _score(commands: Commands) -> None:
+    it = _command(
+        commands,
+        score,
+        "score images: one JSON line each, and heat maps",
+        "zoo score wood plank1.png plank2.png --out maps",
+    )
+    it.add_argument("name", help="a texture, texture@alias or texture:version")
+    it.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+    it.add_argument("--out", type=Path, metavar="DIR", help="write overlays here")
+    it.add_argument("--device", default="cpu")
+
+
+def _names(commands: Commands) -> None:
+    it = _command(commands, names, "list the detectors on the shelf", "zoo names 'c*'")
+    it.add_argument("pattern", nargs="?", default="*", help="a wildcard")
+    it.add_argument("--json", action="store_true")
+
+
+def _show(commands: Commands) -> None:
+    it = _command(commands, show, "show a detector's card", "zoo show wood@challenger")
+    it.add_argument("name", help="a texture, texture@alias or texture:version")
+    it.add_argument("--json", action="store_true")
+
+
+def _promote(commands: Commands) -> None:
+    it = _command(
+        commands,
+        promote,
+        "put a detector through the gate; the winner is audited and published",
+        "zoo promote wood-thesis --data mvtec",
+    )
+    it.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle's folder")
+    it.add_argument("--data", type=Path, required=True, metavar="DIR")
+    it.add_argument("--licence", help="of the data")
+    it.add_argument("--json", action="store_true")
+
+
+def _add_data(it: argparse.ArgumentParser) -> None:
+    it.add_argument("--category", required=True, metavar="NAME", help="the texture's name")
+    it.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="MVTec layout, NanoTWICE, or a folder of good images; or a folder that holds NAME",
+    )
+    it.add_argument("--licence", help="of the data, for the card")
+
+
+def _add_common(it: argparse.ArgumentParser) -> None:
+    it.add_argument(
+        "--false-alarm-rate",
+        type=float,
+        default=0.01,
+        metavar="RATE",
+        help="share of good images allowed above the threshold (0.01)",
+    )
+    it.add_argument("--seed", type=int, default=0)
+    it.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _seconds(text: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)?", text)
+    if not match or float(match[1]) <= 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is no time; write 90s, 20m or 2h")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, None: 1}[match[2]]
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number above 0")
+    return int(text)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--set takes FIELD=VALUE, not '{text}'. Write width=16, for example.")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def _texture(args: argparse.Namespace) -> Any:
+    from zoo import textures
+
+    return textures.find(args.data, args.category, licence=args.licence)
+
+
+def _materials(args: argparse.Namespace) -> Materials:
+    from zoo import recipe
+
+    texture = _texture(args)
+    materials = recipe.gather(texture)
+    say(f"Texture '{texture.name}', {texture.mode}, {texture.layout} layout, {texture.licence}.")
+    say(materials.splits.note)
+    return materials
+
+
+def _plan(args: argparse.Namespace, materials: Materials) -> Plan:
+    import time
+
+    from zoo.search import Plan
+
+    return Plan(
+        name=f"{materials.texture}-{time.strftime('%Y%m%d-%H%M%S')}",
+        texture=materials.texture,
+        fingerprint=materials.fingerprint,
+        seed=args.seed,
+        trials=args.trials,
+        time_budget_s=args.time_budget,
+        threads=args.threads,
+        gpus_per_trial=args.gpus_per_trial,
+        reports=args.reports,
+    )
+
+
+def _resumed(args: argparse.Namespace, materials: Materials, storage: Path) -> Plan:
+    """Take the last plan, with the time now given: its budget counts anew."""
+    from dataclasses import replace
+
+    from zoo.errors import SearchError
+    from zoo.search import last_plan
+
+    plan = last_plan(storage, materials.texture)
+    if plan.fingerprint != materials.fingerprint:
+        raise SearchError(
+            f"The search {plan.name} was begun on other pictures ({plan.fingerprint[:19]}...) than "
+            f"{args.data} holds now ({materials.fingerprint[:19]}...). Start a new one without "
+            "--resume."
+        )
+    return replace(plan, time_budget_s=args.time_budget)
+
+
+def _facts(plan: Plan, materials: Materials, space: Space) -> dict[str, float | int | str]:
+    from dataclasses import asdict
+
+    return {
+        **asdict(plan),
+        "space": space.name,
+        "licence": materials.licence,
+        "fit": len(materials.splits.fit),
+        "val": len(materials.splits.val),
+        "calibration": len(materials.splits.calibration),
+        "validation_windows": len(materials.validation),
+    }
+
+
+def _example_maps(best: Bundle, materials: Materials, folder: Path) -> list[Path]:
+    """Write maps of some validation windows, one for each of the first families, and a sheet."""
+    from zoo import defects, report
+    from zoo.detector import Detector
+
+    detector = Detector(best)
+    windows = {window.family: window for window in materials.validation}
+    rows = [
+        report.side_by_side(window.image, detector.score(window.image), window.mask)
+        for window in list(windows.values())[:MAPS_SHOWN]
+    ]
+    sheet = folder / "synthetic_defects.png"
+    folder.mkdir(parents=True, exist_ok=True)
+    defects.sheet(materials.splits.val, seed=materials.validation_seed).save(sheet)
+    return [report.save(report.stacked(rows), folder / "maps_on_val.png"), sheet]
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    say(f"{'Promoted' if verdict.promoted else 'Not promoted'}: {verdict.reason}")
+    return {"promoted": verdict.promoted, "reason": verdict.reason, **verdict.metrics}
+
+
+def _flat(path: Path, images: Sequence[Path]) -> str:
+    """Name an overlay after its image, with the folder where names alone would collide."""
+    same = sum(other.name == path.name for other in images) > 1
+    return f"{path.resolve().parent.name}_{path.stem}.png" if same else f"{path.stem}.png"
+
+
+def _answer(values: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(values))
+        return
+    width = max(map(len, values))
+    for name, value in values.items():
+        shown = f"{value:.4f}" if isinstance(value, float) else value
+        print(f"{name:<{width}}  {shown}")
+
+
+if __name__ == "__main__":
+    main()

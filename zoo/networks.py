@@ -1,0 +1,330 @@
+"""The networks of FCBiGAN: encoder, generator, discriminator, all fully convolutional.
+
+Nothing here knows a patch from a whole image: every network takes any size that is a multiple of
+one latent cell. The discriminator has a second, dense form with the same weights, which gives
+every pixel the verdict on the window around it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, cast, get_args
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.parametrizations import spectral_norm
+
+from zoo.errors import ConfigError
+
+Norm = Literal["none", "batch", "spectral"]
+
+LATENT_PLANES = 4  # image-sized planes that z becomes before it meets x; see docs/decisions.md
+WIDEST = 8  # channels stop doubling at this multiple of the first layer's
+
+
+@dataclass(frozen=True, kw_only=True)
+class FCBiGANConfig:
+    """The networks' shapes. The defaults are those of the preset `thesis`.
+
+    Attributes:
+        patch: Side of a training patch, in pixels after scaling. Larger ones show the networks
+            more of the texture's period, at quadratic cost.
+        depth: Strided layers of the encoder. One latent cell is `2 ** depth` pixels wide; deeper
+            is a tighter bottleneck.
+        discriminator_depth: Strided layers of discriminator and segmenter. They see 10, 22 or 46
+            pixels around each pixel with 2, 3 or 4 of them, and that must fit into a patch.
+        width: Channels of the first layer; the cost grows with its square.
+        latent_channels: Numbers in one latent cell. More reconstruct better, defects included.
+        discriminator_norm: What steadies the discriminator: batch norm, spectral norm, or none.
+        segmenter: Add a network that learns from synthetic defects; off in the thesis.
+    """
+
+    patch: int = 48
+    depth: int = 4
+    discriminator_depth: int = 4
+    width: int = 32
+    latent_channels: int = 32
+    discriminator_norm: Norm = "batch"
+    segmenter: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, naming field and value."""
+        for name, low, high in (
+            ("depth", 1, 6),
+            ("discriminator_depth", 1, 6),
+            ("width", 1, 1024),
+            ("latent_channels", 1, 4096),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise ConfigError(
+                    f"{name} must be {low} to {high}, not {getattr(self, name)}. Change it."
+                )
+        if self.discriminator_norm not in get_args(Norm):
+            raise ConfigError(
+                f"discriminator_norm must be one of {', '.join(get_args(Norm))}, "
+                f"not '{self.discriminator_norm}'. Choose one of them."
+            )
+        cell, window = 2**self.depth, receptive_field(self.discriminator_depth)
+        if self.patch % cell or self.patch < 2 * cell:
+            raise ConfigError(
+                f"patch must be a multiple of a latent cell, 2 ** depth = {cell}, and at least two "
+                f"of them; it is {self.patch}. Take {max(2, round(self.patch / cell)) * cell}."
+            )
+        if self.patch < window:
+            raise ConfigError(
+                f"patch {self.patch} is smaller than the {window} pixels that a discriminator of "
+                f"discriminator_depth {self.discriminator_depth} sees. Raise the one or lower the "
+                "other."
+            )
+
+
+def receptive_field(depth: int) -> int:
+    """Return the side of the window, in pixels, behind one verdict of the discriminator.
+
+    Example:
+        >>> [receptive_field(depth) for depth in (1, 2, 3, 4)]
+        [4, 10, 22, 46]
+    """
+    return int(3 * 2**depth - 2)
+
+
+def widths(width: int, depth: int) -> list[int]:
+    """Return the channels after each strided layer: doubling, up to a limit."""
+    return [width * min(2**level, WIDEST) for level in range(depth)]
+
+
+class Encoder(nn.Module):
+    """E: an image to its latent cells, one cell for `2 ** depth` by `2 ** depth` pixels."""
+
+    def __init__(self, *, channels: int, width: int, depth: int, latent_channels: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        before = channels
+        for after in widths(width, depth):
+            layers += [
+                nn.Conv2d(before, after, 4, stride=2, padding=1, padding_mode="reflect"),
+                nn.BatchNorm2d(after),
+                nn.LeakyReLU(0.2),
+            ]
+            before = after
+        layers.append(nn.Conv2d(before, latent_channels, 1))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b z hz wz"]:
+        """Encode; sides must be multiples of a cell."""
+        z: Tensor = self.layers(x)
+        return z
+
+
+class Generator(nn.Module):
+    """G: latent cells to an image in [-1, 1], enlarged by sub-pixel convolution."""
+
+    def __init__(self, *, channels: int, width: int, depth: int, latent_channels: int) -> None:
+        super().__init__()
+        steps = widths(width, depth)[::-1]
+        layers: list[nn.Module] = [
+            nn.Conv2d(latent_channels, steps[0], 3, padding=1, padding_mode="reflect"),
+            nn.BatchNorm2d(steps[0]),
+            nn.LeakyReLU(0.2),
+        ]
+        for before, after in pairwise(steps):
+            layers += [
+                nn.Conv2d(before, 4 * after, 3, padding=1, padding_mode="reflect"),
+                nn.PixelShuffle(2),
+                nn.BatchNorm2d(after),
+                nn.LeakyReLU(0.2),
+            ]
+        layers += [
+            nn.Conv2d(steps[-1], 4 * channels, 3, padding=1, padding_mode="reflect"),
+            nn.PixelShuffle(2),
+            nn.Tanh(),
+        ]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, z: Float[Tensor, "b z hz wz"]) -> Float[Tensor, "b c h w"]:
+        """Draw the image that belongs to the latent cells."""
+        x: Tensor = self.layers(z)
+        return x
+
+
+class Windows(nn.Module):
+    """A strided network that pads nothing, so that each verdict is about one window of its image.
+
+    The strided form, the dense form and any cut-out window therefore agree to the last bits.
+    """
+
+    def __init__(self, *, channels: int, width: int, depth: int, norm: Norm) -> None:
+        super().__init__()
+        self.depth = depth
+        steps = widths(width, depth)
+        befores = [channels, *steps[:-1]]
+        convolutions = [nn.Conv2d(b, a, 4, stride=2) for b, a in zip(befores, steps, strict=True)]
+        self.convolutions = nn.ModuleList(
+            spectral_norm(layer) if norm == "spectral" else layer for layer in convolutions
+        )
+        # As usual for GANs, no batch norm where the image enters.
+        self.norms = nn.ModuleList(
+            nn.BatchNorm2d(a) if norm == "batch" and level else nn.Identity()
+            for level, a in enumerate(steps)
+        )
+        self.head = nn.Conv2d(steps[-1], 1, 1)
+
+    @property
+    def side(self) -> int:
+        """Side of the window behind one verdict, in pixels."""
+        return receptive_field(self.depth)
+
+    def forward(
+        self, x: Float[Tensor, "b k h w"], output_stride: int | None = None
+    ) -> Float[Tensor, "b hd wd"]:
+        """Judge every window, one each `output_stride` pixels; the first is at the top left.
+
+        A layer whose stride would pass `output_stride` keeps its resolution instead, and the
+        layers after it are dilated: the same sums over the same pixels, at more places.
+
+        Args:
+            x: At least one window high and wide.
+            output_stride: A power of two, from 1 (dense) to `2 ** depth` (the strided form, and
+                the default).
+
+        Source:
+            Long et al. 2015, section 3.2 (shift-and-stitch is dilation); the partial form is the
+            output stride of Chen et al. 2017.
+        """
+        h, stride, dilation = x, 1, 1
+        for layer, norm in zip(self.convolutions, self.norms, strict=True):
+            step = 2 if stride < (output_stride or 2**self.depth) else 1
+            weight, bias = cast(Tensor, layer.weight), cast(Tensor, layer.bias)
+            h = functional.conv2d(h, weight, bias, stride=step, dilation=dilation)
+            h = functional.leaky_relu(norm(h), 0.2)
+            stride, dilation = stride * step, dilation * (2 // step)
+        verdict: Tensor = self.head(h)
+        return verdict[:, 0]
+
+    def everywhere(
+        self, x: Float[Tensor, "b k h w"], *, output_stride: int = 1
+    ) -> Float[Tensor, "b h w"]:
+        """Give each pixel the verdict on the window around it; the image's edge is mirrored.
+
+        With an output stride above 1 the pixels between are interpolated.
+        """
+        height, width = x.shape[-2:]
+        before, after = self.side // 2, self.side - 1 - self.side // 2
+        # The last verdict must lie on or beyond the last pixel, so that no edge is extrapolated.
+        more = [-(side - 1) % output_stride for side in (height, width)]
+        out = self(_mirror(x, before, after + more[0], before, after + more[1]), output_stride)
+        if output_stride == 1:
+            return cast(Tensor, out)
+        size = (height + more[0], width + more[1])
+        out = functional.interpolate(out[:, None], size, mode="bilinear", align_corners=True)
+        return out[:, 0, :height, :width]
+
+    def centres(self, masks: Bool[Tensor, "b h w"]) -> Bool[Tensor, "b hd wd"]:
+        """Pick from a mask the centre pixel of each window that the strided form judges."""
+        half, rest, step = self.side // 2, self.side - 1 - self.side // 2, 2**self.depth
+        height, width = masks.shape[-2:]
+        return masks[:, half : height - rest : step, half : width - rest : step]
+
+
+class Discriminator(nn.Module):
+    """D: is (image, latent cells) a real image with its code, or a drawn one with its source?
+
+    z is enlarged to the size of x by one sub-pixel convolution, cell by cell, and laid beside it;
+    `Windows` judges the pair. For a whole image z is computed once and held per cell: a window
+    sees the planes of the cells it lies over, wherever in a cell it begins. See
+    docs/decisions.md, "z in the dense discriminator".
+    """
+
+    def __init__(self, config: FCBiGANConfig, *, channels: int) -> None:
+        super().__init__()
+        cell = 2**config.depth
+        self.enlarge = nn.Sequential(
+            nn.Conv2d(config.latent_channels, LATENT_PLANES * cell**2, 1), nn.PixelShuffle(cell)
+        )
+        self.windows = Windows(
+            channels=channels + LATENT_PLANES,
+            width=config.width,
+            depth=config.discriminator_depth,
+            norm=config.discriminator_norm,
+        )
+
+    def forward(
+        self, x: Float[Tensor, "b c h w"], z: Float[Tensor, "b z hz wz"]
+    ) -> Float[Tensor, "b hd wd"]:
+        """Judge a window each `2 ** discriminator_depth` pixels: the form that is trained."""
+        return cast(Tensor, self.windows(self.pair(x, z)))
+
+    def pair(
+        self, x: Float[Tensor, "b c h w"], z: Float[Tensor, "b z hz wz"]
+    ) -> Float[Tensor, "b k h w"]:
+        """Lay the enlarged z beside x. Each pixel of z's planes depends on its own cell only."""
+        return torch.cat([x, self.enlarge(z)], dim=1)
+
+
+class FCBiGAN(nn.Module):
+    """The networks together, and how they see an image of any size.
+
+    `segmenter` is no part of the thesis: the discriminator's twin for one more kind of fake,
+    synthetic defects, whose falseness is known pixel by pixel. It gives each window the logit of
+    its centre pixel being defective, and takes no part in the game.
+    """
+
+    def __init__(self, config: FCBiGANConfig, *, channels: int) -> None:
+        super().__init__()
+        self.config, self.cell = config, 2**config.depth
+        shape = {
+            "channels": channels,
+            "width": config.width,
+            "depth": config.depth,
+            "latent_channels": config.latent_channels,
+        }
+        self.encoder = Encoder(**shape)
+        self.generator = Generator(**shape)
+        self.discriminator = Discriminator(config, channels=channels)
+        self.segmenter = (
+            Windows(
+                channels=channels,
+                width=config.width,
+                depth=config.discriminator_depth,
+                norm=config.discriminator_norm,
+            )
+            if config.segmenter
+            else None
+        )
+
+    def whole_cells(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
+        """Mirror the image's lower and right edge until both sides are whole cells."""
+        height, width = x.shape[-2:]
+        return _mirror(x, 0, -height % self.cell, 0, -width % self.cell)
+
+
+def initialise(networks: FCBiGAN, generator: torch.Generator) -> None:
+    """Draw every weight; zero the biases.
+
+    E and G have N(0, 0.02), as GANs do. The discriminator and the segmenter may have no batch
+    norm, which that would starve, so their signals keep their size through leaky layers.
+
+    Source: Radford et al. 2016; He et al. 2015.
+    """
+    for name, parameter in networks.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(parameter)
+        elif parameter.ndim == 4 and name.startswith(("encoder", "generator")):
+            nn.init.normal_(parameter, 0.0, 0.02, generator=generator)
+        elif parameter.ndim == 4:
+            nn.init.kaiming_normal_(parameter, a=0.2, generator=generator)
+
+
+def _mirror(
+    x: Float[Tensor, "b c h w"], top: int, bottom: int, left: int, right: int
+) -> Float[Tensor, "b c h2 w2"]:
+    """Pad by reflection, in several turns where the image is smaller than the padding."""
+    while top or bottom or left or right:
+        limit_h, limit_w = x.shape[-2] - 1, x.shape[-1] - 1
+        now = [min(left, limit_w), min(right, limit_w), min(top, limit_h), min(bottom, limit_h)]
+        x = functional.pad(x, now, mode="reflect")
+        left, right, top, bottom = left - now[0], right - now[1], top - now[2], bottom - now[3]
+    return x

@@ -1,0 +1,404 @@
+"""One configuration and the good pictures in, one detector out.
+
+This is what a trial runs and what `zoo train` runs: train, choose the rule on *val*, calibrate
+and set the threshold on *calibration*, and put it all into a bundle. It knows neither Ray nor
+MLflow.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from zoo import defects, metrics, scoring, textures, training
+from zoo.baselines import local_statistics
+from zoo.bundle import Bundle
+from zoo.defects import Defective
+from zoo.detector import Detector, available
+from zoo.errors import BadImageError, ConfigError, did_you_mean
+from zoo.networks import FCBiGANConfig
+from zoo.patches import Preprocessing, prepare
+from zoo.scoring import Calibration, Rule
+from zoo.training import Progress, TrainConfig
+
+FALSE_ALARM_RATE = 0.01
+STATISTICS_IMAGES = 8  # calibration images whose pixels give mean and covariance: millions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Materials:
+    """All that making a detector needs of a texture: pictures in memory, the test images not.
+
+    Attributes:
+        texture: Its name.
+        mode: Grey or colour.
+        splits: Good pictures for *fit*, *val* and *calibration*.
+        validation: Windows of the *val* pictures with synthetic defects.
+        validation_seed: What they were painted with.
+        fingerprint: Of the data.
+        licence: Of the data.
+    """
+
+    texture: str
+    mode: str
+    splits: textures.Splits
+    validation: tuple[Defective, ...]
+    validation_seed: int
+    fingerprint: str
+    licence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that a trial may vary, and nothing else.
+
+    Attributes:
+        networks: Shapes of the networks.
+        train: How they are trained.
+        scale: Factor on both sides of an image, before all else.
+        output_stride: Pixels between two verdicts of the discriminator when scoring; 1 is dense
+            and exact, more is faster and interpolates.
+        rule: How losses become a score; None chooses on *val*.
+    """
+
+    networks: FCBiGANConfig
+    train: TrainConfig
+    scale: float = 1.0
+    output_stride: int = 1
+    rule: Rule | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse an output stride that the discriminator does not have."""
+        strides = [2**level for level in range(self.networks.discriminator_depth + 1)]
+        if self.output_stride not in strides:
+            raise ConfigError(
+                f"output_stride must be one of {strides}, not {self.output_stride}. Change it."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A detector as it stands at one report of its training.
+
+    Attributes:
+        report: Number of the report, from 1.
+        bundle: The detector, complete.
+        metrics: `val_pixel_ap`, its families, and the training losses.
+        state: What training needs to go on from here.
+    """
+
+    report: int
+    bundle: Bundle
+    metrics: Mapping[str, float]
+    state: Mapping[str, Any]
+
+
+def thesis() -> Settings:
+    """Return the preset `thesis`. Source: Peccia 2021, section 5.2; docs/decisions.md."""
+    return Settings(networks=FCBiGANConfig(), train=TrainConfig(), rule=scoring.THESIS_RULE)
+
+
+def field_names() -> list[str]:
+    """List the names that a search space may vary or fix."""
+    parts = [field.name for part in (FCBiGANConfig, TrainConfig) for field in fields(part)]
+    parts.remove("segmenter")  # follows from defect_rounds
+    return [*parts, "scale", "output_stride"]
+
+
+def settings(values: Mapping[str, Any]) -> Settings:
+    """Make settings of flat values by name, the rest as in `thesis`, but with a rule chosen on val.
+
+    Raises:
+        ConfigError: A name is unknown or a value out of its range.
+    """
+    return with_values(replace(thesis(), rule=None), values)
+
+
+def with_values(base: Settings, values: Mapping[str, Any]) -> Settings:
+    """Return the settings with these fields changed.
+
+    An output stride that the discriminator is too shallow for becomes the largest it has.
+
+    Raises:
+        ConfigError: A name is unknown or a value out of its range.
+    """
+    for name in values:
+        if name not in field_names():
+            raise ConfigError(
+                f"There is no setting '{name}'.{did_you_mean(name, field_names())} Known are "
+                f"{', '.join(field_names())}."
+            )
+
+    def mine(part: type) -> dict[str, Any]:
+        return {field.name: values[field.name] for field in fields(part) if field.name in values}
+
+    try:
+        train = replace(base.train, **mine(TrainConfig))
+        learns = train.defect_rounds > 0
+        networks = replace(base.networks, **mine(FCBiGANConfig), segmenter=learns)
+        stride = int(values.get("output_stride", base.output_stride))
+        return Settings(
+            networks=networks,
+            train=train,
+            scale=float(values.get("scale", base.scale)),
+            output_stride=min(stride, 2**networks.discriminator_depth),
+            rule=base.rule,
+        )
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"A setting has a value of the wrong kind: {error}.") from error
+
+
+def gather(
+    texture: textures.Texture, *, split_seed: int = 0, validation_seed: int = 0
+) -> Materials:
+    """Split a texture's good pictures and paint the validation defects; deterministic by seeds."""
+    splits = textures.split(texture, seed=split_seed)
+    return Materials(
+        texture=texture.name,
+        mode=texture.mode,
+        splits=splits,
+        validation=defects.validation_set(splits.val, seed=validation_seed),
+        validation_seed=validation_seed,
+        fingerprint=texture.fingerprint,
+        licence=texture.licence,
+    )
+
+
+class Bench:
+    """The materials as one scale sees them: prepared once, used at every report."""
+
+    def __init__(self, materials: Materials, scale: float, device: torch.device) -> None:
+        self.materials = materials
+        self.preprocessing = Preprocessing(
+            mode="RGB" if materials.mode == "RGB" else "L", scale=scale
+        )
+        self.device = device
+        self.masks = [window.mask for window in materials.validation]
+        self.families = [window.family for window in materials.validation]
+
+    def prepared(self, pictures: Sequence[np.ndarray]) -> list[Float[Tensor, "c _ _"]]:
+        """Bring pictures to mode, scale and device."""
+        return [prepare(pixels, self.preprocessing).to(self.device) for pixels in pictures]
+
+    @cached_property
+    def fit(self) -> list[Float[Tensor, "c _ _"]]:
+        """The images to train on."""
+        return self.prepared([picture.pixels for picture in self.materials.splits.fit])
+
+    @cached_property
+    def good(self) -> list[Float[Tensor, "c _ _"]]:
+        """The first calibration images: their pixels give the statistics of the losses."""
+        pictures = self.materials.splits.calibration[:STATISTICS_IMAGES]
+        return self.prepared([picture.pixels for picture in pictures])
+
+    @cached_property
+    def windows(self) -> list[Float[Tensor, "c _ _"]]:
+        """The validation windows."""
+        return self.prepared([window.image for window in self.materials.validation])
+
+    @cached_property
+    def small_masks(self) -> list[Bool[np.ndarray, "_ _"]]:
+        """The validation masks at the scale of the windows, by nearest pixel."""
+        return [
+            mask[_nearest(mask.shape[0], x.shape[-2])][:, _nearest(mask.shape[1], x.shape[-1])]
+            for mask, x in zip(self.masks, self.windows, strict=True)
+        ]
+
+    def judge(
+        self, losses: Callable[[Tensor], Tensor], rules: Sequence[Rule]
+    ) -> tuple[Calibration, dict[str, float], scoring.Threshold]:
+        """Choose a rule, and measure with it: calibration, figures on *val*, threshold."""
+        good = [losses(x) for x in self.good]
+        val = [losses(x) for x in self.windows]
+        if len(rules) == 1:
+            calibration = scoring.calibrate(rules[0], good)
+        else:
+            calibration = scoring.choose(rules, good, val, self.small_masks, self.families)
+        maps = [
+            scoring.enlarge(scoring.anomaly_map(each, calibration), *mask.shape).cpu().numpy()
+            for each, mask in zip(val, self.masks, strict=True)
+        ]
+        top = calibration.rule.top_fraction
+        scores = [scoring.image_score(scoring.anomaly_map(each, calibration), top) for each in good]
+        threshold = scoring.threshold(scores, false_alarm_rate=FALSE_ALARM_RATE)
+        return calibration, validation_figures(maps, self.masks, self.families), threshold
+
+
+def make(
+    materials: Materials,
+    wanted: Settings,
+    *,
+    seed: int,
+    device: str | torch.device = "cpu",
+    report: Callable[[Draft], None],
+    state: Mapping[str, Any] | None = None,
+) -> None:
+    """Train a detector and hand it to `report` at every stage, the last one at the end.
+
+    Args:
+        materials: The texture.
+        wanted: The configuration.
+        seed: Of everything that is drawn; the same seed, data and machine give the same detector.
+        device: Where to compute.
+        report: Receives each draft. A draft's bundle is complete, but for `finish`.
+        state: A draft's state, to go on from there.
+
+    Raises:
+        BadImageError: An image is smaller than a patch.
+        ConfigError: The device does not exist here.
+        DivergedError: Training went to infinity.
+    """
+    place, began = available(device), time.monotonic()
+    bench = Bench(materials, wanted.scale, place)
+    _check_sizes(materials, wanted)
+    networks = training.new_networks(
+        wanted.networks, channels=bench.preprocessing.channels, seed=seed
+    )
+    rules = (
+        [wanted.rule] if wanted.rule else scoring.candidates(losses=2 + wanted.networks.segmenter)
+    )
+
+    def look(progress: Progress) -> None:
+        def losses(x: Tensor) -> Tensor:
+            return scoring.fcbigan_losses(progress.networks, x, output_stride=wanted.output_stride)
+
+        calibration, figures, threshold = bench.judge(losses, rules)
+        figures["train_seconds"] = time.monotonic() - began
+        bundle = Bundle(
+            texture=materials.texture,
+            method="fcbigan",
+            config=asdict(wanted.networks) | {"output_stride": wanted.output_stride},
+            preprocessing=asdict(bench.preprocessing),
+            calibration=asdict(calibration),
+            threshold=asdict(threshold) | {"set_on": "calibration"},
+            metrics=figures,
+            data=provenance(materials),
+            made_by=versions() | {"seed": seed, "training": asdict(wanted.train)},
+            weights={
+                k: v.detach().cpu().clone() for k, v in progress.networks.state_dict().items()
+            },
+        )
+        report(
+            Draft(
+                report=progress.report,
+                bundle=bundle,
+                metrics={**progress.losses, **figures},
+                state=progress.state,
+            )
+        )
+
+    training.fit(
+        bench.fit,
+        networks,
+        wanted.train,
+        generator=torch.Generator(place).manual_seed(seed),
+        report=look,
+        state=state,
+    )
+
+
+def floor(materials: Materials, *, scale: float) -> Bundle:
+    """Make the detector that every other one must beat: local statistics, nothing learned."""
+    bench = Bench(materials, scale, torch.device("cpu"))
+    weights = local_statistics.fit(bench.fit)
+    calibration, figures, threshold = bench.judge(
+        lambda x: local_statistics.losses(x, weights), scoring.candidates(losses=1)
+    )
+    return Bundle(
+        texture=materials.texture,
+        method="local_statistics",
+        config={},
+        preprocessing=asdict(bench.preprocessing),
+        calibration=asdict(calibration),
+        threshold=asdict(threshold) | {"set_on": "calibration"},
+        metrics=figures,
+        data=provenance(materials),
+        made_by=versions(),
+        weights=weights,
+    )
+
+
+def finish(
+    bundle: Bundle, materials: Materials, *, false_alarm_rate: float = FALSE_ALARM_RATE
+) -> Bundle:
+    """Set the threshold on all calibration images; a draft's is set on the first few."""
+    detector = Detector(bundle)
+    top = detector.calibration.rule.top_fraction
+    scores = [
+        scoring.image_score(torch.from_numpy(detector.map(picture.pixels)), top)
+        for picture in materials.splits.calibration
+    ]
+    found = scoring.threshold(scores, false_alarm_rate=false_alarm_rate)
+    return replace(bundle, threshold=asdict(found) | {"set_on": "calibration"})
+
+
+def validation_figures(
+    maps: Sequence[Float[np.ndarray, "_ _"]],
+    masks: Sequence[Bool[np.ndarray, "_ _"]],
+    families: Sequence[str],
+) -> dict[str, float]:
+    """Return `val_pixel_ap`, the objective, and the average precision of each family.
+
+    The objective is the mean over families of pixel average precision at a fixed prevalence.
+    """
+    each = metrics.family_average_precision(metrics.count(maps, masks), families)
+    held_out = [value for family, value in each.items() if family in defects.HELD_OUT]
+    figures = {"val_pixel_ap": float(np.mean(list(each.values())))}
+    if held_out:
+        figures["val_pixel_ap_held_out"] = float(np.mean(held_out))
+    return figures | {f"val_pixel_ap_{family}": value for family, value in each.items()}
+
+
+def provenance(materials: Materials) -> dict[str, Any]:
+    """Say which pictures a detector has seen, for its card and for the gate of promotion."""
+    return {
+        "fingerprint": materials.fingerprint,
+        "licence": materials.licence,
+        "split_seed": materials.splits.seed,
+        "split": materials.splits.note,
+        "fit": [picture.key for picture in materials.splits.fit],
+        "validation": defects.fingerprint(materials.validation),
+        "validation_seed": materials.validation_seed,
+    }
+
+
+def versions() -> dict[str, Any]:
+    """Return the versions that made a detector."""
+    names = {"texture_zoo": "texture-zoo", "torch": "torch", "numpy": "numpy"}
+    found = {name: metadata.version(package) for name, package in names.items()}
+    return found | {"python": platform.python_version()}
+
+
+def smallest_side(materials: Materials) -> int:
+    """Return the shortest side of all good pictures and regions, in pixels."""
+    splits = materials.splits
+    pictures = (*splits.fit, *splits.val, *splits.calibration)
+    return int(min(min(picture.pixels.shape[:2]) for picture in pictures))
+
+
+def _check_sizes(materials: Materials, wanted: Settings) -> None:
+    """Refuse, before any work, pictures that a patch does not fit into."""
+    splits = materials.splits
+    for picture in (*splits.fit, *splits.val, *splits.calibration):
+        height, width = picture.pixels.shape[:2]
+        if round(min(height, width) * wanted.scale) < wanted.networks.patch:
+            need = -(-wanted.networks.patch // wanted.scale)
+            raise BadImageError(
+                f"{picture.name} has {height}x{width} pixels; a patch of {wanted.networks.patch} "
+                f"at scale {wanted.scale} needs {need:.0f}x{need:.0f}. Use larger images, a "
+                "smaller patch or a larger scale."
+            )
+
+
+def _nearest(large: int, small: int) -> np.ndarray:
+    return ((np.arange(small) + 0.5) * large / small).astype(int).clip(0, large - 1)

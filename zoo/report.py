@@ -1,0 +1,80 @@
+"""Pictures of what a detector sees, for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Shaped, UInt8
+from PIL import Image
+
+from zoo.bundle import storage_error
+from zoo.detector import Score
+from zoo.textures import to_mode, unit
+
+HEAT = 0.55  # opacity of the hottest pixel over the picture
+RED, GREEN = (255, 40, 40), (60, 255, 60)
+
+
+def overlay(pixels: Shaped[np.ndarray, "h w c"], score: Score) -> UInt8[np.ndarray, "h w 3"]:
+    """Lay the map over its image: warmer is more anomalous, outlined in red above the threshold.
+
+    The colour scale is the detector's, not the image's: half way is the threshold. A good image
+    therefore stays cool.
+    """
+    picture = (unit(to_mode(pixels, "RGB")) * 255).round().astype(np.uint8)
+    reach = max(abs(score.threshold), 1e-9)
+    heat = np.clip((score.map - score.threshold) / (2 * reach) + 0.5, 0, 1)
+    # OpenCV speaks BGR.
+    colour = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
+    alpha = HEAT * np.clip(heat * 2 - 0.4, 0, 1)[:, :, None]
+    mixed = (picture * (1 - alpha) + colour * alpha).astype(np.uint8)
+    return outlined(mixed, score.mask, RED)
+
+
+def outlined(
+    picture: UInt8[np.ndarray, "h w 3"],
+    mask: Bool[np.ndarray, "h w"],
+    colour: tuple[int, int, int],
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Draw a mask's outline."""
+    lines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    width = max(1, round(min(mask.shape) / 256))
+    drawn = cv2.drawContours(np.ascontiguousarray(picture), lines, -1, colour, width)
+    return np.asarray(drawn, dtype=np.uint8)
+
+
+def side_by_side(
+    pixels: Shaped[np.ndarray, "h w c"], score: Score, truth: Bool[np.ndarray, "h w"] | None = None
+) -> UInt8[np.ndarray, "h w2 3"]:
+    """Put the image, its true mask outlined in green if it is known, beside its overlay."""
+    picture = (unit(to_mode(pixels, "RGB")) * 255).round().astype(np.uint8)
+    left = picture if truth is None else outlined(picture, truth, GREEN)
+    gap = np.full((picture.shape[0], 4, 3), 255, np.uint8)
+    return np.concatenate([left, gap, overlay(pixels, score)], axis=1)
+
+
+def save(picture: UInt8[np.ndarray, "h w 3"], path: Path) -> Path:
+    """Write a picture, its folder made if need be.
+
+    Raises:
+        StorageError: The disk is full or the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path)
+    except OSError as error:
+        raise storage_error(f"Cannot write the picture {path.name}", error) from error
+    return path
+
+
+def stacked(pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> UInt8[np.ndarray, "h w 3"]:
+    """Put pictures under one another, the narrower ones filled up with white."""
+    width = max(picture.shape[1] for picture in pictures)
+    rows = [
+        np.pad(picture, ((0, 4), (0, width - picture.shape[1]), (0, 0)), constant_values=255)
+        for picture in pictures
+    ]
+    return np.concatenate(rows)

@@ -1,0 +1,442 @@
+"""A search: Ray Tune with Optuna's TPE and ASHA over one texture's space.
+
+The driver hears every trial through one callback and passes it on, to a record (`TrialLog`) and
+to the terminal. Workers talk to Ray only.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
+
+import optuna
+import ray
+from optuna.samplers import TPESampler
+from ray import tune
+from ray.tune import Callback
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search import ConcurrencyLimiter
+from ray.tune.search.optuna import OptunaSearch
+
+from search_spaces import Choice, Integer, LogUniform, Space, Uniform
+from zoo import trial as trial_room
+from zoo.bundle import storage_error, write_whole
+from zoo.errors import BadImageError, SearchError
+from zoo.recipe import Materials
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ray.tune.experiment import Trial
+
+METRIC = "val_pixel_ap"
+HEARTBEAT_S = 15.0  # a line at least so often, so that a quiet terminal means a stuck search
+PLAN = "search.json"
+CLUSTER_SLOTS = 8  # trials asked for at once where no node is up yet: the autoscaler follows
+
+Outcome = Literal["finished", "stopped_early", "failed", "interrupted"]
+
+
+@runtime_checkable
+class TrialLog(Protocol):
+    """What a search needs of whatever keeps its record."""
+
+    def started(self, trial: str, params: Mapping[str, float | int | str]) -> None:
+        """Note a new trial and the parameters drawn for it."""
+
+    def reported(self, trial: str, step: int, metrics: Mapping[str, float]) -> None:
+        """Note one report, in the order the trial made them."""
+
+    def ended(self, trial: str, outcome: Outcome, bundle: Path | None) -> None:
+        """Note how the trial ended; `bundle` is its detector on disk, if it saved one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What bounds a search, kept beside it so that it can be resumed.
+
+    Attributes:
+        name: Of the search; its folder under the storage has this name.
+        texture: What it is for.
+        fingerprint: Of the data.
+        seed: Of the search, and of each trial.
+        trials: At most so many.
+        time_budget_s: At most so long, from its start or its resumption.
+        threads: For each trial; trials at once times threads are the cores.
+        gpus_per_trial: Share of a GPU for each trial; None is a half where there are GPUs now.
+        reports: How often each trial reports, and so how finely ASHA cuts.
+    """
+
+    name: str
+    texture: str
+    fingerprint: str
+    seed: int
+    trials: int
+    time_budget_s: float
+    threads: int
+    gpus_per_trial: float | None
+    reports: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a search ended with.
+
+    Attributes:
+        best: The best checkpoint's detector on disk.
+        best_trial: Whose it is.
+        value: Its `val_pixel_ap`.
+        outcomes: Number of trials by outcome.
+        seconds: How long it took.
+        interrupted: Whether it was stopped from the keyboard.
+    """
+
+    best: Path
+    best_trial: str
+    value: float
+    outcomes: Mapping[Outcome, int]
+    seconds: float
+    interrupted: bool
+
+
+class Listener(Callback):
+    """Hears Ray Tune in the driver, and passes on: trials to the record, news to the terminal."""
+
+    def __init__(self, log: TrialLog, plan: Plan, say: Callable[[str], None]) -> None:
+        self.log, self.plan, self.say = log, plan, say
+        self.outcomes: dict[Outcome, int] = dict.fromkeys(get_args(Outcome), 0)
+        self.running: set[str] = set()
+        self.ended: set[str] = set()
+        self.best, self.best_trial, self.failure = -1.0, "", ""
+        self.interrupted = False
+        self.began = self.spoke = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long this search has been running, in this process."""
+        return time.monotonic() - self.began
+
+    def on_trial_start(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Note a trial that begins or goes on."""
+        self.running.add(trial.trial_id)
+        self.log.started(trial.trial_id, trial.config)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Note one report."""
+        figures = {
+            name: float(value)
+            for name, value in result.items()
+            if name.startswith(("val_", "train_"))
+        }
+        self.log.reported(trial.trial_id, int(result["training_iteration"]), figures)
+        if result[METRIC] > self.best:
+            self.best, self.best_trial = result[METRIC], trial.trial_id
+            self._tell(f"better: {METRIC} {self.best:.3f}")
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Note a trial that ended by itself, or that ASHA or the clock stopped."""
+        if self._is_whole(trial):
+            self._end(trial, "finished")
+        elif self.seconds >= self.plan.time_budget_s:
+            self._end(trial, "interrupted")
+        else:
+            self._end(trial, "stopped_early")
+
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Note a trial that failed, and keep the first reason."""
+        reason = str(trial.get_error() or "").strip().splitlines()
+        self.failure = self.failure or (reason[-1] if reason else "no reason given")
+        self._end(trial, "failed")
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Say something now and then."""
+        if time.monotonic() - self.spoke >= HEARTBEAT_S:
+            self._tell("")
+
+    def close(self, trials: list[Trial]) -> None:
+        """Account for every trial that Ray left without a word."""
+        left = [trial for trial in trials if trial.trial_id not in self.ended]
+        self.interrupted = bool(left) and self.seconds < self.plan.time_budget_s
+        for trial in left:
+            self._end(trial, "finished" if self._is_whole(trial) else "interrupted")
+
+    def summary(self) -> str:
+        """Count the trials by outcome, in words."""
+        said = [f"{n} {name.replace('_', ' ')}" for name, n in self.outcomes.items() if n]
+        return ", ".join(said) or "no trial ended"
+
+    def _is_whole(self, trial: Trial) -> bool:
+        steps = (trial.last_result or {}).get("training_iteration", 0)
+        return bool(steps >= self.plan.reports)
+
+    def _end(self, trial: Trial, outcome: Outcome) -> None:
+        self.running.discard(trial.trial_id)
+        self.ended.add(trial.trial_id)
+        self.outcomes[outcome] += 1
+        best = best_checkpoint(trial)
+        self.log.ended(trial.trial_id, outcome, best[1] if best else None)
+        self._tell(f"trial {trial.trial_id} {outcome.replace('_', ' ')}")
+
+    def _tell(self, news: str) -> None:
+        self.spoke = time.monotonic()
+        best = f"best {self.best:.3f} ({self.best_trial})" if self.best_trial else "no result yet"
+        left = max(0.0, self.plan.time_budget_s - self.seconds)
+        line = (
+            f"[{_clock(self.seconds)}] {len(self.running)} running, {self.summary()} | {best} | "
+            f"{_clock(left)} left"
+        )
+        self.say(f"{line} | {news}" if news else line)
+
+
+def parameter_space(space: Space) -> dict[str, Any]:
+    """Translate a space into Ray Tune's own distributions; fixed values stay as they are."""
+    return {name: _domain(field) for name, field in space.fields.items()}
+
+
+def fitting(space: Space, smallest_side: int) -> tuple[Space, str]:
+    """Leave out of a space what the smallest picture is too small for, and say so.
+
+    A scale stays if the middle one of the patches fits into the picture at that scale; a patch
+    stays if it fits at every scale that stayed. Where no scale would stay, the largest does.
+
+    Args:
+        space: With `scale` and `patch` as choices or fixed values; other kinds are left alone.
+        smallest_side: Of all good pictures, in pixels.
+
+    Raises:
+        BadImageError: Not even the smallest patch fits at the largest scale.
+    """
+    scales, patches = (_options(space.fields.get(name)) for name in ("scale", "patch"))
+    if not scales or not patches:
+        return space, ""
+    middle = sorted(patches)[len(patches) // 2]
+    kept = [each for each in scales if round(smallest_side * each) >= middle] or [max(scales)]
+    room = round(smallest_side * min(kept))
+    fit = [each for each in patches if each <= room]
+    if not fit:
+        raise BadImageError(
+            f"The smallest good picture (or region of one) has a side of {smallest_side} pixels; "
+            f"space '{space.name}' needs {min(patches) / max(scales):.0f} for its smallest patch. "
+            "Use larger pictures, or a space of your own with --space."
+        )
+    if kept == scales and fit == patches:
+        return space, ""
+    chosen = {"scale": Choice(values=tuple(kept)), "patch": Choice(values=tuple(map(int, fit)))}
+    note = (
+        f"The smallest good picture has a side of {smallest_side} pixels, so scale is one of "
+        f"{kept} and patch one of {fit}."
+    )
+    return replace(space, fields={**space.fields, **chosen}), note
+
+
+@contextmanager
+def cluster(address: str | None = None) -> Iterator[None]:
+    """Join the Ray at `address` or `RAY_ADDRESS`, or start one on this machine for this search."""
+    where = address or os.environ.get("RAY_ADDRESS") or "local"
+    ray.init(
+        address=where,
+        include_dashboard=False if where == "local" else None,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def run(
+    materials: Materials,
+    space: Space,
+    plan: Plan,
+    *,
+    storage: Path,
+    log: TrialLog,
+    say: Callable[[str], None],
+) -> Found:
+    """Search, and return the best detector found; go on if the plan's search has begun already.
+
+    Args:
+        materials: The texture; put into Ray's object store once.
+        space: What may vary.
+        plan: What bounds the search.
+        storage: Folder (or mounted share) of all searches.
+        log: Keeps the record.
+        say: Receives one line at a time for the person who waits.
+
+    Raises:
+        SearchError: Not one trial came as far as a detector.
+        StorageError: The plan cannot be written.
+    """
+    folder = storage / plan.name
+    resume = (folder / PLAN).exists()
+    write_plan(plan, folder)
+    share, slots = room_for_trials(plan)
+    say(
+        f"{'Resuming' if resume else 'Starting'} search {plan.name}: up to {plan.trials} trials, "
+        f"{slots} at once with {plan.threads} thread(s) and {share:g} GPU each, "
+        f"space '{space.name}'."
+    )
+    listener = Listener(log, plan, say)
+    with _quiet():
+        analysis = tune.run(
+            _trainable(materials, plan, share),
+            name=plan.name,
+            storage_path=str(storage.resolve()),
+            config=parameter_space(space) | {"reports": plan.reports},
+            metric=METRIC,
+            mode="max",
+            num_samples=plan.trials,
+            time_budget_s=plan.time_budget_s,
+            search_alg=ConcurrencyLimiter(
+                OptunaSearch(sampler=TPESampler(seed=plan.seed, n_startup_trials=8)),
+                max_concurrent=slots,
+            ),
+            scheduler=ASHAScheduler(
+                max_t=plan.reports, grace_period=max(1, plan.reports // 4), reduction_factor=2
+            ),
+            checkpoint_config=tune.CheckpointConfig(
+                num_to_keep=1, checkpoint_score_attribute=METRIC, checkpoint_score_order="max"
+            ),
+            callbacks=[listener],
+            reuse_actors=True,
+            raise_on_failed_trial=False,
+            resume=resume,
+            verbose=0,
+        )
+    listener.close(analysis.trials)
+    found = [(each, best) for each in analysis.trials if (best := best_checkpoint(each))]
+    if not found:
+        raise SearchError(
+            f"Search {plan.name} ended after {listener.seconds:.0f} s without any detector: "
+            f"{listener.summary()}. "
+            + (f"The first failure: {listener.failure}" if listener.failure else "")
+            + " Give it a longer --time-budget, or resume it."
+        )
+    winner, (value, where) = max(found, key=lambda pair: pair[1][0])
+    return Found(
+        best=where,
+        best_trial=winner.trial_id,
+        value=value,
+        outcomes=listener.outcomes,
+        seconds=listener.seconds,
+        interrupted=listener.interrupted,
+    )
+
+
+def _trainable(materials: Materials, plan: Plan, gpu_share: float) -> Any:
+    """Bind a trial to the materials, which go into the object store here, once."""
+    bound = tune.with_parameters(
+        trial_room.run,
+        materials=materials,
+        seed=plan.seed,
+        threads=plan.threads,
+        device="cuda" if gpu_share else "cpu",
+    )
+    return tune.with_resources(bound, {"cpu": plan.threads, "gpu": gpu_share})
+
+
+def room_for_trials(plan: Plan) -> tuple[float, int]:
+    """Return the share of a GPU that a trial gets, and how many trials fit at once.
+
+    A cluster that is scaled to zero shows no GPUs yet; a share that was asked for is kept.
+    """
+    resources: dict[str, float] = ray.cluster_resources()
+    gpus = resources.get("GPU", 0.0)
+    share = plan.gpus_per_trial
+    if share is None:
+        share = 0.5 if gpus else 0.0
+    slots = gpus // share if share else resources.get("CPU", 0.0) // plan.threads
+    return share, int(slots) or CLUSTER_SLOTS
+
+
+def best_checkpoint(trial: Trial) -> tuple[float, Path] | None:
+    """Return the value and the detector of a trial's best report, if it made one."""
+    manager = trial.run_metadata.checkpoint_manager
+    kept = manager.best_checkpoint_results if manager else []
+    scored = [
+        (result.metrics[METRIC], Path(result.checkpoint.path))
+        for result in kept
+        if result.checkpoint
+    ]
+    if not scored:
+        return None
+    value, where = max(scored)
+    return float(value), where / trial_room.BUNDLE
+
+
+def write_plan(plan: Plan, folder: Path) -> None:
+    """Keep the plan beside its search."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / PLAN, json.dumps(asdict(plan), indent=1).encode())
+    except OSError as error:
+        raise storage_error(f"Cannot begin the search {plan.name}", error) from error
+
+
+def last_plan(storage: Path, texture: str) -> Plan:
+    """Return the plan of the newest search of a texture.
+
+    Raises:
+        SearchError: There is none.
+    """
+    known = {field.name for field in fields(Plan)}
+    plans = [json.loads(path.read_text()) for path in sorted(storage.glob(f"*/{PLAN}"))]
+    mine = [plan for plan in plans if plan["texture"] == texture]
+    if not mine:
+        others = sorted({plan["texture"] for plan in plans})
+        raise SearchError(
+            f"There is no search of '{texture}' under {storage} to resume; "
+            f"{'there are searches of ' + ', '.join(others) if others else 'there is none at all'}"
+            ". Start one without --resume."
+        )
+    return Plan(**{name: value for name, value in mine[-1].items() if name in known})
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Tune's tables off stdout, which is for answers, and Optuna's lines off stderr."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    for name in ("ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+        yield
+
+
+def _domain(field: Any) -> Any:
+    match field:
+        case Uniform(low=low, high=high):
+            return tune.uniform(low, high)
+        case LogUniform(low=low, high=high):
+            return tune.loguniform(low, high)
+        case Integer(low=low, high=high):
+            return tune.randint(low, high + 1)
+        case Choice(values=values):
+            return tune.choice(list(values))
+        case _:
+            return field
+
+
+def _options(field: Any) -> list[float]:
+    if isinstance(field, Choice):
+        return [value for value in field.values if isinstance(value, int | float)]
+    return [field] if isinstance(field, int | float) else []
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
