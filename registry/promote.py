@@ -278,7 +278,7 @@ def _windows(challenger: Bundle, folder: Path, texture: Texture) -> tuple[Defect
     if challenger.texture != texture.name:
         raise PromotionError(
             f"{folder} is a detector for '{challenger.texture}', not for '{texture.name}'. "
-            f"Promote it with `--category {challenger.texture}`."
+            f"Give the pictures of '{challenger.texture}'."
         )
     if challenger.data["fingerprint"] != texture.fingerprint:
         raise PromotionError(

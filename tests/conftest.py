@@ -29,11 +29,11 @@ def drawn_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_materials(drawn_folder: Path) -> Materials:
-    """The drawn texture, with one validation window of each family to be quick."""
+    """The drawn texture, with the largest validation window of each family to be quick."""
     from zoo import recipe, textures
 
     materials = recipe.gather(textures.find(drawn_folder.parent, "weave"))
-    return replace(materials, validation=materials.validation[::6])
+    return replace(materials, validation=textures_drawn.one_a_family(materials.validation))
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,11 @@ beside it.
 
 from __future__ import annotations
 
+import math
 import shutil
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,7 @@ from registry.shelf import Shelf
 from zoo import bundle
 from zoo.bundle import Bundle
 from zoo.errors import BundleError, ConfigError, PromotionError, UnknownDetectorError
+from zoo.search import Outcome, TrialLog
 
 
 def drawn_bundle(folder: Path, *, texture: str = "grid", seed: int = 0) -> Path:
@@ -176,6 +180,120 @@ class ShelfExam:
         shelf.publish(one, texture="grid", version=1)
         shutil.rmtree(one)
         assert bundle.load(shelf.fetch("grid")).config == {"seed": 1}
+
+
+@dataclass(kw_only=True)
+class Entry:
+    """What a log holds of one trial, read back.
+
+    Attributes:
+        params: As text.
+        curves: By metric, its (step, value) pairs in the order they were reported.
+        outcome: None while it has none.
+        bundle: The path as text, if there is one.
+    """
+
+    params: dict[str, str] = field(default_factory=dict)
+    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    outcome: Outcome | None = None
+    bundle: str | None = None
+
+
+class ListLog:
+    """A `TrialLog` that is a list of what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+        self.entries: dict[str, Entry] = {}
+
+    def started(self, trial: str, params: Mapping[str, float | int | str]) -> None:
+        self.told.append(("started", trial))
+        self._entry(trial).params |= {name: str(value) for name, value in params.items()}
+
+    def reported(self, trial: str, step: int, metrics: Mapping[str, float]) -> None:
+        self.told.append(("reported", trial))
+        for name, value in metrics.items():
+            self._entry(trial).curves.setdefault(name, []).append((step, value))
+
+    def ended(self, trial: str, outcome: Outcome, bundle: Path | None) -> None:
+        self.told.append(("ended", trial))
+        entry = self._entry(trial)
+        entry.outcome, entry.bundle = outcome, str(bundle) if bundle else entry.bundle
+
+    def _entry(self, trial: str) -> Entry:
+        return self.entries.setdefault(trial, Entry())
+
+
+Read = Callable[[], Mapping[str, Entry]]
+
+
+class TrialLogExam:
+    """What every record of a search promises.
+
+    The class under test gives the fixtures `log`, empty, and `read`, which reads back by trial.
+    """
+
+    def test_it_is_a_trial_log(self, log: TrialLog) -> None:
+        assert isinstance(log, TrialLog)
+
+    def test_what_was_told_of_a_trial_is_read_back(
+        self, log: TrialLog, read: Read, tmp_path: Path
+    ) -> None:
+        log.started("a", {"patch": 48, "rate": 1e-4, "norm": "batch", "rotations": True})
+        for step in (1, 2, 3):
+            log.reported("a", step, {"val_pixel_ap": step / 8, "train_loss": -1.0})
+        log.ended("a", "finished", tmp_path)
+        entry = read()["a"]
+        params = {"patch": "48", "rate": "0.0001", "norm": "batch", "rotations": "True"}
+        assert entry.params == params
+        assert entry.curves["val_pixel_ap"] == [(1, 0.125), (2, 0.25), (3, 0.375)]
+        assert entry.curves["train_loss"] == [(1, -1.0), (2, -1.0), (3, -1.0)]
+        assert (entry.outcome, entry.bundle) == ("finished", str(tmp_path))
+
+    @pytest.mark.parametrize("outcome", ["finished", "stopped_early", "failed", "interrupted"])
+    def test_every_outcome_is_kept_with_or_without_a_bundle(
+        self, log: TrialLog, read: Read, outcome: Outcome
+    ) -> None:
+        log.started("a", {})
+        log.ended("a", outcome, None)
+        assert read() == {"a": Entry(outcome=outcome)}
+
+    def test_trials_side_by_side_are_kept_apart(self, log: TrialLog, read: Read) -> None:
+        for trial in ("a", "b"):
+            log.started(trial, {"name": trial})
+        for step in (1, 2):
+            for trial, value in (("a", 0.25), ("b", 0.5)):
+                log.reported(trial, step, {"val_pixel_ap": value})
+        log.ended("b", "finished", None)
+        found = read()
+        assert {trial: entry.params for trial, entry in found.items()} == {
+            "a": {"name": "a"},
+            "b": {"name": "b"},
+        }
+        assert found["a"].curves == {"val_pixel_ap": [(1, 0.25), (2, 0.25)]}
+        assert found["b"].curves == {"val_pixel_ap": [(1, 0.5), (2, 0.5)]}
+        assert [found["a"].outcome, found["b"].outcome] == [None, "finished"]
+
+    def test_a_trial_that_goes_on_after_an_interruption_is_still_one_trial(
+        self, log: TrialLog, read: Read
+    ) -> None:
+        for step, outcome in ((1, "interrupted"), (2, "finished")):
+            log.started("a", {"patch": 48})
+            log.reported("a", step, {"val_pixel_ap": step / 4})
+            log.ended("a", outcome, None)  # type: ignore[arg-type]
+        assert read() == {
+            "a": Entry(
+                params={"patch": "48"},
+                curves={"val_pixel_ap": [(1, 0.25), (2, 0.5)]},
+                outcome="finished",
+            )
+        }
+
+    def test_a_figure_that_is_not_a_number_is_taken(self, log: TrialLog, read: Read) -> None:
+        log.reported("a", 1, {"train_loss": math.nan})
+        [(step, value)] = read()["a"].curves["train_loss"]
+        assert step == 1
+        assert math.isnan(value)
 
 
 def flip(path: Path, at: int = -1) -> None:

@@ -69,9 +69,7 @@ def test_every_place_is_as_likely_as_every_other_in_images_of_any_size() -> None
 
 
 def test_fixed_corners_are_few_and_stay() -> None:
-    made = Patches(
-        [numbered(40, 50)], patch=4, generator=seeded(), rotations=True, fixed=7
-    )
+    made = Patches([numbered(40, 50)], patch=4, generator=seeded(), rotations=True, fixed=7)
     first, later = made.draw(300), made.draw(300)
     places = [{int(patch.min()) for patch in patches} for patches in (first, later)]
     assert places[0] == places[1]
@@ -132,18 +130,20 @@ def test_patches_are_turned_eight_ways_or_only_flipped_four_ways(
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_black_is_minus_1_and_white_is_1_at_any_depth(dtype: type) -> None:
-    pixels = np.zeros((4, 5, 1), dtype)
+def test_black_is_minus_1_and_white_is_1_at_any_depth(
+    dtype: type[np.uint8 | np.uint16],
+) -> None:
+    pixels: np.ndarray = np.zeros((4, 5, 1), dtype)
     pixels[1, 2] = np.iinfo(dtype).max
     x = prepare(pixels, GREY)
     assert x.dtype == torch.float32
     assert x.shape == (1, 4, 5)
-    assert (x.min(), x.max(), x[0, 1, 2]) == (-1, 1, 1)
+    assert [float(x.min()), float(x.max()), float(x[0, 1, 2])] == [-1, 1, 1]
 
 
 def test_16_bits_are_finer_than_8() -> None:
     pixels = np.arange(256, dtype=np.uint16).reshape(16, 16, 1)
-    assert len(prepare(pixels, GREY).unique()) == 256
+    assert len(set(prepare(pixels, GREY).flatten().tolist())) == 256
 
 
 def test_8_and_16_bits_of_one_picture_are_the_same_to_the_networks() -> None:
@@ -175,3 +175,14 @@ def test_shrinking_averages_instead_of_skipping_pixels() -> None:
 def test_a_scale_outside_0_to_1_is_refused_with_its_value(scale: float) -> None:
     with pytest.raises(ConfigError, match=f"scale must be above 0 and at most 1, not {scale}"):
         Preprocessing(mode="L", scale=scale)
+
+
+def test_an_image_is_brought_to_the_mode_of_its_detector() -> None:
+    grey = draw(20, 24, np.random.default_rng(0))
+    colour = prepare(grey, Preprocessing(mode="RGB"))
+    assert colour.shape == (3, 20, 24)
+    assert colour[0].equal(colour[1])
+    red = np.zeros((4, 5, 3), np.uint8)
+    red[..., 0] = 255
+    assert prepare(red, GREY).unique().tolist() == pytest.approx([2 * 76 / 255 - 1])
+    assert [Preprocessing(mode="L").channels, Preprocessing(mode="RGB").channels] == [1, 3]

@@ -469,7 +469,7 @@ def test_the_licence_of_other_folders_is_unknown(tmp_path: Path) -> None:
 # Splits
 
 
-@pytest.mark.parametrize(("count", "held"), [(12, 4), (20, 4), (40, 6), (100, 15), (300, 40)])
+@pytest.mark.parametrize(("count", "held"), [(12, 4), (20, 5), (40, 10), (100, 25), (300, 40)])
 def test_whole_images_are_kept_apart_in_shares(tmp_path: Path, count: int, held: int) -> None:
     texture = find(write_good(tmp_path, count, 6, 8), "x")
     splits = split(texture, seed=3)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
+
+if TYPE_CHECKING:
+    from zoo.defects import Defective
 
 HEIGHT, WIDTH = 64, 72
 PERIOD = 8
@@ -19,7 +24,7 @@ def draw(height: int, width: int, rng: np.random.Generator) -> UInt8[np.ndarray,
     threads = np.sin((rows + phase[0]) * 2 * np.pi / PERIOD)
     threads = threads + np.cos((columns + phase[1]) * 2 * np.pi / PERIOD)
     values = 128 + 40 * threads + rng.normal(0, 5, (height, width))
-    return values.clip(0, 255).astype(np.uint8)[..., None]
+    return np.asarray(values.clip(0, 255), np.uint8)[..., None]
 
 
 def draw_hole(
@@ -52,3 +57,8 @@ def write_folder(root: Path, *, seed: int = 0) -> Path:
         truth = root / "ground_truth" / "hole" / f"{number:03}_mask.png"
         write(truth, mask[..., None] * np.uint8(255))
     return root
+
+
+def one_a_family(validation: Sequence[Defective]) -> tuple[Defective, ...]:
+    """Keep the last validation window of each family, which has the largest defect."""
+    return tuple({window.family: window for window in validation}.values())

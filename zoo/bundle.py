@@ -80,11 +80,10 @@ def save(bundle: Bundle, folder: Path) -> str:
     }
     card["weights_sha256"] = hashlib.sha256(blob).hexdigest()
     card["card_sha256"] = _card_hash(card)
-    text = json.dumps(card, indent=1, sort_keys=True, allow_nan=False).encode()
+    text = _text(card)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / WEIGHTS, blob)
-        write_whole(folder / CARD, text)
+        write_all({folder / WEIGHTS: blob, folder / CARD: text})
     except OSError as error:
         raise storage_error(f"Cannot write the bundle of '{bundle.texture}'", error) from error
     return hashlib.sha256(text).hexdigest()
@@ -117,15 +116,23 @@ def digest(folder: Path) -> str:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Replace a file in one step, through a neighbour that is flushed to the disk first."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    write_all({path: content})
+
+
+def write_all(contents: Mapping[Path, bytes]) -> None:
+    """Replace files, each in one step, and none of them before all are flushed to the disk."""
+    parts = {path: path.with_name(f".{path.name}.{os.getpid()}.part") for path in contents}
     try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        for path, content in contents.items():
+            with parts[path].open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, part in parts.items():
+            part.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        for part in parts.values():
+            part.unlink(missing_ok=True)
 
 
 def storage_error(what: str, error: OSError) -> StorageError:
@@ -141,26 +148,33 @@ def storage_error(what: str, error: OSError) -> StorageError:
     return StorageError(f"{what}: {where}: {advice}.")
 
 
+def _text(card: Mapping[str, Any]) -> bytes:
+    return json.dumps(card, indent=1, sort_keys=True, allow_nan=False).encode()
+
+
 def _card_hash(card: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(card, sort_keys=True, allow_nan=False).encode()).hexdigest()
+    return hashlib.sha256(_text(card)).hexdigest()
 
 
 def _verified(folder: Path) -> tuple[dict[str, Any], bytes]:
     try:
-        card = json.loads((folder / CARD).read_bytes())
+        text = (folder / CARD).read_bytes()
         blob = (folder / WEIGHTS).read_bytes()
-    except FileNotFoundError as error:
+        card = json.loads(text)
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise BundleError(
             f"{folder} is no bundle: {Path(error.filename).name} is missing. A bundle is a folder "
             f"with {WEIGHTS} and {CARD}."
         ) from error
-    except (ValueError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise BundleError(
             f"{folder / CARD} is damaged: {error}. Fetch or promote the detector again."
         ) from error
     card = card if isinstance(card, dict) else {}
+    # The text is compared too: several spellings of a number or a letter are one value.
+    same_text = text == _text(card)
     found, said = card.get("format"), card.pop("card_sha256", None)
-    if found == FORMAT and said != _card_hash(card):
+    if found == FORMAT and not (same_text and said == _card_hash(card)):
         raise BundleError(
             f"{folder / CARD} is damaged: its own SHA-256 does not fit its content. "
             "Fetch or promote the detector again."

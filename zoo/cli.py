@@ -10,14 +10,14 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import BadImageError, ConfigError, ZooError
 
 if TYPE_CHECKING:
-    from registry.promote import Verdict
     from registry.runs import SearchRuns
     from search_spaces import Space
     from zoo.bundle import Bundle
@@ -66,21 +66,36 @@ def search(args: argparse.Namespace) -> None:
         texture=plan.texture,
         params=_facts(plan, materials, space),
     )
-    try:
+    with _closing(log):
         with search_room.cluster(args.address):
             found = search_room.run(materials, space, plan, storage=storage, log=log, say=say)
-    except BaseException:
-        log.close({}, "failed")
+        folder, summary = _conclude(args, materials, found, log)
+    result = {"detector": str(folder), "trial": found.best_trial, **summary}
+    if found.interrupted or args.no_promote:
+        how = "Interrupted; what was found is kept." if found.interrupted else "Not promoted."
+        say(
+            f"{how} Best: {folder}. Promote it with `zoo promote {folder} --data {args.data}`"
+            + (", or go on with the same command and --resume." if found.interrupted else ".")
+        )
+    else:
+        result |= _promoted(folder, args, log.run_id)
+    _answer(result, args.json)
+
+
+@contextmanager
+def _closing(log: SearchRuns) -> Iterator[None]:
+    """Leave no run of a search running, however it ends."""
+    try:
+        yield
+    except BaseException as error:
+        log.close({}, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
         raise
-    _conclude(args, materials, found, log)
 
 
 def _conclude(
     args: argparse.Namespace, materials: Materials, found: Found, log: SearchRuns
-) -> None:
-    """Finish the best detector, keep it in the record, and promote it unless told not to."""
-    from registry.runs import tracking_uri
-    from registry.shelf import open_shelf
+) -> tuple[Path, dict[str, float]]:
+    """Finish the best detector, and close the record with it and the figures of the search."""
     from zoo import bundle, recipe
 
     folder = found.best.parents[2] / "best"
@@ -90,26 +105,7 @@ def _conclude(
     counts = {f"trials_{name}": float(n) for name, n in found.outcomes.items()}
     summary = {"val_pixel_ap": found.value, "seconds": found.seconds, **counts}
     log.close(summary, "interrupted" if found.interrupted else "finished")
-    result = {"detector": str(folder), "trial": found.best_trial, **summary}
-    if found.interrupted or args.no_promote:
-        how = "Interrupted; what was found is kept." if found.interrupted else "Not promoted."
-        say(
-            f"{how} Best: {folder}. Promote it with `zoo promote {folder} --data {args.data}`"
-            + (", or go on with the same command and --resume." if found.interrupted else ".")
-        )
-    else:
-        from registry import promote as promote_room
-
-        verdict = promote_room.promote(
-            folder,
-            _texture(args),
-            shelf=open_shelf(),
-            tracking_uri=tracking_uri(),
-            run_id=log.run_id,
-            say=say,
-        )
-        result |= _verdict(verdict)
-    _answer(result, args.json)
+    return folder, summary
 
 
 def train(args: argparse.Namespace) -> None:
@@ -211,17 +207,12 @@ def show(args: argparse.Namespace) -> None:
 
 def promote(args: argparse.Namespace) -> None:
     """Put a detector through the gate."""
-    from registry import promote as promote_room
-    from registry.runs import tracking_uri
-    from registry.shelf import open_shelf
     from zoo import bundle
 
     args.category = bundle.load(args.bundle).texture
-    verdict = promote_room.promote(
-        args.bundle, _texture(args), shelf=open_shelf(), tracking_uri=tracking_uri(), say=say
-    )
-    _answer(_verdict(verdict), args.json)
-    if not verdict.promoted:
+    result = _promoted(args.bundle, args, None)
+    _answer(result, args.json)
+    if not result["promoted"]:
         sys.exit(2)
 
 
@@ -389,9 +380,9 @@ def _add_common(it: argparse.ArgumentParser) -> None:
     it.add_argument(
         "--false-alarm-rate",
         type=float,
-        default=0.01,
+        default=0.05,
         metavar="RATE",
-        help="share of good images allowed above the threshold (0.01)",
+        help="share of good images allowed above the threshold (0.05)",
     )
     it.add_argument("--seed", type=int, default=0)
     it.add_argument("--json", action="store_true", help="print one JSON object")
@@ -502,7 +493,20 @@ def _example_maps(best: Bundle, materials: Materials, folder: Path) -> list[Path
     return [report.save(report.stacked(rows), folder / "maps_on_val.png"), sheet]
 
 
-def _verdict(verdict: Verdict) -> dict[str, Any]:
+def _promoted(folder: Path, args: argparse.Namespace, run_id: str | None) -> dict[str, Any]:
+    """Put a detector through the gate, and return the verdict as an answer."""
+    from registry import promote as promote_room
+    from registry.runs import tracking_uri
+    from registry.shelf import open_shelf
+
+    verdict = promote_room.promote(
+        folder,
+        _texture(args),
+        shelf=open_shelf(),
+        tracking_uri=tracking_uri(),
+        run_id=run_id,
+        say=say,
+    )
     say(f"{'Promoted' if verdict.promoted else 'Not promoted'}: {verdict.reason}")
     return {"promoted": verdict.promoted, "reason": verdict.reason, **verdict.metrics}
 

@@ -527,7 +527,7 @@ def _defective(
 
 
 def validation_set(
-    pictures: Sequence[Picture], *, seed: int, per_family: int = 6, window: int = 512
+    pictures: Sequence[Picture], *, seed: int, per_family: int = 4, window: int = 512
 ) -> tuple[Defective, ...]:
     """Return `per_family` defective windows of every family, family by family.
 

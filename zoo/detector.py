@@ -169,7 +169,9 @@ def pixels_of(image: Picture) -> Shaped[np.ndarray, "h w c"]:
     if isinstance(image, str | Path):
         return read_image(Path(image))
     if isinstance(image, Tensor):
-        array = image.detach().cpu().numpy()
+        # NumPy has no bfloat16, and 16-bit floats would overflow below.
+        wide = image.float() if image.is_floating_point() else image
+        array = wide.detach().cpu().numpy()
         array = np.moveaxis(array, 0, 2) if array.ndim == 3 else array
     elif isinstance(image, np.ndarray):
         array = image
@@ -233,7 +235,7 @@ def _integers(array: Shaped[np.ndarray, "h w c"]) -> Shaped[np.ndarray, "h w c"]
             f"Float pixels must lie in [0, 1]; these lie in [{low:g}, {high:g}]. Rescale them, or "
             "pass bytes."
         )
-    return (array * 65535).round().astype(np.uint16)
+    return (array.astype(np.float32) * 65535).round().astype(np.uint16)
 
 
 def _fcbigan(bundle: Bundle, device: torch.device) -> Losses:

@@ -15,11 +15,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.parametrizations import spectral_norm
 
 from zoo.errors import ConfigError
 
-Norm = Literal["none", "batch", "spectral"]
+Norm = Literal["none", "batch"]
 
 LATENT_PLANES = 4  # image-sized planes that z becomes before it meets x; see docs/decisions.md
 WIDEST = 8  # channels stop doubling at this multiple of the first layer's
@@ -38,7 +37,7 @@ class FCBiGANConfig:
             pixels around each pixel with 2, 3 or 4 of them, and that must fit into a patch.
         width: Channels of the first layer; the cost grows with its square.
         latent_channels: Numbers in one latent cell. More reconstruct better, defects included.
-        discriminator_norm: What steadies the discriminator: batch norm, spectral norm, or none.
+        discriminator_norm: Batch norm in discriminator and segmenter, or none.
         segmenter: Add a network that learns from synthetic defects; off in the thesis.
     """
 
@@ -161,9 +160,9 @@ class Windows(nn.Module):
         self.depth = depth
         steps = widths(width, depth)
         befores = [channels, *steps[:-1]]
-        convolutions = [nn.Conv2d(b, a, 4, stride=2) for b, a in zip(befores, steps, strict=True)]
         self.convolutions = nn.ModuleList(
-            spectral_norm(layer) if norm == "spectral" else layer for layer in convolutions
+            nn.Conv2d(before, after, 4, stride=2)
+            for before, after in zip(befores, steps, strict=True)
         )
         # As usual for GANs, no batch norm where the image enters.
         self.norms = nn.ModuleList(

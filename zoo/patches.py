@@ -42,7 +42,7 @@ class Preprocessing:
 
 def prepare(
     pixels: Shaped[np.ndarray, "h w c"], preprocessing: Preprocessing
-) -> Float[Tensor, "c h2 w2"]:
+) -> Float[Tensor, "k h2 w2"]:
     """Bring an image to the mode, scale and range [-1, 1] in which the networks see it."""
     values = np.moveaxis(unit(to_mode(pixels, preprocessing.mode)), 2, 0)
     x = torch.from_numpy(np.ascontiguousarray(values))

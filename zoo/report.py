@@ -15,6 +15,7 @@ from zoo.detector import Score
 from zoo.textures import to_mode, unit
 
 HEAT = 0.55  # opacity of the hottest pixel over the picture
+SHOWN = 256  # pixels; smaller images are enlarged for the eye
 RED, GREEN = (255, 40, 40), (60, 255, 60)
 
 
@@ -48,12 +49,17 @@ def outlined(
 
 def side_by_side(
     pixels: Shaped[np.ndarray, "h w c"], score: Score, truth: Bool[np.ndarray, "h w"] | None = None
-) -> UInt8[np.ndarray, "h w2 3"]:
-    """Put the image, its true mask outlined in green if it is known, beside its overlay."""
+) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """Put the image, its true mask outlined in green if it is known, beside its overlay.
+
+    Images with a side under 256 pixels are shown enlarged.
+    """
     picture = (unit(to_mode(pixels, "RGB")) * 255).round().astype(np.uint8)
     left = picture if truth is None else outlined(picture, truth, GREEN)
     gap = np.full((picture.shape[0], 4, 3), 255, np.uint8)
-    return np.concatenate([left, gap, overlay(pixels, score)], axis=1)
+    pair = np.concatenate([left, gap, overlay(pixels, score)], axis=1)
+    times = max(1, SHOWN // min(picture.shape[:2]))
+    return pair.repeat(times, axis=0).repeat(times, axis=1)
 
 
 def save(picture: UInt8[np.ndarray, "h w 3"], path: Path) -> Path:

@@ -6,9 +6,11 @@ to the terminal. Workers talk to Ray only.
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
+import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -28,7 +30,7 @@ from ray.tune.search.optuna import OptunaSearch
 from search_spaces import Choice, Integer, LogUniform, Space, Uniform
 from zoo import trial as trial_room
 from zoo.bundle import storage_error, write_whole
-from zoo.errors import BadImageError, SearchError
+from zoo.errors import BadImageError, SearchError, SpaceError
 from zoo.recipe import Materials
 
 if TYPE_CHECKING:
@@ -107,15 +109,19 @@ class Found:
 
 
 class Listener(Callback):
-    """Hears Ray Tune in the driver, and passes on: trials to the record, news to the terminal."""
+    """Hears Ray Tune in the driver, and passes on: trials to the record, news to the terminal.
+
+    It watches the time as well. Ray's own time budget would be spent for ever: it is saved with
+    the search and found used up on resuming. The listener ends a search just as Ctrl-C does, so
+    that the trials under way can go on.
+    """
 
     def __init__(self, log: TrialLog, plan: Plan, say: Callable[[str], None]) -> None:
         self.log, self.plan, self.say = log, plan, say
-        self.outcomes: dict[Outcome, int] = dict.fromkeys(get_args(Outcome), 0)
         self.running: set[str] = set()
-        self.ended: set[str] = set()
+        self.ended: dict[str, Outcome] = {}
         self.best, self.best_trial, self.failure = -1.0, "", ""
-        self.interrupted = False
+        self.interrupted = self.over = False
         self.began = self.spoke = time.monotonic()
 
     @property
@@ -123,10 +129,26 @@ class Listener(Callback):
         """How long this search has been running, in this process."""
         return time.monotonic() - self.began
 
+    @property
+    def outcomes(self) -> dict[Outcome, int]:
+        """The number of trials by outcome, those before a resumption included."""
+        ends = list(self.ended.values())
+        return {outcome: ends.count(outcome) for outcome in get_args(Outcome)}
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what Ray keeps with the search for `set_state`, when it is resumed."""
+        kept = ("ended", "best", "best_trial")
+        return {name: copy.copy(getattr(self, name)) for name in kept}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take up what the search had come to."""
+        vars(self).update(state)
+
     def on_trial_start(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         """Note a trial that begins or goes on."""
+        self.ended.pop(trial.trial_id, None)
         self.running.add(trial.trial_id)
         self.log.started(trial.trial_id, trial.config)
 
@@ -140,40 +162,49 @@ class Listener(Callback):
             if name.startswith(("val_", "train_"))
         }
         self.log.reported(trial.trial_id, int(result["training_iteration"]), figures)
-        if result[METRIC] > self.best:
-            self.best, self.best_trial = result[METRIC], trial.trial_id
+
+    def on_checkpoint(
+        self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: Any, **info: Any
+    ) -> None:
+        """Tell of a better detector, now that it is kept and no Ctrl-C can lose it."""
+        value = (trial.last_result or {}).get(METRIC, self.best)
+        if value > self.best:
+            self.best, self.best_trial = float(value), trial.trial_id
             self._tell(f"better: {METRIC} {self.best:.3f}")
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        """Note a trial that ended by itself, or that ASHA or the clock stopped."""
-        if self._is_whole(trial):
-            self._end(trial, "finished")
-        elif self.seconds >= self.plan.time_budget_s:
-            self._end(trial, "interrupted")
-        else:
-            self._end(trial, "stopped_early")
+        """Note a trial that ended by itself, or that ASHA stopped."""
+        self._end(trial, "finished" if self._is_whole(trial) else "stopped_early")
 
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        """Note a trial that failed, and keep the first reason."""
-        reason = str(trial.get_error() or "").strip().splitlines()
-        self.failure = self.failure or (reason[-1] if reason else "no reason given")
+        """Note a trial that failed; Ray attaches the reason only afterwards."""
         self._end(trial, "failed")
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Say something now and then."""
+        """Say something now and then, and end the search when its time is over."""
+        if self.seconds >= self.plan.time_budget_s and not self.over:
+            self.over = True
+            signal.raise_signal(signal.SIGUSR1)  # Ray Tune takes it as it takes Ctrl-C
         if time.monotonic() - self.spoke >= HEARTBEAT_S:
             self._tell("")
 
     def close(self, trials: list[Trial]) -> None:
         """Account for every trial that Ray left without a word."""
-        left = [trial for trial in trials if trial.trial_id not in self.ended]
-        self.interrupted = bool(left) and self.seconds < self.plan.time_budget_s
-        for trial in left:
-            self._end(trial, "finished" if self._is_whole(trial) else "interrupted")
+        short = len(trials) < self.plan.trials or any(
+            trial.trial_id not in self.ended for trial in trials
+        )
+        self.interrupted = short and not self.over
+        for trial in trials:
+            if trial.trial_id in self.running:
+                self._end(trial, "finished" if self._is_whole(trial) else "interrupted")
+        failures = [str(error).strip() for trial in trials if (error := trial.get_error())]
+        if failures:
+            self.failure = failures[0].splitlines()[-1]
+            self._tell(f"the first failure: {self.failure}")
 
     def summary(self) -> str:
         """Count the trials by outcome, in words."""
@@ -186,8 +217,7 @@ class Listener(Callback):
 
     def _end(self, trial: Trial, outcome: Outcome) -> None:
         self.running.discard(trial.trial_id)
-        self.ended.add(trial.trial_id)
-        self.outcomes[outcome] += 1
+        self.ended[trial.trial_id] = outcome
         best = best_checkpoint(trial)
         self.log.ended(trial.trial_id, outcome, best[1] if best else None)
         self._tell(f"trial {trial.trial_id} {outcome.replace('_', ' ')}")
@@ -204,8 +234,18 @@ class Listener(Callback):
 
 
 def parameter_space(space: Space) -> dict[str, Any]:
-    """Translate a space into Ray Tune's own distributions; fixed values stay as they are."""
-    return {name: _domain(field) for name, field in space.fields.items()}
+    """Translate a space into Ray Tune's own distributions; fixed values stay as they are.
+
+    Raises:
+        SpaceError: All of its values are fixed.
+    """
+    domains = {name: _domain(field) for name, field in space.fields.items()}
+    if domains == dict(space.fields):
+        raise SpaceError(
+            f"Space '{space.name}' ({space.path}) fixes every field, so there is nothing to search "
+            "for. Give a field a range, or make this one detector with `zoo train`."
+        )
+    return domains
 
 
 def fitting(space: Space, smallest_side: int) -> tuple[Space, str]:
@@ -271,6 +311,8 @@ def run(
 ) -> Found:
     """Search, and return the best detector found; go on if the plan's search has begun already.
 
+    Only the main thread may search: Ctrl-C and the end of the time reach it as signals.
+
     Args:
         materials: The texture; put into Ray's object store once.
         space: What may vary.
@@ -280,11 +322,14 @@ def run(
         say: Receives one line at a time for the person who waits.
 
     Raises:
+        SpaceError: The space leaves nothing to search for.
         SearchError: Not one trial came as far as a detector.
+        KeyboardInterrupt: Nor had one when the search was stopped from the keyboard.
         StorageError: The plan cannot be written.
     """
+    domains = parameter_space(space)
     folder = storage / plan.name
-    resume = (folder / PLAN).exists()
+    resume = any(folder.glob("experiment_state-*.json"))
     write_plan(plan, folder)
     share, slots = room_for_trials(plan)
     say(
@@ -298,11 +343,10 @@ def run(
             _trainable(materials, plan, share),
             name=plan.name,
             storage_path=str(storage.resolve()),
-            config=parameter_space(space) | {"reports": plan.reports},
+            config=domains | {"reports": plan.reports},
             metric=METRIC,
             mode="max",
             num_samples=plan.trials,
-            time_budget_s=plan.time_budget_s,
             search_alg=ConcurrencyLimiter(
                 OptunaSearch(sampler=TPESampler(seed=plan.seed, n_startup_trials=8)),
                 max_concurrent=slots,
@@ -321,12 +365,15 @@ def run(
         )
     listener.close(analysis.trials)
     found = [(each, best) for each in analysis.trials if (best := best_checkpoint(each))]
+    if not found and listener.interrupted:
+        say("Interrupted before there was a detector. Go on with the same command and --resume.")
+        raise KeyboardInterrupt
     if not found:
         raise SearchError(
             f"Search {plan.name} ended after {listener.seconds:.0f} s without any detector: "
             f"{listener.summary()}. "
-            + (f"The first failure: {listener.failure}" if listener.failure else "")
-            + " Give it a longer --time-budget, or resume it."
+            + (f"The first failure: {listener.failure} " if listener.failure else "")
+            + "Give it a longer --time-budget, or another space."
         )
     winner, (value, where) = max(found, key=lambda pair: pair[1][0])
     return Found(
@@ -410,10 +457,10 @@ def last_plan(storage: Path, texture: str) -> Plan:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Tune's tables off stdout, which is for answers, and Optuna's lines off stderr."""
+    """Keep Tune's tables off stdout, which is for answers, and tracebacks of trials off stderr."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     for name in ("ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # the listener tells of failures
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
         yield
 
@@ -432,7 +479,7 @@ def _domain(field: Any) -> Any:
             return field
 
 
-def _options(field: Any) -> list[float]:
+def _options(field: Any) -> list[float | int]:
     if isinstance(field, Choice):
         return [value for value in field.values if isinstance(value, int | float)]
     return [field] if isinstance(field, int | float) else []

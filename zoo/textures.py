@@ -37,7 +37,7 @@ LAYOUTS = (
     f"or pictures of good material and nothing else. Pictures end in {', '.join(SUFFIXES)}."
 )
 
-HELD_SHARE = 0.15  # of the images, for val and for calibration each
+HELD_SHARE = 0.25  # for val and for calibration each: a threshold from few images is loose
 HELD_LEAST, HELD_MOST = 4, 40
 FEWEST_WHOLE = 3 * HELD_LEAST  # below this many images, each is divided into regions
 REGION_SHARES = {"fit": 0.6, "val": 0.2, "calibration": 0.2}
@@ -492,7 +492,8 @@ def _split_regions(pictures: Sequence[Picture], seed: int, duplicates: str) -> S
 def split(texture: Texture, *, seed: int = 0) -> Splits:
     """Divide the good images into three parts that share no pixel.
 
-    From 12 distinct images on, whole images are kept apart, about 70 % to fit. With fewer, each
+    From 12 distinct images on, whole images are kept apart, a quarter of them, at most 40, for
+    val and for calibration each. With fewer, each
     image is divided into regions, and every split sees every image: the parts are then more
     alike than new images will be. The division hangs on content and seed, not on file names.
 

@@ -93,7 +93,8 @@ class Progress:
         report: Number of this report, from 1.
         losses: Means since the last report: `train_discriminator_loss` and so on.
         networks: The networks that would score now, in evaluation mode.
-        state: All that `fit` needs to go on from here: plain tensors and numbers.
+        state: All that `fit` needs to go on from here: plain tensors and numbers. They are those
+            that training goes on with, so keep a copy.
     """
 
     report: int
@@ -364,6 +365,6 @@ def _means(total: Float[Tensor, " 5"], rounds: int, end: int) -> dict[str, float
         found = ", ".join(f"{name} {mean}" for name, mean in zip(names, means, strict=True))
         raise DivergedError(
             f"Training diverged before step {end}: {found}. Lower the learning rates, or take "
-            "discriminator_norm 'spectral'."
+            "discriminator_norm 'batch'."
         )
     return {f"train_{name}": mean for name, mean in zip(names, means, strict=True)}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
 import torch
 from ray import tune
 
@@ -32,6 +33,7 @@ def run(
         device: Where to compute.
     """
     torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
     recipe.make(
         materials,
         recipe.settings(params),

@@ -1,0 +1,268 @@
+"""One image in any form, one score; and everything that is no image, refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import zoo
+from tests.textures_drawn import draw, draw_hole, write
+from zoo import bundle, recipe
+from zoo.bundle import Bundle
+from zoo.detector import Detector, Score, available, pixels_of
+from zoo.errors import BadImageError, BundleError, ConfigError
+from zoo.recipe import Materials
+
+HEIGHT, WIDTH = 64, 72
+
+
+@pytest.fixture(scope="module")
+def detector(tiny_bundle: Bundle) -> Detector:
+    return Detector(tiny_bundle)
+
+
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray:
+    return draw_hole(HEIGHT, WIDTH, np.random.default_rng(5))[0]
+
+
+# ------------------------------------------------------------------------------------------- laws
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 40), (33, 17), (64, 72), (61, 90)])
+def test_a_map_is_as_large_as_its_image(detector: Detector, height: int, width: int) -> None:
+    found = detector.score(draw(height, width, np.random.default_rng(0))[..., 0])
+    assert found.map.shape == found.mask.shape == (height, width)
+    assert found.map.dtype == np.float32
+    assert np.isfinite(found.map).all()
+
+
+def test_a_map_is_as_large_as_its_image_at_half_the_scale(tiny_bundle: Bundle) -> None:
+    half = Detector(replace(tiny_bundle, preprocessing={"mode": "L", "scale": 0.5}))
+    assert half.score(draw(61, 72, np.random.default_rng(0))).map.shape == (61, 72)
+
+
+def test_a_detector_that_was_saved_and_loaded_scores_the_same_to_the_last_bit(
+    detector: Detector, tiny_bundle: Bundle, pixels: np.ndarray, tmp_path: Path
+) -> None:
+    bundle.save(tiny_bundle, tmp_path)
+    again = Detector(bundle.load(tmp_path)).score(pixels)
+    found = detector.score(pixels)
+    assert again.map.tobytes() == found.map.tobytes()
+    assert (again.score, again.threshold) == (found.score, found.threshold)
+
+
+def test_scoring_twice_gives_the_same(detector: Detector, pixels: np.ndarray) -> None:
+    first, second = detector.score([pixels, pixels])
+    assert first.map.tobytes() == second.map.tobytes()
+
+
+FORMS: dict[str, Callable[[np.ndarray, Path], Any]] = {
+    "path": lambda pixels, path: path,
+    "string": lambda pixels, path: str(path),
+    "pil": lambda pixels, path: Image.fromarray(pixels[..., 0]),
+    "pil from a file": lambda pixels, path: Image.open(path),
+    "array h w": lambda pixels, path: pixels[..., 0],
+    "array h w 1": lambda pixels, path: pixels,
+    "tensor h w": lambda pixels, path: torch.from_numpy(pixels[..., 0]),
+    "tensor 1 h w": lambda pixels, path: torch.from_numpy(pixels[..., 0])[None],
+    "16 bits": lambda pixels, path: pixels.astype(np.uint16) * np.uint16(257),
+    "array that is a view": lambda pixels, path: np.repeat(pixels, 2, axis=0)[::2],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_image_scores_the_same_in_every_form(
+    form: str, detector: Detector, pixels: np.ndarray, tmp_path: Path
+) -> None:
+    image = FORMS[form](pixels, write(tmp_path / "a.png", pixels))
+    found, expected = detector.score(image), detector.score(pixels)
+    np.testing.assert_allclose(found.map, expected.map, atol=1e-4)
+    assert found.score == pytest.approx(expected.score, abs=1e-4)
+
+
+def test_a_list_scores_as_its_images_do_one_by_one(detector: Detector, pixels: np.ndarray) -> None:
+    other = draw(40, 50, np.random.default_rng(1))
+    found = detector.score([pixels, other])
+    assert [each.map.shape for each in found] == [(HEIGHT, WIDTH), (40, 50)]
+    for one, image in zip(found, (pixels, other), strict=True):
+        assert one.map.tobytes() == detector.score(image).map.tobytes()
+    assert detector.score([]) == []
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_floats_from_0_to_1_score_nearly_as_bytes(
+    dtype: type, detector: Detector, pixels: np.ndarray
+) -> None:
+    found, expected = detector.score(pixels / dtype(255)), detector.score(pixels)
+    np.testing.assert_allclose(found.map, expected.map, atol=1e-3)
+
+
+def test_a_tensor_that_is_being_trained_is_scored(detector: Detector, pixels: np.ndarray) -> None:
+    image = (torch.from_numpy(pixels[..., 0]) / 255).requires_grad_()
+    np.testing.assert_allclose(detector.score(image).map, detector.score(pixels).map, atol=1e-3)
+
+
+def test_true_and_false_are_white_and_black() -> None:
+    assert pixels_of(np.array([[True, False]])).tolist() == [[[255], [0]]]
+
+
+def test_scoring_leaves_the_image_as_it_was(detector: Detector, pixels: np.ndarray) -> None:
+    mine = pixels.copy()
+    detector.score(mine)
+    np.testing.assert_array_equal(mine, pixels)
+
+
+# ------------------------------------------------------------------------------------- the result
+
+
+def test_a_score_says_what_is_above_its_threshold() -> None:
+    anomaly = np.array([[0.5, 2.0, 2.5], [1.0, 3.0, 2.0]], np.float32)
+    found = Score(map=anomaly, score=2.1, threshold=2.0)
+    assert found.is_anomalous
+    assert found.mask.tolist() == [[False, False, True], [False, True, False]]
+    assert not Score(map=anomaly, score=2.0, threshold=2.0).is_anomalous
+    assert repr(found) == "Score(score=2.1, threshold=2, is_anomalous=True, map=2x3)"
+
+
+def test_the_score_is_the_mean_of_the_highest_pixels_of_the_map(
+    detector: Detector, pixels: np.ndarray
+) -> None:
+    found = detector.score(pixels)
+    count = round(found.map.size * detector.calibration.rule.top_fraction)
+    assert found.score == pytest.approx(float(np.sort(found.map, axis=None)[-count:].mean()))
+    assert found.threshold == detector.bundle.threshold["value"]
+
+
+def test_a_detector_has_the_name_of_its_texture(detector: Detector) -> None:
+    assert detector.name == "weave"
+    assert isinstance(detector, zoo.Detector)
+
+
+# -------------------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("image", "shape"),
+    [
+        (np.zeros((64, 72, 4), np.uint8), r"\(64, 72, 4\)"),
+        (np.zeros((1, 64, 72), np.uint8), r"\(1, 64, 72\)"),
+        (np.zeros((64,), np.uint8), r"\(64,\)"),
+        (np.zeros((2, 64, 72, 3), np.uint8), r"\(2, 64, 72, 3\)"),
+        (np.zeros((0, 72), np.uint8), r"\(0, 72\)"),
+        (torch.zeros(64, 72, 3), r"\(64, 72, 3\)"),
+        (torch.zeros(1, 3, 64, 72), r"\(1, 3, 64, 72\)"),
+    ],
+)
+def test_a_shape_that_is_no_images_is_refused_with_it(
+    image: Any, shape: str, detector: Detector
+) -> None:
+    with pytest.raises(BadImageError, match=f"this one has shape {shape}"):
+        detector.score(image)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int8, np.uint32, np.complex64])
+def test_a_type_that_is_no_pixels_is_refused_by_name(dtype: type, detector: Detector) -> None:
+    with pytest.raises(BadImageError, match=f"not {np.dtype(dtype)}"):
+        detector.score(np.zeros((64, 72), dtype))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(-1.0, 1.0, r"\[-1, 1\]"), (0.0, 255.0, r"\[0, 255\]"), (float("nan"), 1.0, r"\[nan, nan\]")],
+)
+def test_floats_outside_0_to_1_are_refused_with_their_range(
+    low: float, high: float, said: str, detector: Detector
+) -> None:
+    image = np.full((64, 72), high, np.float32)
+    image[3, 5] = low
+    with pytest.raises(BadImageError, match=rf"must lie in \[0, 1\]; these lie in {said}"):
+        detector.score(image)
+
+
+@pytest.mark.parametrize("image", [None, 3, b"bytes", {"a": 1}])
+def test_what_is_no_image_is_refused_by_its_type(image: Any) -> None:
+    with pytest.raises(BadImageError, match=f"not {type(image).__name__}"):
+        pixels_of(image)
+
+
+@pytest.mark.parametrize(("height", "width"), [(15, 72), (64, 9)])
+def test_an_image_smaller_than_a_patch_is_refused_with_both_sizes(
+    detector: Detector, height: int, width: int
+) -> None:
+    with pytest.raises(BadImageError, match=rf"{height}x{width} pixels; .*'weave'.* 16x16 pixels"):
+        detector.score(np.zeros((height, width), np.uint8))
+
+
+def test_the_size_that_is_asked_for_is_that_before_scaling(tiny_bundle: Bundle) -> None:
+    half = Detector(replace(tiny_bundle, preprocessing={"mode": "L", "scale": 0.5}))
+    with pytest.raises(BadImageError, match="30x72 pixels; .* 32x32 pixels"):
+        half.score(np.zeros((30, 72), np.uint8))
+
+
+def test_a_file_that_is_no_picture_is_refused_with_its_path(
+    detector: Detector, tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    with pytest.raises(BadImageError, match=f"{tmp_path / 'a.png'} cannot be read"):
+        detector.score(tmp_path / "a.png")
+    with pytest.raises(BadImageError, match="nowhere.png"):
+        detector.score("nowhere.png")
+
+
+def test_a_bundle_of_an_unknown_method_is_refused_with_the_known_ones(tiny_bundle: Bundle) -> None:
+    with pytest.raises(BundleError, match="'weave' .* method 'magic'; .* fcbigan, local_statistic"):
+        Detector(replace(tiny_bundle, method="magic"))
+
+
+def test_weights_that_do_not_fit_their_configuration_are_refused(tiny_bundle: Bundle) -> None:
+    wider = replace(tiny_bundle, config={**tiny_bundle.config, "width": 8})
+    fewer = replace(tiny_bundle, weights=dict(list(tiny_bundle.weights.items())[1:]))
+    newer = replace(tiny_bundle, config={**tiny_bundle.config, "halo": 3})
+    for broken in (wider, fewer, newer):
+        with pytest.raises(BundleError, match="The weights of 'weave' do not fit"):
+            Detector(broken)
+
+
+def test_a_device_that_is_not_there_is_refused_by_name(tiny_bundle: Bundle) -> None:
+    with pytest.raises(ConfigError, match="no device 'cuda:99' here"):
+        Detector(tiny_bundle, device="cuda:99")
+    assert available("cpu") == torch.device("cpu")
+
+
+def test_a_card_that_went_through_json_makes_the_same_detector(
+    tiny_bundle: Bundle, detector: Detector
+) -> None:
+    calibration = json.loads(json.dumps(tiny_bundle.calibration))
+    assert Detector(replace(tiny_bundle, calibration=calibration)).calibration == (
+        detector.calibration
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_scored_too(
+    dtype: torch.dtype, detector: Detector, pixels: np.ndarray
+) -> None:
+    image = (torch.from_numpy(pixels[..., 0]) / 255).to(dtype)
+    expected = detector.score(image.float())
+    np.testing.assert_allclose(detector.score(image).map, expected.map, atol=1e-3)
+
+
+def test_a_colour_image_is_scored_by_a_grey_detector(
+    detector: Detector, pixels: np.ndarray
+) -> None:
+    found = detector.score(np.repeat(pixels, 3, axis=2))
+    np.testing.assert_allclose(found.map, detector.score(pixels).map, atol=1e-4)
+
+
+def test_one_pixel_is_refused_by_every_method(tiny_materials: Materials) -> None:
+    with pytest.raises(BadImageError):
+        Detector(recipe.floor(tiny_materials, scale=1.0)).score(np.zeros((1, 40), np.uint8))
