@@ -25,7 +25,7 @@ from PIL import Image
 import zoo
 from tests import textures_drawn
 from tests.exams import flip
-from zoo import bundle
+from zoo import bundle, recipe, textures
 from zoo.cli import main, parser
 
 ROOT = Path(__file__).parent.parent
@@ -216,7 +216,7 @@ def test_a_number_that_must_be_above_0_is_refused(
 def test_a_misspelt_setting_is_refused_with_the_near_name(
     capsys: pytest.CaptureFixture[str], weave: Path, tmp_path: Path
 ) -> None:
-    of_weave = ["--category", "weave", "--data", weave.parent, "--out", tmp_path / "out"]
+    of_weave = ["--category", "weave", f"--data={weave.parent}", f"--out={tmp_path}/out"]
     line = refused(capsys, "train", *of_weave, "--set", "widht=16")
     assert "no setting 'widht'. Did you mean 'width'?" in line
     assert "not 'width'" in refused(capsys, "train", *of_weave, "--set", "width")
@@ -273,7 +273,7 @@ def test_pictures_smaller_than_a_patch_are_refused_with_both_sizes(
         textures_drawn.write(tmp_path / "data" / "weave" / f"{number}.png", picture)
     line = searched(capsys, tmp_path / "data")
     assert "has a side of 20 pixels; space 'default' needs 48" in line
-    of_weave = ["--category", "weave", "--data", tmp_path / "data", "--out", tmp_path / "out"]
+    of_weave = ["--category", "weave", f"--data={tmp_path}/data", f"--out={tmp_path}/out"]
     line = refused(capsys, *TRAIN, *of_weave, "--set", "patch=32")
     assert "has 20x90 pixels; a patch of 32 at scale 1.0 needs 32x32" in line
     assert not (tmp_path / "out").exists()
@@ -327,14 +327,16 @@ def test_a_bundle_with_one_flipped_byte_is_not_used(
 def test_a_mask_of_another_size_fails_the_audit_and_the_champion_stays(
     capsys: pytest.CaptureFixture[str], stocked: Shop, home: Path, weave: Path, tmp_path: Path
 ) -> None:
-    good = bundle.load(stocked.made)
-    blind = {name: torch.zeros_like(weight) for name, weight in good.weights.items()}
-    bundle.save(replace(good, weights=blind), tmp_path / "blind")
+    made = bundle.load(stocked.made)
+    blind = {name: torch.zeros_like(weight) for name, weight in made.weights.items()}
+    bundle.save(replace(made, weights=blind), tmp_path / "blind")
+    materials = recipe.gather(textures.find(weave.parent, "weave"))
+    bundle.save(recipe.floor(materials, scale=1.0), tmp_path / "better")
     main(["promote", str(tmp_path / "blind"), "--data", str(weave.parent)])
     before = bundle.digest(home_champion(home))
 
     Image.new("L", (40, 30)).save(weave / "ground_truth" / "hole" / "001_mask.png")
-    line = refused(capsys, "promote", stocked.made, "--data", weave.parent)
+    line = refused(capsys, "promote", tmp_path / "better", "--data", weave.parent)
     assert "001_mask.png" in line
     assert "30x40" in line
     assert "64x72" in line
@@ -388,7 +390,7 @@ def limited(size: int, home: Path, *command: str | Path) -> subprocess.Completed
 
 def test_a_full_disk_is_one_line_and_leaves_no_half_bundle(stocked: Shop, tmp_path: Path) -> None:
     out, home = tmp_path / "out", tmp_path / "home"
-    of_weave = ["--category", "weave", "--data", stocked.data, "--out", out]
+    of_weave = ["--category", "weave", f"--data={stocked.data}", f"--out={out}"]
     ended = limited(2048, home, *TRAIN, *of_weave)
     assert ended.returncode == 2, ended.stderr
     assert "Traceback" not in ended.stderr

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 MAPS_SHOWN = 8  # example maps kept with a search: a page to look at
 
 
+def _line(error: ZooError) -> str:
+    """Write an error as one line; some quote a library that has more to say."""
+    return " ".join(str(error).splitlines())
+
+
 def say(line: str) -> None:
     """Tell the person who waits; stdout is for answers."""
     print(line, file=sys.stderr, flush=True)
@@ -149,7 +154,7 @@ def score(args: argparse.Namespace) -> None:
             found = detector.score(pixels)
         except BadImageError as error:
             failed.append(path)
-            say(f"zoo: {error}")
+            say(f"zoo: {_line(error)}")
             continue
         line = {
             "image": str(path),
@@ -238,7 +243,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         args.run(args)
     except ZooError as error:
-        say(f"zoo: {error}")
+        say(f"zoo: {_line(error)}")
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(0)
