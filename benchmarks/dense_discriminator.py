@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 
 import skimage.data
 import torch
@@ -60,7 +61,7 @@ def main() -> None:
         print(f"{'form':<28}{'s a megapixel':>14}{'times strided':>15}{'error / spread':>16}")
         for level in range(args.depth, -1, -1):
             stride = 2**level
-            took = seconds(lambda s=stride: windows.everywhere(x, output_stride=s)) / megapixels
+            took = seconds(partial(windows.everywhere, x, output_stride=stride)) / megapixels
             error = smooth(windows.everywhere(x, output_stride=stride), 48) - dense
             off = float(error.abs().mean()) / spread
             name = "dense" if stride == 1 else f"output stride {stride}"

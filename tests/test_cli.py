@@ -220,7 +220,9 @@ def test_a_misspelt_setting_is_refused_with_the_near_name(
     line = refused(capsys, "train", *of_weave, "--set", "widht=16")
     assert "no setting 'widht'. Did you mean 'width'?" in line
     assert "not 'width'" in refused(capsys, "train", *of_weave, "--set", "width")
-    assert "wrong kind" in refused(capsys, "train", *of_weave, "--set", "width=wide")
+    assert "width takes a whole number, such as 32, not 'wide'" in refused(
+        capsys, "train", *of_weave, "--set", "width=wide"
+    )
     assert not (tmp_path / "out").exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -96,12 +97,14 @@ def test_a_flipped_byte_on_a_shelf_is_found(tmp_path: Path, file: str, at: int) 
         shelf.fetch("grid")
 
 
-def test_blanks_changed_in_a_card_are_found_by_its_address(tmp_path: Path) -> None:
-    shelf = FolderShelf(tmp_path / "shelf")
+def test_another_whole_bundle_in_its_place_is_found_by_the_address(tmp_path: Path) -> None:
+    shelf, other = FolderShelf(tmp_path / "shelf"), drawn_bundle(tmp_path / "other", seed=1)
     digest = shelf.publish(drawn_bundle(tmp_path / "b"), texture="grid", version=1)
-    card = tmp_path / "shelf" / "objects" / digest / bundle.CARD
-    card.write_bytes(card.read_bytes() + b"\n")
-    with pytest.raises(BundleError, match=f"digest should be {digest} and is "):
+    assert bundle.digest(other) != digest
+    for file in (bundle.CARD, bundle.WEIGHTS):
+        shutil.copy(other / file, tmp_path / "shelf" / "objects" / digest / file)
+    found = bundle.digest(other)
+    with pytest.raises(BundleError, match=f"digest should be {digest} and is {found}"):
         shelf.fetch("grid")
 
 

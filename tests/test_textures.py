@@ -9,10 +9,12 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import DTypeLike
 from PIL import Image
 
 from zoo import textures
@@ -145,7 +147,11 @@ def test_alpha_is_dropped_and_does_not_darken(tmp_path: Path, mode: str) -> None
 
 def test_a_palette_is_expanded_to_its_colours(tmp_path: Path) -> None:
     indexed = Image.fromarray(drawn(channels=3)).quantize(16)
-    for name, options in {"plain.png": {}, "see_through.png": {"transparency": bytes(16)}}.items():
+    kinds: dict[str, dict[str, Any]] = {
+        "plain.png": {},
+        "see_through.png": {"transparency": bytes(16)},
+    }
+    for name, options in kinds.items():
         indexed.save(tmp_path / name, **options)
         with Image.open(tmp_path / name) as image:
             assert image.mode == "P"
@@ -241,7 +247,8 @@ def test_a_pillow_image_gives_the_pixels_that_its_file_gives(tmp_path: Path, nam
         "deep.tif": Image.fromarray(drawn_deep(channels=1)[..., 0]),
         "palette.png": Image.fromarray(drawn(channels=3)).quantize(16),
     }
-    images[name].save(tmp_path / name, **({"exif": exif} if name == "colour.jpg" else {}))
+    options: dict[str, Any] = {"exif": exif} if name == "colour.jpg" else {}
+    images[name].save(tmp_path / name, **options)
     with Image.open(tmp_path / name) as image:
         np.testing.assert_array_equal(from_pil(image), read_image(tmp_path / name))
 
@@ -261,8 +268,8 @@ def test_a_pillow_image_that_lost_bits_or_is_no_picture_is_refused(tmp_path: Pat
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_unit_maps_the_whole_range_of_a_type_onto_0_to_1(dtype: type) -> None:
-    ends = np.array([[[0], [np.iinfo(dtype).max]]], dtype)
+def test_unit_maps_the_whole_range_of_a_type_onto_0_to_1(dtype: DTypeLike) -> None:
+    ends = np.array([[[0], [np.iinfo(np.dtype(dtype)).max]]], dtype)
     assert unit(ends).dtype == np.float32
     assert unit(ends).ravel().tolist() == [0, 1]
 
@@ -273,8 +280,8 @@ def test_unit_refuses_other_types_by_name() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_grey_to_colour_and_back_is_the_same_grey(dtype: type) -> None:
-    top = np.iinfo(dtype).max
+def test_grey_to_colour_and_back_is_the_same_grey(dtype: DTypeLike) -> None:
+    top = np.iinfo(np.dtype(dtype)).max
     grey = np.linspace(0, top, 256).astype(dtype).reshape(8, 32, 1)
     colour = to_mode(grey, "RGB")
     assert colour.shape == (8, 32, 3)

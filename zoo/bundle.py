@@ -143,6 +143,7 @@ def storage_error(what: str, error: OSError) -> StorageError:
         errno.EROFS: "the file system is read-only; set ZOO_HOME to a folder that can be written",
         errno.EACCES: "permission denied; set ZOO_HOME to a folder that can be written",
         errno.EPERM: "permission denied; set ZOO_HOME to a folder that can be written",
+        errno.EFBIG: "the file grew beyond the limit set for files; raise it (ulimit -f)",
         errno.ENOTDIR: "a file is in the way of a folder; set ZOO_HOME to another folder",
     }.get(error.errno or 0, f"{error.strerror or error}; see to it, then run the command again")
     return StorageError(f"{what}: {where}: {advice}.")

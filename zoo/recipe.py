@@ -7,6 +7,8 @@ MLflow.
 
 from __future__ import annotations
 
+import json
+import math
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -131,32 +133,23 @@ def with_values(base: Settings, values: Mapping[str, Any]) -> Settings:
     An output stride that the discriminator is too shallow for becomes the largest it has.
 
     Raises:
-        ConfigError: A name is unknown or a value out of its range.
+        ConfigError: A name is unknown, or a value of another kind than its field or out of range.
     """
-    for name in values:
-        if name not in field_names():
-            raise ConfigError(
-                f"There is no setting '{name}'.{did_you_mean(name, field_names())} Known are "
-                f"{', '.join(field_names())}."
-            )
+    now = asdict(base.networks) | asdict(base.train)
+    now |= {"scale": base.scale, "output_stride": base.output_stride}
+    new = now | {name: _like(name, value, now) for name, value in values.items()}
 
     def mine(part: type) -> dict[str, Any]:
-        return {field.name: values[field.name] for field in fields(part) if field.name in values}
+        return {field.name: new[field.name] for field in fields(part)}
 
-    try:
-        train = replace(base.train, **mine(TrainConfig))
-        learns = train.defect_rounds > 0
-        networks = replace(base.networks, **mine(FCBiGANConfig), segmenter=learns)
-        stride = int(values.get("output_stride", base.output_stride))
-        return Settings(
-            networks=networks,
-            train=train,
-            scale=float(values.get("scale", base.scale)),
-            output_stride=min(stride, 2**networks.discriminator_depth),
-            rule=base.rule,
-        )
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"A setting has a value of the wrong kind: {error}.") from error
+    networks = FCBiGANConfig(**mine(FCBiGANConfig) | {"segmenter": new["defect_rounds"] > 0})
+    return Settings(
+        networks=networks,
+        train=TrainConfig(**mine(TrainConfig)),
+        scale=new["scale"],
+        output_stride=min(new["output_stride"], 2**networks.discriminator_depth),
+        rule=base.rule,
+    )
 
 
 def gather(
@@ -392,6 +385,24 @@ def versions() -> dict[str, Any]:
     names = {"texture_zoo": "texture-zoo", "torch": "torch", "numpy": "numpy"}
     found = {name: metadata.version(package) for name, package in names.items()}
     return found | {"python": platform.python_version()}
+
+
+def _like(name: str, value: Any, now: Mapping[str, Any]) -> Any:
+    """Return a value as the kind that its field has now; a whole number will do for a float."""
+    if name not in field_names():
+        raise ConfigError(
+            f"There is no setting '{name}'.{did_you_mean(name, field_names())} Known are "
+            f"{', '.join(field_names())}."
+        )
+    kind = type(now[name])
+    takes = (int, float) if kind is float else kind
+    right = isinstance(value, takes) and isinstance(value, bool) == (kind is bool)
+    if not right or (kind is float and not math.isfinite(value)):
+        said = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+        raise ConfigError(
+            f"{name} takes {said[kind]}, such as {json.dumps(now[name])}, not {value!r}. Change it."
+        )
+    return kind(value)
 
 
 def smallest_side(materials: Materials) -> int:
