@@ -206,20 +206,28 @@ class Windows(nn.Module):
     def everywhere(
         self, x: Float[Tensor, "b k h w"], *, output_stride: int = 1
     ) -> Float[Tensor, "b h w"]:
-        """Give each pixel the verdict on the window around it; the image's edge is mirrored.
+        """Give each pixel the verdict on the window around it.
 
-        With an output stride above 1 the pixels between are interpolated.
+        A pixel too near the edge for a window of its own has the verdict of the nearest window
+        inside the image: mirrored texture has kinks that no good material has. With an output
+        stride above 1 the pixels between two verdicts are interpolated.
+
+        Args:
+            x: At least one window high and wide.
+            output_stride: As in `forward`.
         """
         height, width = x.shape[-2:]
-        before, after = self.side // 2, self.side - 1 - self.side // 2
-        # The last verdict must lie on or beyond the last pixel, so that no edge is extrapolated.
-        more = [-(side - 1) % output_stride for side in (height, width)]
-        out = self(_mirror(x, before, after + more[0], before, after + more[1]), output_stride)
-        if output_stride == 1:
-            return cast(Tensor, out)
-        size = (height + more[0], width + more[1])
-        out = functional.interpolate(out[:, None], size, mode="bilinear", align_corners=True)
-        return out[:, 0, :height, :width]
+        out = self(x, output_stride)[:, None]
+        if output_stride > 1:
+            size = [(side - 1) * output_stride + 1 for side in out.shape[-2:]]
+            out = functional.interpolate(out, size, mode="bilinear", align_corners=True)
+        before = self.side // 2
+        right, bottom = (
+            whole - before - side
+            for whole, side in zip((width, height), (out.shape[-1], out.shape[-2]), strict=True)
+        )
+        out = functional.pad(out, (before, right, before, bottom), mode="replicate")
+        return out[:, 0]
 
     def centres(self, masks: Bool[Tensor, "b h w"]) -> Bool[Tensor, "b hd wd"]:
         """Pick from a mask the centre pixel of each window that the strided form judges."""
