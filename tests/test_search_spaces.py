@@ -75,7 +75,7 @@ def test_any_patch_and_depths_that_a_search_may_draw_fit_each_other(name: str) -
     first = {field: possible(fields[field])[0] for field in fields}
     together = ["patch", "depth", "discriminator_depth"]
     drawn = list(product(*(possible(fields[field]) for field in together)))
-    assert len(drawn) >= 8
+    assert len(drawn) >= 4
     for values in drawn:
         settings(first | dict(zip(together, values, strict=True)))
 

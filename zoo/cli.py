@@ -108,7 +108,15 @@ def _conclude(
     bundle.save(best, folder)
     log.champion(folder, _example_maps(best, materials, folder.parent / "maps"))
     counts = {f"trials_{name}": float(n) for name, n in found.outcomes.items()}
-    summary = {"val_pixel_ap": found.value, "seconds": found.seconds, **counts}
+    least = best.metrics["val_pixel_ap_floor"]
+    summary = {
+        "val_pixel_ap": found.value,
+        "val_pixel_ap_floor": least,
+        "seconds": found.seconds,
+        **counts,
+    }
+    if found.value <= least:
+        say(f"Local statistics, which learn nothing, do as well ({least:.3f}): search for longer.")
     log.close(summary, "interrupted" if found.interrupted else "finished")
     return folder, summary
 

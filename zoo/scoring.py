@@ -147,11 +147,15 @@ def calibrate(rule: Rule, good: Sequence[Float[Tensor, "t _ _"]]) -> Calibration
     """Measure mean and covariance of the losses over all pixels of good images."""
     side = rule.mean_filter if rule.aggregation == "mahalanobis" else 1
     losses = torch.cat([smooth(maps, side).flatten(1) for maps in good], dim=1).double()
-    covariance = torch.cov(losses).reshape(len(losses), len(losses))
+    mean = losses.mean(dim=1)
+    centred, count = losses - mean[:, None], losses.shape[1]
+    # Not torch.cov, here and below: a matrix product takes as many threads as are idle, and its
+    # last digits with them.
+    covariance = [[float((a * b).sum()) / (count - 1) for b in centred] for a in centred]
     return Calibration(
         rule=rule,
-        mean=tuple(losses.mean(dim=1).tolist()),
-        covariance=tuple(tuple(row) for row in covariance.tolist()),
+        mean=tuple(mean.tolist()),
+        covariance=tuple(tuple(row) for row in covariance),
     )
 
 
@@ -179,13 +183,13 @@ def joined(losses: Float[Tensor, "t h w"], calibration: Calibration) -> Float[Te
         ridge = covariance.trace() / len(covariance) * 1e-3 + 1e-12
         factor = torch.linalg.cholesky(covariance + ridge * torch.eye(len(covariance)))
         whiten = torch.linalg.inv(factor).to(losses)
-        distance: Tensor = torch.einsum("st,thw->shw", whiten, losses - mean).norm(dim=0)
-        return distance
+        whitened: Tensor = (whiten[:, :, None, None] * (losses - mean)).sum(dim=1)
+        return whitened.square().sum(dim=0).sqrt()
     spread = covariance.diagonal().clamp_min(1e-12).sqrt().to(losses)[:, None, None]
     scores = (losses - mean) / spread
     if rule.aggregation == "max":
         return scores.amax(dim=0)
-    return torch.einsum("t,thw->hw", losses.new_tensor(rule.weights), scores)
+    return (losses.new_tensor(rule.weights)[:, None, None] * scores).sum(dim=0)
 
 
 def enlarge(
