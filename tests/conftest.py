@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from zoo.recipe import Draft, Materials, Settings
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Keep to one thread, as trials do: with another number, the last digits are others."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def drawn_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder `weave` in MVTec's layout, alone in its parent. Copy it before changing it."""

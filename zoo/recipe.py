@@ -242,7 +242,8 @@ def make(
     Args:
         materials: The texture.
         wanted: The configuration.
-        seed: Of everything that is drawn; the same seed, data and machine give the same detector.
+        seed: Of everything that is drawn; the same seed, data, machine and number of threads give
+            the same detector.
         device: Where to compute.
         report: Receives each draft. A draft's bundle is complete, but for `finish`.
         state: A draft's state, to go on from there.

@@ -149,8 +149,7 @@ def calibrate(rule: Rule, good: Sequence[Float[Tensor, "t _ _"]]) -> Calibration
     losses = torch.cat([smooth(maps, side).flatten(1) for maps in good], dim=1).double()
     mean = losses.mean(dim=1)
     centred, count = losses - mean[:, None], losses.shape[1]
-    # Not torch.cov, here and below: a matrix product takes as many threads as are idle, and its
-    # last digits with them.
+    # Plain sums, here and below: their last digits do not hang on a linear algebra library.
     covariance = [[float((a * b).sum()) / (count - 1) for b in centred] for a in centred]
     return Calibration(
         rule=rule,
