@@ -105,6 +105,8 @@ def open_store(uri: str) -> Store:
     """
     for name in ("mlflow", "alembic"):  # both report each migration step, at level INFO
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It also prints the trace of every error that it raises; ours say what there is to do.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     with told("open", uri):
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         found = client.get_experiment_by_name(EXPERIMENT)
