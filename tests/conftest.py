@@ -50,18 +50,7 @@ def tiny_settings() -> Settings:
     from zoo import recipe
     from zoo.scoring import Rule
 
-    values = {
-        "patch": 16,
-        "depth": 2,
-        "discriminator_depth": 2,
-        "width": 4,
-        "latent_channels": 4,
-        "megapixels": 0.06,
-        "batch": 8,
-        "learning_rate": 2e-3,
-        "fixed_patches": 0,
-        "reports": 2,
-    }
+    values = textures_drawn.TINY | {"reports": 2}
     return replace(recipe.settings(values), rule=Rule(aggregation="max", mean_filter=5))
 
 

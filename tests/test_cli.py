@@ -30,19 +30,7 @@ from zoo.cli import main, parser
 
 ROOT = Path(__file__).parent.parent
 ZOO = Path(sys.executable).parent / "zoo"
-SETTINGS = {
-    "patch": 16,
-    "depth": 2,
-    "discriminator_depth": 2,
-    "width": 4,
-    "latent_channels": 4,
-    "batch": 8,
-    "learning_rate": 2e-3,
-    "megapixels": 0.1,
-    "fixed_patches": 0,
-    "reports": 1,
-    "output_stride": 2,
-}
+SETTINGS = textures_drawn.TINY | {"megapixels": 0.1, "reports": 1, "output_stride": 2}
 TRAIN = ["train", "--preset", "thesis", "--threads", "1"]
 TRAIN += [part for name, value in SETTINGS.items() for part in ("--set", f"{name}={value}")]
 

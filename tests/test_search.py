@@ -28,19 +28,7 @@ from zoo.errors import BadImageError, SearchError, SpaceError, StorageError
 from zoo.recipe import Materials
 from zoo.search import Found, Listener, Plan, fitting, last_plan, write_plan
 
-FIXED = {
-    "patch": 16,
-    "scale": 0.5,
-    "depth": 2,
-    "discriminator_depth": 2,
-    "width": 4,
-    "latent_channels": 4,
-    "batch": 8,
-    "learning_rate": 2e-3,
-    "megapixels": 0.06,
-    "fixed_patches": 0,
-    "output_stride": 4,
-}
+FIXED = textures_drawn.TINY | {"scale": 0.5, "output_stride": 4}
 
 
 def space(**fields: Any) -> Space:

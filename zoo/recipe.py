@@ -275,7 +275,7 @@ def make(
             config=asdict(wanted.networks) | {"output_stride": wanted.output_stride},
             preprocessing=asdict(bench.preprocessing),
             calibration=asdict(calibration),
-            threshold=asdict(threshold) | {"set_on": "calibration"},
+            threshold=asdict(threshold),
             metrics=figures,
             data=provenance(materials),
             made_by=versions() | {"seed": seed, "training": asdict(wanted.train)},
@@ -320,7 +320,7 @@ def floor(materials: Materials, *, scale: float) -> Bundle:
         config={"patch": local_statistics.WINDOW},
         preprocessing=asdict(bench.preprocessing),
         calibration=asdict(calibration),
-        threshold=asdict(threshold) | {"set_on": "calibration"},
+        threshold=asdict(threshold),
         metrics=figures,
         data=provenance(materials),
         made_by=versions(),
@@ -345,7 +345,7 @@ def finish(
     least = floor(materials, scale=detector.preprocessing.scale).metrics["val_pixel_ap"]
     return replace(
         bundle,
-        threshold=asdict(found) | {"set_on": "calibration"},
+        threshold=asdict(found),
         metrics=bundle.metrics | {"val_pixel_ap_floor": least},
     )
 

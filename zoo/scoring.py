@@ -94,12 +94,14 @@ class Threshold:
         rule: `conformal`, a rank among the calibration scores, which holds for any distribution;
             or `normal`, a prediction bound, where there are too few images for that rank.
         images: Calibration images (or regions of images) that it was set on.
+        set_on: Their split.
     """
 
     value: float
     false_alarm_rate: float
     rule: Literal["conformal", "normal"]
     images: int
+    set_on: Literal["calibration"] = "calibration"
 
 
 @torch.no_grad()
