@@ -253,6 +253,7 @@ def test_the_time_bounds_a_search_of_many_long_trials(
     assert budget <= time.monotonic() - began < budget + 30
     assert len(log.entries) <= int(ray.cluster_resources()["CPU"])
     assert {entry.outcome for entry in log.entries.values()} <= {"interrupted"}
+    assert not [each for each in open_files() if "endless" in each], "Tune's logs were left open"
 
 
 @pytest.mark.cluster
@@ -281,6 +282,11 @@ def test_pictures_go_into_the_object_store_and_not_along_with_each_trial(
     pixels = sum(picture.pixels.nbytes for picture in tiny_materials.splits.fit)
     assert abs(sizes[1] - sizes[0]) < 100
     assert max(sizes) < pixels / 2
+
+
+def open_files() -> list[str]:
+    links = [Path("/proc/self/fd", each) for each in os.listdir("/proc/self/fd")]
+    return [os.readlink(link) for link in links if link.is_symlink()]
 
 
 # --------------------------------------------------------------------------------- without any Ray

@@ -7,6 +7,7 @@ to the terminal. Workers talk to Ray only.
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import logging
 import os
@@ -23,6 +24,7 @@ import ray
 from optuna.samplers import TPESampler
 from ray import tune
 from ray.tune import Callback
+from ray.tune.logger import CSVLoggerCallback, JsonLoggerCallback, TBXLoggerCallback
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import ConcurrencyLimiter
 from ray.tune.search.optuna import OptunaSearch
@@ -338,6 +340,8 @@ def run(
         f"space '{space.name}'."
     )
     listener = Listener(log, plan, say)
+    # Tune's own, but ours to close: it leaves the files of trials open that were interrupted.
+    loggers = (CSVLoggerCallback(), JsonLoggerCallback(), TBXLoggerCallback())
     with _quiet():
         analysis = tune.run(
             _trainable(materials, plan, share),
@@ -357,12 +361,14 @@ def run(
             checkpoint_config=tune.CheckpointConfig(
                 num_to_keep=1, checkpoint_score_attribute=METRIC, checkpoint_score_order="max"
             ),
-            callbacks=[listener],
+            callbacks=[listener, *loggers],
             reuse_actors=True,
             raise_on_failed_trial=False,
             resume=resume,
             verbose=0,
         )
+    for logger, trial in itertools.product(loggers, analysis.trials):
+        logger.log_trial_end(trial)
     listener.close(analysis.trials)
     found = [(each, best) for each in analysis.trials if (best := best_checkpoint(each))]
     if not found and listener.interrupted:
