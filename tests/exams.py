@@ -17,13 +17,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from registry.shelf import Shelf
-from zoo import bundle
+from zoo import baselines, bundle, recipe
+from zoo.baselines import Method
 from zoo.bundle import Bundle
-from zoo.errors import BundleError, ConfigError, PromotionError, UnknownDetectorError
+from zoo.detector import Detector
+from zoo.errors import BadImageError, BundleError, ConfigError, PromotionError, UnknownDetectorError
 from zoo.search import Outcome, TrialLog
 
 
@@ -301,3 +304,86 @@ def flip(path: Path, at: int = -1) -> None:
     content = bytearray(path.read_bytes())
     content[at] ^= 1
     path.write_bytes(content)
+
+
+class MethodExam:
+    """What every baseline promises; the class under test names it and gives it, as small as works.
+
+    class TestLocalStatistics(MethodExam):
+        name = "local_statistics"
+        options = {"patch": 9}
+    """
+
+    name: str
+    options: Mapping[str, object] = {}
+
+    @pytest.fixture
+    def method(self) -> Method:
+        return baselines.named(self.name)(**self.options)
+
+    @pytest.fixture
+    def fitted(self, method: Method, tiny_materials: recipe.Materials) -> Bundle:
+        return recipe.baseline(tiny_materials, method, name=self.name, scale=1.0)
+
+    def test_a_hole_is_more_anomalous_than_the_texture_around_it(
+        self, fitted: Bundle, tiny_materials: recipe.Materials
+    ) -> None:
+        detector = Detector(fitted)
+        good = tiny_materials.splits.calibration[0].pixels
+        holed = good.copy()
+        holed[20:40, 30:52] = 20
+        found = detector.score(holed)
+        assert found.map.shape == good.shape[:2]
+        assert np.isfinite(found.map).all()
+        inside = found.map[24:36, 34:48].mean()
+        assert inside > found.map[:, :16].mean()
+        assert found.score > detector.score(good).score
+
+    def test_losses_are_as_large_as_the_image_whatever_its_shape(
+        self, fitted: Bundle, method: Method
+    ) -> None:
+        for height, width in ((method.patch, method.patch + 13), (61, 47)):
+            pixels = np.random.default_rng(0).integers(0, 256, (height, width, 1), dtype=np.uint8)
+            losses = Detector(fitted).losses(pixels)
+            assert losses.shape[1:] == (height, width)
+
+    def test_saved_and_loaded_it_scores_the_same(
+        self, fitted: Bundle, tiny_materials: recipe.Materials, tmp_path: Path
+    ) -> None:
+        bundle.save(fitted, tmp_path)
+        again = bundle.load(tmp_path)
+        assert again.method == self.name
+        pixels = tiny_materials.splits.val[0].pixels
+        one, other = (Detector(each).score(pixels) for each in (fitted, again))
+        assert (one.map == other.map).all()
+        assert one.score == other.score
+
+    def test_the_same_seed_and_pictures_give_the_same_detector(
+        self, fitted: Bundle, method: Method, tiny_materials: recipe.Materials
+    ) -> None:
+        again = recipe.baseline(tiny_materials, method, name=self.name, scale=1.0)
+        assert fitted.weights.keys() == again.weights.keys()
+        assert len(fitted.weights) > 0
+        for key, tensor in fitted.weights.items():
+            assert torch.equal(tensor, again.weights[key]), key
+
+    def test_colour_is_seen(self, method: Method) -> None:
+        generator = torch.Generator().manual_seed(0)
+        images = [torch.rand(3, 64, 72, generator=generator) * 0.2 - 0.1 for _ in range(3)]
+        ready = method.ready(method.fit(images, generator=generator))
+        reddened = images[0].clone()
+        reddened[0, 20:44, 20:52] = 0.9
+        reddened[1:, 20:44, 20:52] = -0.9
+        losses = ready(reddened)
+        assert losses.shape[1:] == (64, 72)
+        assert (losses[:, 26:38, 28:44].mean((1, 2)) > losses[:, :, :8].mean((1, 2))).any()
+
+    def test_an_image_smaller_than_a_patch_is_refused_in_training_and_in_scoring(
+        self, fitted: Bundle, method: Method, tiny_materials: recipe.Materials
+    ) -> None:
+        small = method.patch - 1
+        with pytest.raises(BadImageError, match=f"{small}x70"):
+            Detector(fitted).score(np.zeros((small, 70), np.uint8))
+        scale = small / 64  # the drawn pictures have 64 rows
+        with pytest.raises(BadImageError, match=f"a patch of {method.patch}"):
+            recipe.baseline(tiny_materials, method, name=self.name, scale=scale)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from zoo.baselines import local_statistics
+from zoo import baselines
+from zoo.baselines import Losses
 from zoo.bundle import Bundle
 from zoo.errors import BadImageError, BundleError, ConfigError
 from zoo.networks import FCBiGAN, FCBiGANConfig
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
     Picture = str | Path | Image | np.ndarray | Tensor
 
-Losses = Callable[[Tensor], Tensor]  # "c h w" in [-1, 1] -> "t h w"
+FCBIGAN = "fcbigan"
+METHODS = (FCBIGAN, *baselines.NAMES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +89,9 @@ class Detector:
                 f"The bundle of '{bundle.texture}' is made by method '{bundle.method}'; this "
                 f"version knows {', '.join(METHODS)}. Update texture-zoo."
             )
+        ready = _fcbigan if bundle.method == FCBIGAN else _baseline
         try:
-            self._losses = METHODS[bundle.method](bundle, self.device)
+            self._losses = ready(bundle, self.device)
         except (RuntimeError, KeyError, TypeError) as error:
             raise BundleError(
                 f"The weights of '{bundle.texture}' do not fit its configuration: {error}. "
@@ -249,12 +252,6 @@ def _fcbigan(bundle: Bundle, device: torch.device) -> Losses:
     return lambda x: fcbigan_losses(networks, x, output_stride=stride)
 
 
-def _local_statistics(bundle: Bundle, device: torch.device) -> Losses:
+def _baseline(bundle: Bundle, device: torch.device) -> Losses:
     weights = {name: tensor.to(device) for name, tensor in bundle.weights.items()}
-    return lambda x: local_statistics.losses(x, weights)
-
-
-METHODS: Mapping[str, Callable[[Bundle, torch.device], Losses]] = {
-    "fcbigan": _fcbigan,
-    "local_statistics": _local_statistics,
-}
+    return baselines.named(bundle.method)(**bundle.config).ready(weights)

@@ -24,7 +24,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from zoo import defects, metrics, scoring, textures, training
-from zoo.baselines import local_statistics
+from zoo.baselines import Losses, Method
+from zoo.baselines.local_statistics import LocalStatistics
 from zoo.bundle import Bundle
 from zoo.defects import Defective
 from zoo.detector import Detector, available
@@ -209,14 +210,19 @@ class Bench:
         ]
 
     def judge(
-        self, losses: Callable[[Tensor], Tensor], rules: Sequence[Rule]
+        self, losses: Losses, rule: Rule | None = None
     ) -> tuple[Calibration, dict[str, float], scoring.Threshold]:
-        """Choose a rule, and measure with it: calibration, figures on *val*, threshold."""
+        """Choose a rule if none is given, and measure with it.
+
+        Returns:
+            Calibration, figures on *val*, threshold.
+        """
         good = [losses(x) for x in self.good]
         val = [losses(x) for x in self.windows]
-        if len(rules) == 1:
-            calibration = scoring.calibrate(rules[0], good)
+        if rule:
+            calibration = scoring.calibrate(rule, good)
         else:
+            rules = scoring.candidates(losses=len(good[0]))
             calibration = scoring.choose(rules, good, val, self.small_masks, self.families)
         maps = [
             scoring.enlarge(scoring.anomaly_map(each, calibration), *mask.shape).cpu().numpy()
@@ -255,19 +261,16 @@ def make(
     """
     place, began = available(device), time.monotonic()
     bench = Bench(materials, wanted.scale, place)
-    _check_sizes(materials, wanted)
+    _check_sizes(materials, patch=wanted.networks.patch, scale=wanted.scale)
     networks = training.new_networks(
         wanted.networks, channels=bench.preprocessing.channels, seed=seed
-    )
-    rules = (
-        [wanted.rule] if wanted.rule else scoring.candidates(losses=2 + wanted.networks.segmenter)
     )
 
     def look(progress: Progress) -> None:
         def losses(x: Tensor) -> Tensor:
             return scoring.fcbigan_losses(progress.networks, x, output_stride=wanted.output_stride)
 
-        calibration, figures, threshold = bench.judge(losses, rules)
+        calibration, figures, threshold = bench.judge(losses, wanted.rule)
         figures["train_seconds"] = time.monotonic() - began
         bundle = Bundle(
             texture=materials.texture,
@@ -302,6 +305,49 @@ def make(
     )
 
 
+def baseline(
+    materials: Materials,
+    method: Method,
+    *,
+    name: str,
+    scale: float,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+) -> Bundle:
+    """Fit a baseline and choose its rule, as for a trial; the bundle is complete but for `finish`.
+
+    Args:
+        materials: The texture.
+        method: The baseline with its configuration.
+        name: Its name among the baselines.
+        scale: Factor on both sides of an image.
+        seed: Of everything that is drawn.
+        device: Where to compute.
+
+    Raises:
+        BadImageError: An image is smaller than the method's patch.
+        ConfigError: The device does not exist here.
+    """
+    place, began = available(device), time.monotonic()
+    _check_sizes(materials, patch=method.patch, scale=scale)
+    bench = Bench(materials, scale, place)
+    weights = method.fit(bench.fit, generator=torch.Generator(place).manual_seed(seed))
+    seconds = time.monotonic() - began
+    calibration, figures, threshold = bench.judge(method.ready(weights))
+    return Bundle(
+        texture=materials.texture,
+        method=name,
+        config=dict(vars(method)),
+        preprocessing=asdict(bench.preprocessing),
+        calibration=asdict(calibration),
+        threshold=asdict(threshold),
+        metrics=figures | {"train_seconds": seconds},
+        data=provenance(materials),
+        made_by=versions() | {"seed": seed},
+        weights={key: tensor.cpu() for key, tensor in weights.items()},
+    )
+
+
 def floor(materials: Materials, *, scale: float) -> Bundle:
     """Make the detector that every other one must beat: local statistics, nothing learned.
 
@@ -309,23 +355,7 @@ def floor(materials: Materials, *, scale: float) -> Bundle:
         materials: The texture.
         scale: The scale of the detector that it is compared with.
     """
-    bench = Bench(materials, scale, torch.device("cpu"))
-    weights = local_statistics.fit(bench.fit)
-    calibration, figures, threshold = bench.judge(
-        lambda x: local_statistics.losses(x, weights), scoring.candidates(losses=1)
-    )
-    return Bundle(
-        texture=materials.texture,
-        method="local_statistics",
-        config={"patch": local_statistics.WINDOW},
-        preprocessing=asdict(bench.preprocessing),
-        calibration=asdict(calibration),
-        threshold=asdict(threshold),
-        metrics=figures,
-        data=provenance(materials),
-        made_by=versions(),
-        weights=weights,
-    )
+    return baseline(materials, LocalStatistics(), name="local_statistics", scale=scale)
 
 
 def finish(
@@ -413,15 +443,15 @@ def smallest_side(materials: Materials) -> int:
     return int(min(min(picture.pixels.shape[:2]) for picture in pictures))
 
 
-def _check_sizes(materials: Materials, wanted: Settings) -> None:
+def _check_sizes(materials: Materials, *, patch: int, scale: float) -> None:
     """Refuse, before any work, pictures that a patch does not fit into."""
     splits = materials.splits
     for picture in (*splits.fit, *splits.val, *splits.calibration):
         height, width = picture.pixels.shape[:2]
-        if round(min(height, width) * wanted.scale) < wanted.networks.patch:
-            need = -(-wanted.networks.patch // wanted.scale)
+        if round(min(height, width) * scale) < patch:
+            need = -(-patch // scale)
             raise BadImageError(
-                f"{picture.name} has {height}x{width} pixels; a patch of {wanted.networks.patch} "
-                f"at scale {wanted.scale} needs {need:.0f}x{need:.0f}. Use larger images, a "
+                f"{picture.name} has {height}x{width} pixels; a patch of {patch} "
+                f"at scale {scale} needs {need:.0f}x{need:.0f}. Use larger images, a "
                 "smaller patch or a larger scale."
             )

@@ -6,38 +6,57 @@ Nothing is learned but a mean and a covariance. What loses to this is not worth 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from zoo.baselines import Losses
 from zoo.scoring import smooth
 
-WINDOW = 15  # pixels after scaling: local, yet a few grains of most textures
 
+@dataclass(frozen=True, kw_only=True)
+class LocalStatistics:
+    """Mean and deviation of gradient and blur maps around each pixel, against good pixels.
 
-def fit(images: Sequence[Float[Tensor, "c _ _"]]) -> dict[str, Tensor]:
-    """Measure mean and covariance of the features over all pixels of good images."""
-    features = torch.cat([_features(image).flatten(1)[:, ::7] for image in images], dim=1).double()
-    covariance = torch.cov(features)
-    ridge = torch.eye(len(features)) * covariance.trace() / len(features) * 1e-4
-    return {
-        "mean": features.mean(dim=1).float(),
-        "whiten": torch.linalg.inv(torch.linalg.cholesky(covariance + ridge)).float(),
-    }
+    Attributes:
+        patch: Side of the square around a pixel, in pixels after scaling: local, yet a few grains
+            of most textures.
+    """
 
+    patch: int = 15
 
-def losses(x: Float[Tensor, "c h w"], weights: Mapping[str, Tensor]) -> Float[Tensor, "1 h w"]:
-    """Return each pixel's Mahalanobis distance from good pixels."""
-    offset = _features(x) - weights["mean"][:, None, None]
-    whitened = torch.einsum("st,thw->shw", weights["whiten"], offset)
-    return whitened.square().sum(dim=0, keepdim=True).sqrt()
+    def fit(
+        self, images: Sequence[Float[Tensor, "c _ _"]], *, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Measure mean and covariance of the features over all pixels of good images."""
+        features = torch.cat(
+            [self._features(image).flatten(1)[:, ::7] for image in images], dim=1
+        ).double()
+        covariance = torch.cov(features)
+        ridge = torch.eye(len(features)) * covariance.trace() / len(features) * 1e-4
+        return {
+            "mean": features.mean(dim=1).float(),
+            "whiten": torch.linalg.inv(torch.linalg.cholesky(covariance + ridge)).float(),
+        }
 
+    def ready(self, weights: Mapping[str, Tensor]) -> Losses:
+        """Return what gives each pixel its Mahalanobis distance from good pixels."""
 
-def _features(x: Float[Tensor, "c h w"]) -> Float[Tensor, "k h w"]:
-    blurs = [x, smooth(x, 3), smooth(x, 7)]
-    slopes = [torch.gradient(blur, dim=axis)[0].abs() for blur in blurs[:2] for axis in (-2, -1)]
-    bands = torch.cat([*blurs, blurs[0] - blurs[1], blurs[1] - blurs[2], *slopes])
-    mean = smooth(bands, WINDOW)
-    deviation = (smooth(bands.square(), WINDOW) - mean.square()).clamp_min(0).sqrt()
-    return torch.cat([mean, deviation])
+        def losses(x: Float[Tensor, "c h w"]) -> Float[Tensor, "1 h w"]:
+            offset = self._features(x) - weights["mean"][:, None, None]
+            whitened = torch.einsum("st,thw->shw", weights["whiten"], offset)
+            return whitened.square().sum(dim=0, keepdim=True).sqrt()
+
+        return losses
+
+    def _features(self, x: Float[Tensor, "c h w"]) -> Float[Tensor, "k h w"]:
+        blurs = [x, smooth(x, 3), smooth(x, 7)]
+        slopes = [
+            torch.gradient(blur, dim=axis)[0].abs() for blur in blurs[:2] for axis in (-2, -1)
+        ]
+        bands = torch.cat([*blurs, blurs[0] - blurs[1], blurs[1] - blurs[2], *slopes])
+        mean = smooth(bands, self.patch)
+        deviation = (smooth(bands.square(), self.patch) - mean.square()).clamp_min(0).sqrt()
+        return torch.cat([mean, deviation])
