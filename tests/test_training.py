@@ -273,7 +273,7 @@ def test_averaged_networks_follow_the_live_ones_at_their_decay(images: list[Tens
     start = copy.deepcopy(dict(players.live.named_parameters()))
     x, z = round_of(images)
     play(players, x, z)
-    players.average()
+    players.average("encoder", "generator", "discriminator", decay=0.75)
     live = dict(players.live.named_parameters())
     averaged = players.scoring()
     assert averaged is not players.live
@@ -282,6 +282,54 @@ def test_averaged_networks_follow_the_live_ones_at_their_decay(images: list[Tens
         torch.testing.assert_close(slow, 0.75 * start[name] + 0.25 * live[name])
     for name, buffer in averaged.named_buffers():
         assert buffer.equal(players.live.get_buffer(name))
+
+
+def test_the_segmenter_has_an_average_of_its_own(images: list[Tensor]) -> None:
+    shape = replace(SHAPE, segmenter=True)
+    players = Players(new_networks(shape, channels=1, seed=0), replace(BRIEF, defect_ema=0.9))
+    start = copy.deepcopy(dict(players.live.named_parameters()))
+    play(players, *round_of(images))
+    spot(players, *with_black_halves(images))
+    players.average("segmenter", decay=0.9)
+    players.average("encoder", "generator", "discriminator", decay=0.0)
+    live, moved = dict(players.live.named_parameters()), 0
+    for name, slow in players.scoring().named_parameters():
+        decay = 0.9 if name.startswith("segmenter") else 0.0
+        moved += not live[name].equal(start[name])
+        torch.testing.assert_close(slow, decay * start[name] + (1 - decay) * live[name])
+    assert moved > 20
+
+
+def test_the_segmenters_learning_rate_rises_then_falls_along_a_cosine() -> None:
+    shape = replace(SHAPE, segmenter=True)
+    config = replace(BRIEF, defect_learning_rate=1e-3)
+    players = Players(new_networks(shape, channels=1, seed=0), config)
+    segmenter = players.live.segmenter
+    assert segmenter is not None
+    rates = []
+    for share in (0.0, 0.01, 0.02, 0.5, 0.999):
+        players.pace(share)
+        rates.append(players.optimisers[segmenter].param_groups[0]["lr"])
+    assert rates[0] < 0.1 * 1e-3
+    assert rates[0] < rates[1] < rates[2] > rates[3] > rates[4]
+    assert rates[2] == pytest.approx(1e-3, rel=0.01)
+    assert rates[3] == pytest.approx(0.51e-3)
+    assert rates[4] == pytest.approx(0.02e-3, rel=0.01)
+    assert players.optimisers[players.live.encoder].param_groups[0]["lr"] == config.learning_rate
+
+
+def test_defective_patches_are_painted_afresh_when_they_have_been_used(
+    images: list[Tensor],
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    fakes = training.DefectPatches(images, patch=16, generator=generator)
+    fakes.paint()
+    first = fakes.pool
+    for _ in range(training.USES):
+        fakes.draw(len(first), rotations=False)
+    assert fakes.pool is first
+    fakes.draw(1, rotations=False)
+    assert not fakes.pool.equal(first)
 
 
 def test_without_averaging_the_last_networks_score(images: list[Tensor]) -> None:

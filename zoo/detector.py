@@ -89,7 +89,6 @@ class Detector:
                 f"The bundle of '{bundle.texture}' is made by method '{bundle.method}'; this "
                 f"version knows {', '.join(METHODS)}. Update texture-zoo."
             )
-        ready = _fcbigan if bundle.method == FCBIGAN else _baseline
         try:
             self._losses = ready(bundle, self.device)
         except (RuntimeError, KeyError, TypeError) as error:
@@ -241,15 +240,24 @@ def _integers(array: Shaped[np.ndarray, "h w c"]) -> Shaped[np.ndarray, "h w c"]
     return (array.astype(np.float32) * 65535).round().astype(np.uint16)
 
 
+def ready(bundle: Bundle, device: torch.device) -> Losses:
+    """Build a bundle's method; it gives each pixel of a prepared image its losses.
+
+    A loss that the bundle's rule gives no weight is 0, and its work is not done.
+    """
+    return (_fcbigan if bundle.method == FCBIGAN else _baseline)(bundle, device)
+
+
 def _fcbigan(bundle: Bundle, device: torch.device) -> Losses:
     config = dict(bundle.config)
-    stride = int(config.pop("output_stride"))
+    stride, views = int(config.pop("output_stride")), int(config.pop("views", 1))
     networks = FCBiGAN(
         FCBiGANConfig(**config), channels=Preprocessing(**bundle.preprocessing).channels
     )
     networks.load_state_dict(bundle.weights)
     networks = networks.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return lambda x: fcbigan_losses(networks, x, output_stride=stride)
+    used = calibration_from(bundle.calibration).rule.uses(losses=3)
+    return lambda x: fcbigan_losses(networks, x, output_stride=stride, views=views, used=used)
 
 
 def _baseline(bundle: Bundle, device: torch.device) -> Losses:

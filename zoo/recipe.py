@@ -28,7 +28,7 @@ from zoo.baselines import Losses, Method
 from zoo.baselines.local_statistics import LocalStatistics
 from zoo.bundle import Bundle
 from zoo.defects import Defective
-from zoo.detector import Detector, available
+from zoo.detector import Detector, available, ready
 from zoo.errors import BadImageError, ConfigError, did_you_mean
 from zoo.networks import FCBiGANConfig
 from zoo.patches import Preprocessing, prepare
@@ -72,6 +72,8 @@ class Settings:
         scale: Factor on both sides of an image, before all else.
         output_stride: Pixels between two verdicts of the discriminator when scoring; 1 is dense
             and exact, more is faster and interpolates.
+        views: The finished detector averages over so many views of an image: as it is, mirrored,
+            upside down, both. Each costs the time of a score. Drafts look at one.
         rule: How losses become a score; None chooses on *val*.
     """
 
@@ -79,10 +81,15 @@ class Settings:
     train: TrainConfig
     scale: float = 1.0
     output_stride: int = 1
+    views: int = 1
     rule: Rule | None = None
 
     def __post_init__(self) -> None:
-        """Refuse an output stride that the discriminator does not have."""
+        """Refuse an output stride that the discriminator does not have, and views unheard of."""
+        if not 1 <= self.views <= len(scoring.VIEWS):
+            raise ConfigError(
+                f"views must be 1 to {len(scoring.VIEWS)}, not {self.views}. Change it."
+            )
         strides = [2**level for level in range(self.networks.discriminator_depth + 1)]
         if self.output_stride not in strides:
             raise ConfigError(
@@ -116,7 +123,7 @@ def field_names() -> list[str]:
     """List the names that a search space may vary or fix."""
     parts = [field.name for part in (FCBiGANConfig, TrainConfig) for field in fields(part)]
     parts.remove("segmenter")  # follows from defect_rounds
-    return [*parts, "scale", "output_stride"]
+    return [*parts, "scale", "output_stride", "views"]
 
 
 def settings(values: Mapping[str, Any]) -> Settings:
@@ -137,7 +144,7 @@ def with_values(base: Settings, values: Mapping[str, Any]) -> Settings:
         ConfigError: A name is unknown, or a value of another kind than its field or out of range.
     """
     now = asdict(base.networks) | asdict(base.train)
-    now |= {"scale": base.scale, "output_stride": base.output_stride}
+    now |= {"scale": base.scale, "output_stride": base.output_stride, "views": base.views}
     new = now | {name: _like(name, value, now) for name, value in values.items()}
 
     def mine(part: type) -> dict[str, Any]:
@@ -149,6 +156,7 @@ def with_values(base: Settings, values: Mapping[str, Any]) -> Settings:
         train=TrainConfig(**mine(TrainConfig)),
         scale=new["scale"],
         output_stride=min(new["output_stride"], 2**networks.discriminator_depth),
+        views=new["views"],
         rule=base.rule,
     )
 
@@ -275,13 +283,14 @@ def make(
         bundle = Bundle(
             texture=materials.texture,
             method="fcbigan",
-            config=asdict(wanted.networks) | {"output_stride": wanted.output_stride},
+            config=asdict(wanted.networks) | {"output_stride": wanted.output_stride, "views": 1},
             preprocessing=asdict(bench.preprocessing),
             calibration=asdict(calibration),
             threshold=asdict(threshold),
             metrics=figures,
             data=provenance(materials),
-            made_by=versions() | {"seed": seed, "training": asdict(wanted.train)},
+            made_by=versions()
+            | {"seed": seed, "training": asdict(wanted.train), "views": wanted.views},
             weights={
                 k: v.detach().cpu().clone() for k, v in progress.networks.state_dict().items()
             },
@@ -361,10 +370,15 @@ def floor(materials: Materials, *, scale: float) -> Bundle:
 def finish(
     bundle: Bundle, materials: Materials, *, false_alarm_rate: float = FALSE_ALARM_RATE
 ) -> Bundle:
-    """Complete a draft: its threshold on all calibration images, and the floor beside its figures.
+    """Complete a draft: its views, its threshold on all calibration images, and the floor.
 
-    A draft's threshold is set on the first few images only. The floor is `val_pixel_ap_floor`.
+    A draft looks at one view of an image and sets its threshold on the first few images only.
+    Where more views are wanted, the rule is chosen again with them, on *val* as before. The floor
+    is `val_pixel_ap_floor`.
     """
+    views = int(bundle.made_by.get("views", 1))
+    if views != bundle.config.get("views", 1):
+        bundle = _with_views(bundle, materials, views=views)
     detector = Detector(bundle)
     top = detector.calibration.rule.top_fraction
     scores = [
@@ -377,6 +391,21 @@ def finish(
         bundle,
         threshold=asdict(found),
         metrics=bundle.metrics | {"val_pixel_ap_floor": least},
+    )
+
+
+def _with_views(bundle: Bundle, materials: Materials, *, views: int) -> Bundle:
+    """Let a draft average over views, and choose its rule, figures and statistics anew."""
+    every_loss = bundle.calibration | {"rule": asdict(Rule(aggregation="max"))}
+    several = replace(bundle, config=bundle.config | {"views": views}, calibration=every_loss)
+    detector = Detector(several)
+    bench = Bench(materials, detector.preprocessing.scale, detector.device)
+    calibration, figures, threshold = bench.judge(ready(several, detector.device))
+    return replace(
+        several,
+        calibration=asdict(calibration),
+        threshold=asdict(threshold),
+        metrics=bundle.metrics | figures,
     )
 
 

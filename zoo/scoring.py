@@ -30,6 +30,8 @@ Aggregation = Literal["linear", "max", "mahalanobis"]
 
 MEAN_FILTERS = (1, 3, 7, 15, 31)  # widths tried on val, in pixels after scaling
 THIN = 3  # of the pixels both ways that rank rules
+# The image as it is, mirrored, upside down, and turned by 180 degrees: axes to flip.
+VIEWS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))
 LINEAR_STEPS = 4  # eq. (7) is tried on val with shares of a loss in steps of a quarter
 
 
@@ -64,6 +66,12 @@ class Rule:
             raise ConfigError(
                 f"top_fraction must be above 0 and at most 1, not {self.top_fraction}. Change it."
             )
+
+    def uses(self, losses: int) -> tuple[bool, ...]:
+        """Tell which of so many losses the map depends on."""
+        if self.aggregation != "linear":
+            return (True,) * losses
+        return tuple(weight != 0 for weight in self.weights)
 
 
 THESIS_RULE = Rule(aggregation="max", mean_filter=48)  # Peccia 2021, section 5.2
@@ -106,23 +114,49 @@ class Threshold:
 
 @torch.no_grad()
 def fcbigan_losses(
-    networks: FCBiGAN, x: Float[Tensor, "c h w"], *, output_stride: int
+    networks: FCBiGAN,
+    x: Float[Tensor, "c h w"],
+    *,
+    output_stride: int,
+    views: int = 1,
+    used: Sequence[bool] = (True, True, True),
 ) -> Float[Tensor, "t h w"]:
     """Return L_R and L_D of every pixel of one image, and the segmenter's logit if there is one.
 
-    Source: Peccia 2021, eq. (7); the third is ours.
+    Args:
+        networks: In evaluation mode.
+        x: The image, prepared.
+        output_stride: Pixels between two verdicts; what lies between is interpolated.
+        views: The losses are the mean over so many of `VIEWS`; 1 is the image as it is.
+        used: Whether each loss is wanted; one that is not is left at 0 and its work undone.
+
+    Source: Peccia 2021, eq. (7); the segmenter and the views are ours.
     """
+    found = [
+        _losses(networks, x.flip(axes), output_stride=output_stride, used=used).flip(axes)
+        for axes in VIEWS[:views]
+    ]
+    return torch.stack(found).mean(dim=0) if views > 1 else found[0]
+
+
+def _losses(
+    networks: FCBiGAN, x: Float[Tensor, "c h w"], *, output_stride: int, used: Sequence[bool]
+) -> Float[Tensor, "t h w"]:
     height, width = x.shape[-2:]
     whole = networks.whole_cells(x[None])
-    z = networks.encoder(whole)
-    pair = networks.discriminator.pair(whole, z)
-    verdict = networks.discriminator.windows.everywhere(pair, output_stride=output_stride)
-    losses = [
-        reconstruction_error(whole, networks.generator(z)),
-        discriminator_score(verdict),
-    ]
+    nothing = torch.zeros_like(whole[:, 0])
+    losses = [nothing, nothing]
+    if used[0] or used[1]:
+        z = networks.encoder(whole)
+    if used[0]:
+        losses[0] = reconstruction_error(whole, networks.generator(z))
+    if used[1]:
+        pair = networks.discriminator.pair(whole, z)
+        verdict = networks.discriminator.windows.everywhere(pair, output_stride=output_stride)
+        losses[1] = discriminator_score(verdict)
     if networks.segmenter is not None:
-        losses.append(networks.segmenter.everywhere(whole, output_stride=output_stride))
+        logit = networks.segmenter.everywhere(whole, output_stride=output_stride)
+        losses.append(logit if used[2] else nothing)
     return torch.cat(losses)[:, :height, :width]
 
 

@@ -7,6 +7,7 @@ which may look at it, keep it, or stop the training by raising.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +29,10 @@ from zoo.losses import (
 from zoo.networks import FCBiGAN, FCBiGANConfig, initialise
 from zoo.patches import Patches, augment
 
-DEFECT_POOL = 768  # defective patches painted afresh between two reports
+DEFECT_POOL = 768  # defective patches painted at a time
+USES = 3  # times that a painted patch is drawn, on average, before the pool is painted afresh
+WARM_UP = 0.02  # share of the training in which the segmenter's learning rate rises
+COOLED = 0.02  # share of its learning rate that is left at the end
 CUTS_PER_PAINTING = 6  # patches cut from one painted image; painting costs more than cutting
 
 
@@ -47,10 +51,12 @@ class TrainConfig:
         penalty_reaches_generator: Let the penalty train G too; in the thesis it trains E only.
         rotations: Turn patches by multiples of 90 degrees. Wrong where the grain has a direction.
         fixed_patches: Train on this many patches, cut once; 0 cuts new ones at every step.
-        ema: Decay of the averaged networks that score; 0 scores with the last ones.
+        ema: Decay, a step, of the averaged networks of the game that score; 0 scores with the
+            last ones.
         defect_rounds: Rounds in a step, besides the game's one, that teach the segmenter with
             synthetic defects; 0 leaves it out, as the thesis does.
-        defect_learning_rate: Adam's, for those rounds.
+        defect_learning_rate: Adam's, for those rounds; it rises at first and falls along a cosine.
+        defect_ema: Decay, a round, of the averaged segmenter that scores; 0 scores with the last.
         reports: How often the loop reports, the end included.
     """
 
@@ -65,6 +71,7 @@ class TrainConfig:
     ema: float = 0.0
     defect_rounds: int = 0
     defect_learning_rate: float = 1e-3
+    defect_ema: float = 0.0
     reports: int = 8
 
     def __post_init__(self) -> None:
@@ -79,6 +86,7 @@ class TrainConfig:
             ("ema", 0 <= self.ema < 1, "at least 0 and below 1"),
             ("defect_rounds", self.defect_rounds >= 0, "0 or more"),
             ("defect_learning_rate", self.defect_learning_rate > 0, "above 0"),
+            ("defect_ema", 0 <= self.defect_ema < 1, "at least 0 and below 1"),
             ("reports", self.reports >= 1, "at least 1"),
         ):
             if not allowed:
@@ -108,7 +116,7 @@ class Players:
 
     def __init__(self, networks: FCBiGAN, config: TrainConfig) -> None:
         self.live, self.config = networks.train(), config
-        self.averaged = copy.deepcopy(networks) if config.ema else None
+        self.averaged = copy.deepcopy(networks) if config.ema or config.defect_ema else None
         game = (config.learning_rate, config.learning_rate, config.discriminator_learning_rate)
         parts = (networks.encoder, networks.generator, networks.discriminator)
         self.optimisers: dict[nn.Module, torch.optim.Adam] = {
@@ -132,16 +140,25 @@ class Players:
         for part in losses:
             self.optimisers[part].step()
 
-    def average(self) -> None:
-        """Let the averaged networks follow the live ones."""
+    def pace(self, share: float) -> None:
+        """Set the segmenter's learning rate for this share of the training, from 0 to 1.
+
+        Source: Loshchilov and Hutter 2017, eq. (5), without restarts.
+        """
+        assert self.live.segmenter is not None
+        cosine = (1 + math.cos(math.pi * share)) / 2
+        factor = min(1.0, (share + 1e-3) / WARM_UP) * (COOLED + (1 - COOLED) * cosine)
+        for group in self.optimisers[self.live.segmenter].param_groups:
+            group["lr"] = factor * self.config.defect_learning_rate
+
+    def average(self, *names: str, decay: float) -> None:
+        """Let averaged networks, named as in `FCBiGAN`, follow the live ones; 0 copies them."""
         if self.averaged is None:
             return
         with torch.no_grad():
-            torch._foreach_lerp_(
-                list(self.averaged.parameters()),
-                list(self.live.parameters()),
-                1 - self.config.ema,
-            )
+            for name in names:
+                slow, live = getattr(self.averaged, name), getattr(self.live, name)
+                torch._foreach_lerp_(list(slow.parameters()), list(live.parameters()), 1 - decay)
 
     def scoring(self) -> FCBiGAN:
         """Return the networks that score, averaged if so configured, in evaluation mode."""
@@ -169,7 +186,10 @@ class Players:
 
 
 class DefectPatches:
-    """Patches with synthetic defects, painted on the CPU now and then, drawn on the device."""
+    """Patches with synthetic defects, painted on the CPU now and then, drawn on the device.
+
+    A pool of them is painted afresh when its patches have been drawn `USES` times.
+    """
 
     def __init__(
         self,
@@ -186,12 +206,15 @@ class DefectPatches:
         seed = torch.randint(2**31, (), generator=self.generator, device=self.generator.device)
         rng = np.random.default_rng(int(seed))
         cuts = [cut for _ in range(DEFECT_POOL // CUTS_PER_PAINTING) for cut in self._painting(rng)]
-        self.pool = torch.stack(cuts).to(self.generator.device)
+        self.pool, self.left = torch.stack(cuts).to(self.generator.device), USES * len(cuts)
 
     def draw(
         self, count: int, *, rotations: bool
     ) -> tuple[Float[Tensor, "n c p p"], Bool[Tensor, "n p p"]]:
         """Draw patches with their masks, flipped and turned at random."""
+        if self.left < count:
+            self.paint()
+        self.left -= count
         device = self.generator.device
         picks = torch.randint(len(self.pool), (count,), generator=self.generator, device=device)
         both = augment(self.pool[picks], generator=self.generator, rotations=rotations)
@@ -311,27 +334,29 @@ def fit(
     fakes = DefectPatches(images, patch=patch, generator=generator)
     latent = (config.batch, networks.config.latent_channels, *[patch // networks.cell] * 2)
     half, rounds = config.batch // 2, config.defect_rounds if networks.segmenter else 0
-    step, done = 0, 0
+    step, done, whole = 0, 0, steps(config, patch)
     if state is not None:
         players.restore(state)
         generator.set_state(state["generator"])
         step, done = state["step"], state["report"]
 
     for number in range(done + 1, config.reports + 1):
-        end = steps(config, patch) * number // config.reports
+        end = whole * number // config.reports
         networks.train()
         total = torch.zeros(5, device=device)
         if rounds:
             fakes.paint()
-        for _ in range(step, end):
+        for now in range(step, end):
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 x = patches.draw(config.batch).contiguous(memory_format=torch.channels_last)
                 z = torch.randn(latent, generator=generator, device=device)
                 total[:4] += play(players, x, z)
-                for _ in range(rounds):
+                for turn in range(rounds):
+                    players.pace((now + turn / rounds) / whole)
                     bad = fakes.draw(half, rotations=config.rotations)
                     total[4] += spot(players, patches.draw(half), bad) / rounds
-            players.average()
+                    players.average("segmenter", decay=config.defect_ema)
+            players.average("encoder", "generator", "discriminator", decay=config.ema)
         losses = _means(total, end - step, end)
         step = end
         place = {"step": step, "report": number, "generator": generator.get_state()}
