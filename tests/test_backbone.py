@@ -71,7 +71,7 @@ def test_it_sees_photographs_in_the_range_it_was_trained_on() -> None:
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (61, 47), (64, 72), (17, 130)])
 def test_features_have_a_vector_for_each_cell_of_a_mirrored_image(height: int, width: int) -> None:
     network, _ = pretrained(PACKAGE, device=CPU)
-    found = features(network, torch.zeros(1, height, width), side=3)
+    found = features(network, torch.zeros(1, height, width), patch=48)
     assert found.shape == (40 + 112, -(-height // 16) * 2, -(-width // 16) * 2)
     assert everywhere(found[:1], height, width).shape == (1, height, width)
 
@@ -79,7 +79,7 @@ def test_features_have_a_vector_for_each_cell_of_a_mirrored_image(height: int, w
 def test_grey_is_colour_without_any() -> None:
     network, _ = pretrained(PACKAGE, device=CPU)
     grey = torch.rand(1, 48, 64, generator=torch.Generator().manual_seed(0))
-    one, other = (features(network, x, side=1) for x in (grey, grey.repeat(3, 1, 1)))
+    one, other = (features(network, x, patch=16) for x in (grey, grey.repeat(3, 1, 1)))
     assert torch.equal(one, other)
 
 

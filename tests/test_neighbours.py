@@ -94,3 +94,19 @@ def test_distances_are_those_of_brute_force_in_parts_or_not(
 
 def test_a_vector_of_the_memory_is_at_no_distance(cloud: Tensor) -> None:
     assert (neighbours.distances(cloud[5:9], cloud)[:, 0] == 0).all()
+
+
+def test_a_pool_has_as_many_vectors_of_each_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "POOL", 10)
+    maps = [torch.full((2, height, 5), float(height)) for height in (3, 4, 9)]
+    found = neighbours.pool(iter(maps), images=3, generator=drawn())
+    assert found.shape == (12, 2)
+    assert found[:, 0].tolist() == [3.0] * 4 + [4.0] * 4 + [9.0] * 4
+
+
+def test_a_map_of_distances_has_each_cell_in_its_place(cloud: Tensor) -> None:
+    features = torch.randn(7, 4, 6, generator=drawn(4))
+    found = neighbours.distance_maps(features, cloud, count=2)
+    assert found.shape == (2, 4, 6)
+    one = neighbours.distances(features[:, 3, 1][None], cloud, count=2)
+    assert torch.allclose(found[:, 3, 1], one[0], atol=1e-4)

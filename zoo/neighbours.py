@@ -5,6 +5,8 @@ Vectors are features of any network, one for each cell of a grid laid over an im
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -20,6 +22,20 @@ def some(
     """Draw `count` of the vectors, none of them twice; all if there are fewer."""
     order = torch.randperm(len(vectors), generator=generator, device=vectors.device)
     return vectors[order[:count]]
+
+
+def pool(
+    maps: Iterable[Float[Tensor, "c _ _"]], *, images: int, generator: torch.Generator
+) -> Float[Tensor, "n c"]:
+    """Draw about `POOL` vectors from the feature maps of good images, as many from each.
+
+    Args:
+        maps: One an image, looked at one after the other.
+        images: How many there are.
+        generator: Draws, on the maps' device.
+    """
+    share = -(-POOL // images)
+    return torch.cat([some(each.flatten(1).T, share, generator=generator) for each in maps])
 
 
 def remember(
@@ -93,3 +109,12 @@ def distances(
         away = [(part - memory[column]).norm(dim=1) for column in nearest.T]
         found.append(torch.stack(away, dim=1).sort(dim=1).values)
     return torch.cat(found)
+
+
+def distance_maps(
+    features: Float[Tensor, "c h w"], memory: Float[Tensor, "m c"], *, count: int = 1
+) -> Float[Tensor, "{count} h w"]:
+    """Return for each cell of a feature map the distances to the nearest of the memory."""
+    height, width = features.shape[-2:]
+    away = distances(features.flatten(1).T, memory, count=count)
+    return away.T.reshape(count, height, width)

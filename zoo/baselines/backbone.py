@@ -134,7 +134,7 @@ class EfficientNetLite0(nn.Module):
 
 @torch.no_grad()
 def features(
-    network: EfficientNetLite0, x: Float[Tensor, "c h w"], *, side: int
+    network: EfficientNetLite0, x: Float[Tensor, "c h w"], *, patch: int
 ) -> Float[Tensor, "k hf wf"]:
     """Return the features of one image, a vector for each cell of 8 pixels, of two layers.
 
@@ -144,8 +144,10 @@ def features(
     Args:
         network: In eval mode.
         x: In [-1, 1], grey or colour, at least 16 pixels high and wide.
-        side: Of the square that is averaged, in vectors of each layer; odd.
+        patch: Side of the square that the coarse layer is averaged over, in pixels, cut to an odd
+            number of its vectors; the fine layer is averaged over half of it.
     """
+    side = (patch // CELL - 1) // 2 * 2 + 1
     height, width = x.shape[-2:]
     whole = functional.pad(x[None], (0, -width % CELL, 0, -height % CELL), mode="reflect")
     found = network(whole)

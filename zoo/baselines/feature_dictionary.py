@@ -73,13 +73,8 @@ class FeatureDictionary:
             ConfigError: The backbone is not there, or is another network.
         """
         network, kept = backbone.pretrained(self.backbone, device=generator.device)
-        share = -(-neighbours.POOL // len(images))
-        vectors = torch.cat(
-            [
-                neighbours.some(self._features(network, x).flatten(1).T, share, generator=generator)
-                for x in images
-            ]
-        )
+        features = (self._features(network, x) for x in images)
+        vectors = neighbours.pool(features, images=len(images), generator=generator)
         mean, axes = principal(vectors, variance=self.variance)
         words = cluster((vectors - mean) @ axes, self.words, generator=generator)
         return kept | {"mean": mean, "axes": axes, "words": words}
@@ -90,18 +85,17 @@ class FeatureDictionary:
 
         def losses(x: Float[Tensor, "c h w"]) -> Float[Tensor, "1 h w"]:
             height, width = x.shape[-2:]
-            features = self._features(network, x)
-            vectors = (features.flatten(1).T - weights["mean"]) @ weights["axes"]
-            count = min(self.nearest, len(words))
-            away = neighbours.distances(vectors, words, count=count).mean(dim=1)
-            return backbone.everywhere(away.reshape(1, *features.shape[1:]), height, width)
+            offset = self._features(network, x) - weights["mean"][:, None, None]
+            kept = torch.einsum("ck,chw->khw", weights["axes"], offset)
+            away = neighbours.distance_maps(kept, words, count=min(self.nearest, len(words)))
+            return backbone.everywhere(away.mean(dim=0, keepdim=True), height, width)
 
         return losses
 
     def _features(
         self, network: EfficientNetLite0, x: Float[Tensor, "c h w"]
     ) -> Float[Tensor, "k hf wf"]:
-        return backbone.features(network, x, side=(self.patch // backbone.CELL - 1) // 2 * 2 + 1)
+        return backbone.features(network, x, patch=self.patch)
 
 
 def principal(

@@ -58,12 +58,9 @@ class FeatureMemory:
             ConfigError: The backbone is not there, or is another network.
         """
         network, kept = backbone.pretrained(self.backbone, device=generator.device)
-        share = -(-neighbours.POOL // len(images))
-        vectors = [
-            neighbours.some(self._features(network, x).flatten(1).T, share, generator=generator)
-            for x in images
-        ]
-        memory = neighbours.remember(torch.cat(vectors), self.memory, generator=generator)
+        features = (self._features(network, x) for x in images)
+        vectors = neighbours.pool(features, images=len(images), generator=generator)
+        memory = neighbours.remember(vectors, self.memory, generator=generator)
         return kept | {"memory": memory}
 
     def ready(self, weights: Mapping[str, Tensor]) -> Losses:
@@ -72,14 +69,12 @@ class FeatureMemory:
 
         def losses(x: Float[Tensor, "c h w"]) -> Float[Tensor, "1 h w"]:
             height, width = x.shape[-2:]
-            features = self._features(network, x)
-            away = neighbours.distances(features.flatten(1).T, memory)
-            grid = away.reshape(1, *features.shape[1:])
-            return backbone.everywhere(grid, height, width)
+            away = neighbours.distance_maps(self._features(network, x), memory)
+            return backbone.everywhere(away, height, width)
 
         return losses
 
     def _features(
         self, network: EfficientNetLite0, x: Float[Tensor, "c h w"]
     ) -> Float[Tensor, "k hf wf"]:
-        return backbone.features(network, x, side=(self.patch // backbone.CELL - 1) // 2 * 2 + 1)
+        return backbone.features(network, x, patch=self.patch)

@@ -66,12 +66,9 @@ class RandomFeatures:
         for x in images:
             layers.train()(x[None])
         layers.eval()
-        share = -(-neighbours.POOL // len(images))
-        vectors = [
-            neighbours.some(self._features(layers, x).flatten(1).T, share, generator=generator)
-            for x in images
-        ]
-        memory = neighbours.remember(torch.cat(vectors), self.memory, generator=generator)
+        features = (self._features(layers, x) for x in images)
+        vectors = neighbours.pool(features, images=len(images), generator=generator)
+        memory = neighbours.remember(vectors, self.memory, generator=generator)
         return {f"encoder.{k}": v for k, v in layers.state_dict().items()} | {"memory": memory}
 
     def ready(self, weights: Mapping[str, Tensor]) -> Losses:
@@ -87,11 +84,9 @@ class RandomFeatures:
         @torch.no_grad()
         def losses(x: Float[Tensor, "c h w"]) -> Float[Tensor, "1 h w"]:
             height, width = x.shape[-2:]
-            features = self._features(layers, x)
-            away = neighbours.distances(features.flatten(1).T, memory)
-            grid = away.reshape(1, *features.shape[1:])
+            away = neighbours.distance_maps(self._features(layers, x), memory)
             first = (WINDOW // 2, WINDOW // 2)
-            return spread(grid, step=STEP, first=first, height=height, width=width)
+            return spread(away, step=STEP, first=first, height=height, width=width)
 
         return losses
 
