@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from tests.exams import MethodExam
-from zoo import baselines
+from zoo import baselines, recipe
+from zoo.baselines import backbone
+from zoo.detector import Detector
 from zoo.errors import ConfigError
+from zoo.networks import FCBiGANConfig
+from zoo.training import new_networks
+
+
+class TestFeatureMemory(MethodExam):
+    name = "feature_memory"
+    options = {"memory": 200}  # noqa: RUF012  read only
 
 
 class TestLocalStatistics(MethodExam):
@@ -14,6 +24,82 @@ class TestLocalStatistics(MethodExam):
     options = {"patch": 9}  # noqa: RUF012  read only
 
 
+class TestRandomFeatures(MethodExam):
+    name = "random_features"
+    options = {"width": 8, "memory": 200}  # noqa: RUF012  read only
+
+
 def test_a_method_that_does_not_exist_is_refused_with_near_names() -> None:
     with pytest.raises(ConfigError, match="no method 'local_statistic'.*'local_statistics'"):
         baselines.named("local_statistic")
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("feature_memory", "patch", 15),
+        ("feature_memory", "memory", 0),
+        ("random_features", "patch", 21),
+        ("random_features", "width", 0),
+        ("random_features", "memory", 0),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_name(name: str, field: str, value: int) -> None:
+    with pytest.raises(ConfigError, match=f"{field} must be .*, not {value}"):
+        baselines.named(name)(**{field: value})
+
+
+@pytest.mark.parametrize("name", ["feature_memory", "random_features"])
+def test_a_defect_is_found_where_it_is(name: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = [torch.rand(1, 125, 141, generator=generator) * 0.2 for _ in range(3)]
+    method = baselines.named(name)()
+    ready = method.ready(method.fit(images, generator=generator))
+    for top, left in ((34, 34), (52, 84), (67, 60)):
+        spotted = images[0].clone()
+        spotted[:, top : top + 12, left : left + 12] = -0.8
+        more = (ready(spotted) - ready(images[0])).clamp_min(0)[0].square()
+        rows = (more.sum(1) * torch.arange(125)).sum() / more.sum()
+        columns = (more.sum(0) * torch.arange(141)).sum() / more.sum()
+        assert rows == pytest.approx(top + 5.5, abs=3)
+        assert columns == pytest.approx(left + 5.5, abs=3)
+
+
+@pytest.mark.parametrize("name", ["feature_memory", "random_features"])
+def test_a_larger_patch_averages_more_and_still_fits_its_own_size(name: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = [torch.rand(1, 64, 72, generator=generator) for _ in range(3)]
+    spread = []
+    for patch in (22, 54):
+        method = baselines.named(name)(patch=patch)
+        weights = method.fit(images, generator=generator)
+        assert method.ready(weights)(images[0][:, :patch, : patch + 3]).shape[1:] == (
+            patch,
+            patch + 3,
+        )
+        spread.append(weights["memory"].std(dim=0).mean())
+    assert spread[1] < spread[0]
+
+
+def test_the_random_features_are_those_that_a_training_would_start_from() -> None:
+    images = [torch.rand(1, 64, 72)]
+    generator = torch.Generator().manual_seed(7)
+    weights = baselines.named("random_features")(width=8).fit(images, generator=generator)
+    networks = new_networks(FCBiGANConfig(width=8), channels=1, seed=7)
+    drawn = networks.state_dict()["encoder.layers.6.weight"]
+    assert torch.equal(weights["encoder.6.weight"], drawn)
+
+
+@pytest.mark.parametrize("name", ["feature_memory"])
+def test_a_bundle_needs_the_backbone_no_more(
+    name: str, tiny_materials: recipe.Materials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = baselines.named(name)()
+    fitted = recipe.baseline(tiny_materials, method, name=name, scale=1.0)
+
+    def gone(*_: object, **__: object) -> None:
+        raise AssertionError("the backbone was read again")
+
+    monkeypatch.setattr(backbone, "pretrained", gone)
+    pixels = tiny_materials.splits.val[0].pixels
+    assert Detector(fitted).score(pixels).map.shape == pixels.shape[:2]

@@ -236,6 +236,35 @@ def enlarge(
     return functional.interpolate(anomaly[None, None], (height, width), mode="bilinear")[0, 0]
 
 
+def spread(
+    values: Float[Tensor, "t hv wv"],
+    *,
+    step: int,
+    first: tuple[int, int],
+    height: int,
+    width: int,
+) -> Float[Tensor, "t {height} {width}"]:
+    """Give each pixel of an image a value, from values on a grid: between them, or the nearest.
+
+    Args:
+        values: Of the grid's points.
+        step: Pixels between two points.
+        first: Row and column of the pixel that the first point lies on.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+
+    Example:
+        >>> row = torch.tensor([[[1.0, 5.0]]])
+        >>> spread(row, step=2, first=(0, 1), height=1, width=6).tolist()
+        [[[1.0, 1.0, 3.0, 5.0, 5.0, 5.0]]]
+    """
+    size = [(side - 1) * step + 1 for side in values.shape[-2:]]
+    whole = functional.interpolate(values[None], size, mode="bilinear", align_corners=True)
+    top, left = first
+    pad = (left, width - left - size[1], top, height - top - size[0])
+    return functional.pad(whole, pad, mode="replicate")[0]
+
+
 def image_score(anomaly: Float[Tensor, "h w"], top_fraction: float) -> float:
     """Return the mean of the highest pixels: steadier than the one highest."""
     count = max(1, round(anomaly.numel() * top_fraction))

@@ -52,7 +52,11 @@ class Method(Protocol):
 
 # Name to module and class: a baseline is imported when it is asked for.
 _PLACES: Mapping[str, tuple[str, str]] = {
+    "feature_dictionary": ("zoo.baselines.feature_dictionary", "FeatureDictionary"),
+    "feature_memory": ("zoo.baselines.feature_memory", "FeatureMemory"),
     "local_statistics": ("zoo.baselines.local_statistics", "LocalStatistics"),
+    "random_features": ("zoo.baselines.random_features", "RandomFeatures"),
+    "sparse_dictionary": ("zoo.baselines.sparse_dictionary", "SparseDictionary"),
 }
 NAMES: tuple[str, ...] = tuple(_PLACES)
 
