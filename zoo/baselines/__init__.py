@@ -52,6 +52,8 @@ class Method(Protocol):
 
 # Name to module and class: a baseline is imported when it is asked for.
 _PLACES: Mapping[str, tuple[str, str]] = {
+    "bigan": ("zoo.baselines.bigan", "BiGAN"),
+    "f_anogan": ("zoo.baselines.f_anogan", "FAnoGAN"),
     "local_statistics": ("zoo.baselines.local_statistics", "LocalStatistics"),
 }
 NAMES: tuple[str, ...] = tuple(_PLACES)
