@@ -203,7 +203,7 @@ def test_a_gan_sees_as_many_megapixels_as_it_may(
 
 
 @pytest.mark.parametrize("made", [BiGAN, FAnoGAN])
-def test_fitting_a_gan_leaves_the_global_randomness_alone(
+def test_a_gan_hangs_on_its_generator_and_on_no_global_seed(
     made: type[BiGAN] | type[FAnoGAN],
 ) -> None:
     method = made(**TINY_GAN | {"megapixels": 0.01})  # type: ignore[arg-type]

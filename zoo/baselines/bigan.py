@@ -100,7 +100,7 @@ class BiGAN:
     Nothing tells E that G should give its patch back, so reconstructions are of the texture, but
     often of another place of it. The defaults fit in about a minute on one core.
 
-    Source: Donahue et al. 2017; Peccia 2021, section 3.2. Small networks without batch norm.
+    Source: Donahue et al. 2017; Peccia 2021, section 3.2. Small networks, without batch norm.
 
     Attributes:
         patch: Side of a patch, in pixels after scaling; a multiple of `2 ** depth`.

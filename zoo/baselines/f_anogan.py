@@ -81,7 +81,7 @@ class FAnoGAN:
 
     The defaults fit in about a minute on one core.
 
-    Source: Schlegl et al. 2019. Small networks without batch norm, and Adam throughout.
+    Source: Schlegl et al. 2019. Small networks, without batch norm, and Adam throughout.
 
     Attributes:
         patch: Side of a patch, in pixels after scaling; a multiple of `2 ** depth`.
@@ -107,7 +107,7 @@ class FAnoGAN:
     width: int = 16
     latent: int = 64
     batch: int = 32
-    learning_rate: float = 2e-4
+    learning_rate: float = 5e-4
     megapixels: float = 70.0
     encoder_share: float = 0.4
     critic_steps: int = 5

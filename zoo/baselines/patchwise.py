@@ -124,8 +124,7 @@ def everywhere(
 def trunk(*, channels: int, width: int, depth: int) -> nn.Sequential:
     """Build what makes one vector of a patch: strided layers, flattened.
 
-    There is no batch norm: a critic's gradient penalty is an image's own, and its running means
-    lag behind after a short training.
+    It has no norm, as D judges with it: a critic's gradient penalty is each patch's own.
     """
     layers: list[nn.Module] = []
     for before, after in pairwise([channels, *widths(width, depth)]):
@@ -144,41 +143,45 @@ def trunk_size(*, patch: int, width: int, depth: int) -> int:
 
 
 def encoder(*, channels: int, patch: int, width: int, depth: int, latent: int) -> nn.Sequential:
-    """Build E: a patch to its latent vector, fully connected."""
+    """Build E: a patch to its latent vector, fully connected.
+
+    E and G are normalised layer by layer, which is the same in training and in scoring: the
+    running means of a batch norm lag behind after a short training. Without any, G collapses.
+    """
+    layers: list[nn.Module] = []
+    for before, after in pairwise([channels, *widths(width, depth)]):
+        layers.append(nn.Conv2d(before, after, 4, stride=2, padding=1))
+        layers += [nn.GroupNorm(1, after), nn.LeakyReLU(0.2)]
     size = trunk_size(patch=patch, width=width, depth=depth)
-    return nn.Sequential(
-        *trunk(channels=channels, width=width, depth=depth), nn.Linear(size, latent)
-    )
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(size, latent))
 
 
 def generator(*, channels: int, patch: int, width: int, depth: int, latent: int) -> nn.Sequential:
-    """Build G: a latent vector to a patch in [-1, 1], enlarged by sub-pixel convolution."""
+    """Build G: a latent vector to a patch in [-1, 1], by transposed convolutions."""
     steps, side = widths(width, depth)[::-1], patch // 2**depth
     layers: list[nn.Module] = [
         nn.Linear(latent, trunk_size(patch=patch, width=width, depth=depth)),
         nn.Unflatten(1, (steps[0], side, side)),
-        nn.LeakyReLU(0.2),
     ]
-    for before, after in pairwise(steps):
-        layers += [
-            nn.Conv2d(before, 4 * after, 3, padding=1),
-            nn.PixelShuffle(2),
-            nn.GroupNorm(1, after),
-            nn.LeakyReLU(0.2),
-        ]
-    last = [nn.Conv2d(steps[-1], 4 * channels, 3, padding=1), nn.PixelShuffle(2), nn.Tanh()]
-    return nn.Sequential(*layers, *last)
+    for before, after in pairwise([*steps, channels]):
+        layers += [nn.GroupNorm(1, before), nn.LeakyReLU(0.2)]
+        layers.append(nn.ConvTranspose2d(before, after, 4, stride=2, padding=1))
+    return nn.Sequential(*layers, nn.Tanh())
 
 
 def initialised(networks: Networks, generator: torch.Generator) -> Networks:
     """Move networks to the generator's device and draw every weight there; zero the biases.
 
-    Source: He et al. 2015.
+    G has N(0, 0.02), as GANs do; the others, where D has no norm, keep their signals' size.
+
+    Source: Radford et al. 2016; He et al. 2015.
     """
     networks = networks.to(generator.device)
     for name, parameter in networks.named_parameters():
         if name.endswith("bias"):
             nn.init.zeros_(parameter)
+        elif parameter.ndim > 1 and name.startswith("generator"):
+            nn.init.normal_(parameter, 0.0, 0.02, generator=generator)
         elif parameter.ndim > 1:
             nn.init.kaiming_normal_(parameter, a=0.2, generator=generator)
     return networks
