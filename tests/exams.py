@@ -317,13 +317,15 @@ class MethodExam:
     name: str
     options: Mapping[str, object] = {}
 
-    @pytest.fixture
-    def method(self) -> Method:
-        return baselines.named(self.name)(**self.options)
+    @pytest.fixture(scope="class")
+    @classmethod
+    def method(cls) -> Method:
+        return baselines.named(cls.name)(**cls.options)
 
-    @pytest.fixture
-    def fitted(self, method: Method, tiny_materials: recipe.Materials) -> Bundle:
-        return recipe.baseline(tiny_materials, method, name=self.name, scale=1.0)
+    @pytest.fixture(scope="class")
+    @classmethod
+    def fitted(cls, method: Method, tiny_materials: recipe.Materials) -> Bundle:
+        return recipe.baseline(tiny_materials, method, name=cls.name, scale=1.0)
 
     def test_a_hole_is_more_anomalous_than_the_texture_around_it(
         self, fitted: Bundle, tiny_materials: recipe.Materials

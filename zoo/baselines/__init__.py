@@ -54,6 +54,8 @@ class Method(Protocol):
 _PLACES: Mapping[str, tuple[str, str]] = {
     "feature_dictionary": ("zoo.baselines.feature_dictionary", "FeatureDictionary"),
     "feature_memory": ("zoo.baselines.feature_memory", "FeatureMemory"),
+    "bigan": ("zoo.baselines.bigan", "BiGAN"),
+    "f_anogan": ("zoo.baselines.f_anogan", "FAnoGAN"),
     "local_statistics": ("zoo.baselines.local_statistics", "LocalStatistics"),
     "random_features": ("zoo.baselines.random_features", "RandomFeatures"),
     "sparse_dictionary": ("zoo.baselines.sparse_dictionary", "SparseDictionary"),
