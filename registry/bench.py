@@ -464,9 +464,9 @@ def summary(done: Sequence[Fit], texture: Texture) -> list[Row]:
 
 def published(system: str, texture: Texture) -> dict[str, float]:
     """Return what the thesis reports of a system on this texture, by figure; mostly nothing."""
-    known = textures.MVTEC_TEXTURES if texture.layout == "mvtec" else ()
-    key = NANOFIBRES if texture.layout == "nanotwice" else texture.name.lower()
-    if key != NANOFIBRES and key not in known:
+    keys = {"mvtec": texture.name.lower(), "nanotwice": NANOFIBRES}
+    key = keys.get(texture.layout)
+    if key is None or (texture.layout == "mvtec" and key not in textures.MVTEC_TEXTURES):
         return {}
     return {
         figure: of_system[system][key]

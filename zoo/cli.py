@@ -456,7 +456,7 @@ def _audit(commands: Commands) -> None:
     it = _command(
         commands,
         audit,
-        "measure every trial of an ended search on the test images: how good was its choice?",
+        "measure every trial of an ended search on the test images, to see how good its choice was",
         "zoo audit --category grid --data mvtec",
     )
     _add_data(it)
