@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from registry.promote import audit
+from registry.audit import audit
 from zoo import recipe, scoring, textures, training
 from zoo.bundle import Bundle
 from zoo.detector import Detector

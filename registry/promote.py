@@ -1,9 +1,9 @@
 """The gate, the audit and the alias: how a detector becomes the champion of its texture.
 
 A challenger meets the champion on the challenger's own validation windows, less those whose
-pixels either of the two was fitted on. If it wins it is audited on the test images, which nothing
-else in the project opens, and published. If it loses it is kept all the same, under the alias
-`challenger` and with the reason, but never sees a test image.
+pixels either of the two was fitted on. If it wins it is audited on the test images and published.
+If it loses it is kept all the same, under the alias `challenger` and with the reason, but never
+sees a test image.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from mlflow.entities import Metric
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from registry.audit import audit
 from registry.runs import Store, open_store, told
 from registry.shelf import CHAMPION, FILES, Shelf, checked_name, home
 from zoo import bundle, metrics, recipe
@@ -28,7 +29,7 @@ from zoo.bundle import Bundle
 from zoo.defects import Defective
 from zoo.detector import Detector
 from zoo.errors import BundleError, PromotionError, UnknownDetectorError
-from zoo.textures import Texture, has_test, read_test, same_source
+from zoo.textures import Texture, has_test, same_source
 
 REPLICATES = 1000
 # Not the customary 0.95: val holds a few dozen windows, and with so few a challenger that is
@@ -124,44 +125,6 @@ def gate(challenger: Maps, champion: Maps, *, masks: Masks, families: Sequence[s
     )
 
 
-def audit(detector: Detector, texture: Texture) -> dict[str, float]:
-    """Measure a detector on the test images, which are read once, one after the other.
-
-    Returns:
-        Always `test_images` and `test_seconds_per_image`. `test_pixel_ap` (at the share of
-        defective pixels that the test set has, as published tables do), `test_pixel_auroc`,
-        `test_aupro` and `test_detection_rate` if there are defects; `test_false_alarm_rate` if
-        there are good images; `test_image_auroc` if there are both.
-
-    Raises:
-        EmptyFolderError: There is no test image.
-        BadImageError: One cannot be read.
-        BadMaskError: One has no mask.
-    """
-    maps, masks, scores, alarms = [], [], [], []
-    seconds = 0.0
-    for picture in read_test(texture):
-        began = time.perf_counter()
-        score = detector.score(picture.pixels)
-        seconds += time.perf_counter() - began
-        assert not isinstance(score, list)
-        maps.append(score.map.astype(np.float32, copy=False))
-        masks.append(picture.mask)
-        scores.append(score.score)
-        alarms.append(score.is_anomalous)
-    defective = np.array([bool(mask.any()) for mask in masks])
-    alarm = np.array(alarms)
-    found = {"test_images": float(len(maps)), "test_seconds_per_image": seconds / len(maps)}
-    if defective.any():
-        found |= _pixel_figures(maps, masks)
-        found["test_detection_rate"] = float(alarm[defective].mean())
-    if not defective.all():
-        found["test_false_alarm_rate"] = float(alarm[~defective].mean())
-    if defective.any() and not defective.all():
-        found["test_image_auroc"] = metrics.auroc(np.array(scores), defective)
-    return found
-
-
 def promote(
     folder: Path,
     texture: Texture,
@@ -254,16 +217,6 @@ def _bootstrap(
         ]
         total += np.array(found)[which.ravel()]
     return total / len(kinds)
-
-
-def _pixel_figures(maps: Maps, masks: Masks) -> dict[str, float]:
-    scores = np.concatenate([each.ravel() for each in maps])
-    labels = np.concatenate([mask.ravel() for mask in masks])
-    return {
-        "test_pixel_ap": metrics.average_precision(scores, labels),
-        "test_pixel_auroc": metrics.auroc(scores, labels),
-        "test_aupro": metrics.aupro(maps, masks),
-    }
 
 
 def _windows(challenger: Bundle, folder: Path, texture: Texture) -> tuple[Defective, ...]:

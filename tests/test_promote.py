@@ -18,7 +18,8 @@ from PIL import Image
 import registry
 import search_spaces
 import zoo
-from registry.promote import Verdict, audit, gate, promote, same_detector
+from registry.audit import audit
+from registry.promote import Verdict, gate, promote, same_detector
 from registry.runs import SearchRuns, open_store
 from registry.shelf import FolderShelf
 from zoo import bundle, recipe, textures
@@ -485,12 +486,12 @@ def test_a_detector_is_the_same_before_and_after_its_audit(made: Bundle, worse: 
 # ------------------------------------------------------------------------ the test images' reader
 
 
-def test_nothing_but_promotion_reads_the_test_images() -> None:
+def test_nothing_but_the_audit_reads_the_test_images() -> None:
     packages = [Path(str(package.__file__)).parent for package in (zoo, registry, search_spaces)]
     files = [path for package in packages for path in package.rglob("*.py")]
     assert len(files) > 10
     readers = {path.name for path in files if _mentions(path, "read_test")}
-    assert readers == {"promote.py"}
+    assert readers == {"audit.py"}
 
 
 def _mentions(path: Path, name: str) -> bool:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import BadImageError, ConfigError, ZooError
+from zoo.errors import BadImageError, ConfigError, UnknownDetectorError, ZooError
 
 if TYPE_CHECKING:
     from registry.runs import SearchRuns
@@ -229,6 +229,50 @@ def promote(args: argparse.Namespace) -> None:
         sys.exit(2)
 
 
+def bench(args: argparse.Namespace) -> None:
+    """Fit systems side by side, measure them on the test images, and leave a table."""
+    import os
+    import time
+    from dataclasses import asdict
+
+    from registry import bench as room
+    from registry import shelf
+
+    texture, names = _texture(args), room.names_of(args.methods)
+    if args.methods == "all":
+        say(f"`all` leaves out `{room.THESIS}`, which takes hours; name it to have it.")
+    plan = room.Plan(
+        data=args.data,
+        category=args.category,
+        systems=room.systems(
+            names, map(_setting, args.set), scale=args.scale, refitted=_refitted(args)
+        ),
+        seeds=tuple(range(args.seed, args.seed + args.seeds)),
+        threads=args.threads or os.cpu_count() or 1,
+    )
+    named = f"{texture.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    out = args.out or shelf.home() / "bench" / named
+    rows = room.run(plan, texture, out=out, say=say)
+    say(f"The tables and the plot are in {out}.")
+    if args.json:
+        print(json.dumps({"bench": str(out), "rows": [asdict(row) for row in rows]}))
+    else:
+        print((out / room.PAGE).read_text("utf-8"), end="")
+
+
+def audit(args: argparse.Namespace) -> None:
+    """Measure every trial of an ended search on the test images."""
+    from dataclasses import asdict
+
+    from registry import hindsight, shelf
+
+    texture = _texture(args)
+    folder = hindsight.find_search(shelf.home() / "searches", texture, args.search)
+    found = hindsight.audit_search(folder, texture, say=say)
+    say(f"A line for each trial is in {folder / hindsight.TABLE}, a plot beside it.")
+    _answer(asdict(found), args.json)
+
+
 def parser() -> argparse.ArgumentParser:
     """Build the command's parser; docs/cli.md is made from it."""
     top = _Parser(
@@ -240,7 +284,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for build in (_demo, _search, _train, _score, _names, _show, _promote):
+    for build in (_demo, _search, _train, _score, _names, _show, _promote, _bench, _audit):
         build(commands)
     return top
 
@@ -377,6 +421,49 @@ def _promote(commands: Commands) -> None:
     it.add_argument("--json", action="store_true")
 
 
+def _bench(commands: Commands) -> None:
+    it = _command(
+        commands,
+        bench,
+        "fit systems side by side with several seeds and measure them on the test images",
+        "zoo bench --category grid --data mvtec --methods all --seeds 3 --scale 0.5",
+    )
+    _add_data(it)
+    it.add_argument(
+        "--methods",
+        default="all",
+        metavar="NAMES",
+        help="separated by commas: fcbigan (the champion's configuration), thesis, or baselines; "
+        "all of them but thesis (all)",
+    )
+    it.add_argument("--seeds", type=_positive, default=3, metavar="K", help="fits of each (3)")
+    it.add_argument("--seed", type=int, default=1, help="the first of the seeds (1)")
+    it.add_argument(
+        "--scale", type=float, default=0.5, help="of the baselines; FCBiGAN has its own (0.5)"
+    )
+    it.add_argument(
+        "--bundle", type=Path, metavar="DIR", help="whose configuration fcbigan takes instead"
+    )
+    it.add_argument(
+        "--set", action="append", default=[], metavar="METHOD.FIELD=VALUE", help="set one field"
+    )
+    it.add_argument("--threads", type=_positive, metavar="N", help="of each fit (all cores)")
+    it.add_argument("--out", type=Path, metavar="DIR", help="for the tables and the plot")
+    it.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _audit(commands: Commands) -> None:
+    it = _command(
+        commands,
+        audit,
+        "measure every trial of an ended search on the test images, to see how good its choice was",
+        "zoo audit --category grid --data mvtec",
+    )
+    _add_data(it)
+    it.add_argument("--search", metavar="NAME", help="a folder of searches/ (the newest)")
+    it.add_argument("--json", action="store_true", help="print one JSON object")
+
+
 def _add_data(it: argparse.ArgumentParser) -> None:
     it.add_argument("--category", required=True, metavar="NAME", help="the texture's name")
     it.add_argument(
@@ -428,6 +515,17 @@ def _texture(args: argparse.Namespace) -> Any:
     from zoo import textures
 
     return textures.find(args.data, args.category, licence=args.licence)
+
+
+def _refitted(args: argparse.Namespace) -> Bundle | None:
+    """Return the bundle whose configuration is fitted anew, the champion if none is named."""
+    from registry.shelf import open_shelf
+    from zoo import bundle
+
+    try:
+        return bundle.load(args.bundle or open_shelf().fetch(args.category))
+    except UnknownDetectorError:
+        return None
 
 
 def _materials(args: argparse.Namespace) -> Materials:

@@ -29,7 +29,7 @@ from zoo.baselines.local_statistics import LocalStatistics
 from zoo.bundle import Bundle
 from zoo.defects import Defective
 from zoo.detector import Detector, available, ready
-from zoo.errors import BadImageError, ConfigError, did_you_mean
+from zoo.errors import BadImageError, BundleError, ConfigError, did_you_mean
 from zoo.networks import FCBiGANConfig
 from zoo.patches import Preprocessing, prepare
 from zoo.scoring import Calibration, Rule
@@ -159,6 +159,33 @@ def with_values(base: Settings, values: Mapping[str, Any]) -> Settings:
         views=new["views"],
         rule=base.rule,
     )
+
+
+def settings_of(bundle: Bundle) -> Settings:
+    """Return the settings that a bundle of `make` was trained with, to train it anew.
+
+    The rule is left to be chosen on *val* again. A field that the bundle is too old to have is as
+    in `thesis`; one that this version no longer has is passed over.
+
+    Raises:
+        BundleError: It is not FCBiGAN's, does not say how it was trained, or says what no longer
+            goes.
+    """
+    trained = bundle.made_by.get("training")
+    if bundle.method != "fcbigan" or trained is None:
+        raise BundleError(
+            f"The bundle of '{bundle.texture}' is made by method '{bundle.method}' and does not "
+            "hold the settings of an FCBiGAN. Name one that `zoo search` or `zoo train` made."
+        )
+    written = trained | bundle.config | {"scale": bundle.preprocessing.get("scale", 1.0)}
+    written |= {"views": bundle.made_by.get("views", 1)}  # a draft's own is one
+    try:
+        return settings({name: written[name] for name in field_names() if name in written})
+    except ConfigError as error:
+        raise BundleError(
+            f"The settings of the bundle of '{bundle.texture}' cannot be read: {error} "
+            "Train it again with this version."
+        ) from error
 
 
 def gather(

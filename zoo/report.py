@@ -1,18 +1,23 @@
-"""Pictures of what a detector sees, for people."""
+"""Pictures and plots for people: what a detector sees, and how detectors compare."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Shaped, UInt8
 from PIL import Image
 
-from zoo.bundle import storage_error
+from zoo.bundle import storage_error, write_whole
 from zoo.detector import Score
 from zoo.textures import to_mode, unit
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 HEAT = 0.55  # opacity of the hottest pixel over the picture
 SHOWN = 256  # pixels; smaller images are enlarged for the eye
@@ -84,3 +89,114 @@ def stacked(pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> UInt8[np.ndarray,
         for picture in pictures
     ]
     return np.concatenate(rows)
+
+
+def write(text: str, path: Path) -> Path:
+    """Write a table or a page, replaced in one step, its folder made if need be.
+
+    Raises:
+        StorageError: The disk is full or the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, text.encode())
+    except OSError as error:
+        raise storage_error(f"Cannot write {path.name}", error) from error
+    return path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One figure of several systems, to be drawn beside others.
+
+    Attributes:
+        title: Of the figure.
+        values: What each system reached, once a seed; empty if it failed.
+        published: What a paper says, by system.
+    """
+
+    title: str
+    values: Mapping[str, Sequence[float]]
+    published: Mapping[str, float]
+
+
+def panels(drawn: Sequence[Panel], path: Path) -> Path:
+    """Draw figures side by side: a bar for the mean, a dot a seed, a diamond where published.
+
+    All panels have the same systems in the same order.
+
+    Raises:
+        StorageError: The plot cannot be written.
+    """
+    systems = list(drawn[0].values)
+    figure = _figure(4.2 * len(drawn) + 1.5, 0.45 * len(systems) + 1.6)
+    for number, (panel, axes) in enumerate(
+        zip(drawn, figure.subplots(1, len(drawn), squeeze=False)[0], strict=True)
+    ):
+        for row, name in enumerate(systems):
+            values = list(panel.values[name])
+            if values:
+                axes.barh(row, sum(values) / len(values), color="#9bb7d4")
+                axes.plot(values, [row] * len(values), "o", color="#1f3b57", markersize=4)
+            if name in panel.published:
+                axes.plot(panel.published[name], row, "D", color="#c8372d", markersize=6)
+        axes.set(title=panel.title, xlim=(0, 1), ylim=(len(systems) - 0.5, -0.5))
+        axes.set_yticks(range(len(systems)), systems if number == 0 else [""] * len(systems))
+    known = any(panel.published for panel in drawn)
+    key = "bar: mean; dot: one seed" + "; red diamond: published (Peccia 2021)" * known
+    figure.supxlabel(key, fontsize=8)
+    return _saved(figure, path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cloud:
+    """Points of two figures, some of them with a name.
+
+    Attributes:
+        title: What they are.
+        labels: Of the two axes, horizontal first.
+        across: Horizontal values.
+        up: Vertical values.
+        marked: Index of the points that have a name.
+    """
+
+    title: str
+    labels: tuple[str, str]
+    across: Sequence[float]
+    up: Sequence[float]
+    marked: Mapping[str, int]
+
+
+def scatter(cloud: Cloud, path: Path) -> Path:
+    """Draw points, and those that have a name as such.
+
+    Raises:
+        StorageError: The plot cannot be written.
+    """
+    figure = _figure(6.0, 5.0)
+    axes = figure.subplots()
+    axes.plot(cloud.across, cloud.up, "o", color="#9bb7d4", markeredgecolor="#1f3b57")
+    for (name, at), look in zip(cloud.marked.items(), ("*", "D", "s", "^"), strict=False):
+        axes.plot(cloud.across[at], cloud.up[at], look, label=name, color="#c8372d", alpha=0.7)
+    axes.set(title=cloud.title, xlabel=cloud.labels[0], ylabel=cloud.labels[1])
+    axes.legend()
+    return _saved(figure, path)
+
+
+def _figure(width: float, height: float) -> Figure:
+    """Make an empty figure in inches, without pyplot: it would keep it, and choose a screen."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _saved(figure: Figure, path: Path) -> Path:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, format="png")
+    except OSError as error:
+        raise storage_error(f"Cannot write the plot {path.name}", error) from error
+    return path

@@ -2,7 +2,7 @@
 
 `find` reads the good training images of one texture and `split` divides them into *fit*, *val*
 and *calibration*. The test images are opened by `read_test` and nothing else here, and only
-promotion may call it.
+the audit may call it.
 """
 
 from __future__ import annotations
@@ -563,7 +563,7 @@ def _read_mask(path: Path, picture: Path, height: int, width: int) -> Bool[np.nd
 def read_test(texture: Texture) -> Iterator[TestPicture]:
     """Yield the test images with their masks, one at a time, reading each when asked for it.
 
-    Only promotion may call this. Images of the NanoTWICE layout are all of kind "anomalous".
+    Only the audit may call this. Images of the NanoTWICE layout are all of kind "anomalous".
 
     Raises:
         EmptyFolderError: There is no test image.

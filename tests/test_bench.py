@@ -1,0 +1,379 @@
+"""Systems side by side: what is counted, what is told, and that one failure stops nothing."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import util
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+import registry
+import search_spaces
+import zoo
+from registry import bench
+from registry.bench import Fit, Plan, System
+from tests.test_cli import move_in
+from zoo import baselines, bundle, recipe, textures
+from zoo.baselines import Losses
+from zoo.baselines.local_statistics import LocalStatistics
+from zoo.bundle import Bundle
+from zoo.cli import main
+from zoo.errors import BundleError, ConfigError, DataError
+from zoo.recipe import Draft, Settings
+from zoo.textures import Texture
+
+ROOT = Path(__file__).parent.parent
+FLOOR = System(name="local_statistics", made=LocalStatistics(), scale=1.0)
+BLIND = System(name="fcbigan", made=None, scale=0.5, reason="There is no champion.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dies:
+    """A method whose process is gone at once, as where memory has run out."""
+
+    patch: int = 9
+
+    def fit(
+        self, images: Sequence[Float[Tensor, "c _ _"]], *, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        os._exit(3)
+
+    def ready(self, weights: Mapping[str, Tensor]) -> Losses:
+        raise NotImplementedError
+
+
+@pytest.fixture(scope="module")
+def grid(drawn_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds the drawn texture under the name of one in the thesis."""
+    data = tmp_path_factory.mktemp("bench")
+    shutil.copytree(drawn_folder, data / "grid")
+    return data
+
+
+def plan_of(data: Path, *systems: System, seeds: tuple[int, ...] = (1,)) -> Plan:
+    return Plan(data=data, category="grid", systems=systems, seeds=seeds, threads=1)
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def fit(system: str, seed: int, ap: float | None, **more: float) -> Fit:
+    if ap is None:
+        reason = "it went | to infinity"
+        return Fit(system=system, seed=seed, scale=0.5, figures={}, reason=reason)
+    figures = {"test_pixel_ap": ap, "fit_seconds": 2.0} | more
+    return Fit(system=system, seed=seed, scale=0.5, figures=figures, tested="6 to test")
+
+
+# ------------------------------------------------------------------------------------- the systems
+
+
+def test_all_is_everything_but_the_preset_that_takes_hours() -> None:
+    assert bench.names_of("all") == ("fcbigan", *baselines.NAMES)
+    assert bench.names_of("thesis, local_statistics,thesis") == ("thesis", "local_statistics")
+
+
+def test_an_unknown_method_is_refused_with_the_near_name() -> None:
+    with pytest.raises(ConfigError, match="no method 'fcbigna'.*Did you mean 'fcbigan'"):
+        bench.names_of("local_statistics,fcbigna")
+
+
+def test_fields_are_set_on_the_method_that_they_name(tiny_bundle: Bundle) -> None:
+    values = [("local_statistics.patch", 9), ("fcbigan.scale", 0.25), ("fcbigan.batch", 4)]
+    values += [("thesis.width", 8)]
+    names = ("fcbigan", "thesis", "local_statistics")
+    ours, thesis, floor = bench.systems(names, values, scale=0.75, refitted=tiny_bundle)
+    assert floor.made == LocalStatistics(patch=9)
+    assert (floor.scale, ours.scale, thesis.scale) == (0.75, 0.25, 1.0)
+    assert isinstance(ours.made, Settings)
+    assert ours.made.train.batch == 4
+    assert ours.made.networks.width == tiny_bundle.config["width"]
+    assert thesis.made == recipe.with_values(recipe.thesis(), {"width": 8})
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("patch", 9, "METHOD.FIELD=VALUE here.* not 'patch'"),
+        ("local_statistic.patch", 9, "Did you mean 'local_statistics'"),
+        ("local_statistics.pach", 9, "no setting 'pach'.*Did you mean 'patch'"),
+        ("local_statistics.patch", "wide", "takes a value such as 15, not 'wide'"),
+        ("local_statistics.patch", True, "such as 15, not True"),
+        ("local_statistics.scale", 2.0, "scale must be above 0 and at most 1, not 2.0"),
+        ("thesis.widht", 9, "no setting 'widht'. Did you mean 'width'"),
+    ],
+)
+def test_a_wrong_value_is_refused_before_anything_is_fitted(
+    path: str, value: Any, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        bench.systems(("local_statistics", "thesis"), [(path, value)], scale=0.5, refitted=None)
+
+
+def test_without_a_champion_there_is_a_reason_and_the_others_are_built() -> None:
+    lost, floor = bench.systems(("fcbigan", "local_statistics"), [], scale=0.5, refitted=None)
+    assert lost.made is None
+    assert "no champion" in lost.reason
+    assert floor == replace(FLOOR, scale=0.5)
+
+
+# ----------------------------------------------------------------------------- settings of a bundle
+
+
+def test_the_settings_of_a_bundle_are_those_it_was_made_with(
+    tiny_bundle: Bundle, tiny_settings: Settings, tmp_path: Path
+) -> None:
+    bundle.save(tiny_bundle, tmp_path / "b")
+    found = recipe.settings_of(bundle.load(tmp_path / "b"))
+    assert found == replace(tiny_settings, rule=None)
+
+
+def test_a_field_of_another_age_is_tolerated_and_what_cannot_be_is_told(
+    tiny_bundle: Bundle, tiny_settings: Settings
+) -> None:
+    trained = dict(tiny_bundle.made_by["training"])
+    del trained["ema"]
+    old = replace(tiny_bundle, made_by={"training": trained | {"momentum": 0.5}})
+    assert recipe.settings_of(old) == replace(tiny_settings, rule=None)
+    wrong = replace(tiny_bundle, made_by={"training": trained | {"batch": "many"}})
+    with pytest.raises(BundleError, match="of 'weave' cannot be read: batch takes .*'many'"):
+        recipe.settings_of(wrong)
+    with pytest.raises(BundleError, match="method 'local_statistics' and does not hold"):
+        recipe.settings_of(replace(tiny_bundle, method="local_statistics"))
+
+
+# ---------------------------------------------------------------------------------------- the table
+
+
+@pytest.fixture(scope="module")
+def texture(grid: Path) -> Texture:
+    return textures.find(grid, "grid")
+
+
+def test_mean_and_spread_are_those_of_the_seeds_that_did_not_fail(texture: Texture) -> None:
+    done = [fit("a", 1, 0.2), fit("a", 2, 0.4), fit("a", 3, 0.9), fit("b", 1, 0.5)]
+    done += [fit("b", 2, None), fit("c", 1, None)]
+    a, b, c = bench.summary(done, texture)
+    assert a.mean["test_pixel_ap"] == pytest.approx(0.5)
+    assert a.spread["test_pixel_ap"] == pytest.approx(0.13**0.5), "the sample's, over n - 1"
+    assert (a.note, a.spread["fit_seconds"]) == ("", 0.0)
+    assert (b.mean["test_pixel_ap"], b.spread) == (0.5, {})
+    assert b.note == "failed (seed 2): it went | to infinity"
+    assert (c.mean, c.spread) == ({}, {})
+
+
+def test_a_row_shows_mean_spread_what_is_published_and_what_failed(texture: Texture) -> None:
+    done = [fit("f_anogan", 1, 0.2), fit("f_anogan", 2, 0.4), fit("f_anogan", 3, None)]
+    text = bench.page(bench.summary(done, texture), ["### grid"])
+    head, _, row = text.splitlines()[2:]
+    cells = [cell.strip() for cell in row.replace("\\|", "/").strip("|").split("|")]
+    named = dict(zip((name.strip() for name in head.strip("|").split("|")), cells, strict=True))
+    assert named["method"] == "f_anogan"
+    assert named["pixel AP"] == "0.300 ± 0.141"
+    assert named["AUPRO"] == "-"
+    assert named["Peccia 2021"] == "pixel AP 0.050"
+    assert named["note"] == "failed (seed 3): it went / to infinity"
+
+
+@pytest.mark.parametrize(
+    ("system", "name", "layout", "said"),
+    [
+        ("f_anogan", "carpet", "mvtec", {"test_pixel_ap": 0.025}),
+        ("f_anogan", "wood", "mvtec", {"test_pixel_ap": 0.159}),
+        ("fcbigan", "wood", "mvtec", {"test_pixel_ap": 0.046}),
+        ("thesis", "tile", "mvtec", {"test_pixel_ap": 0.138}),
+        ("sparse_dictionary", "fibres", "nanotwice", {"test_pixel_auroc": 0.93}),
+        ("feature_dictionary", "nanofibres", "nanotwice", {"test_pixel_auroc": 0.97}),
+        ("thesis", "nanofibres", "nanotwice", {"test_pixel_auroc": 0.95}),
+        ("f_anogan", "nanofibres", "nanotwice", {}),
+        ("sparse_dictionary", "grid", "mvtec", {}),
+        ("local_statistics", "grid", "mvtec", {}),
+        ("f_anogan", "weave", "mvtec", {}),
+        ("f_anogan", "grid", "bare", {}),
+        ("thesis", "nanofibres", "mvtec", {}),
+    ],
+)
+def test_a_published_figure_stands_beside_its_own_system_and_texture_alone(
+    texture: Texture, system: str, name: str, layout: Any, said: dict[str, float]
+) -> None:
+    assert bench.published(system, replace(texture, name=name, layout=layout)) == said
+
+
+# ----------------------------------------------------------------------------------------- the fits
+
+
+def test_a_failure_becomes_a_row_and_the_others_go_on(
+    grid: Path, texture: Texture, tmp_path: Path
+) -> None:
+    held = np.ones(75_000_000)  # 600 MB that a child must not count as its own
+    dies = System(name="dies", made=Dies(), scale=1.0)
+    said: list[str] = []
+    plan = plan_of(grid, BLIND, dies, FLOOR)
+    bench.run(plan, texture, out=tmp_path / "out", say=said.append)
+    rows = read(tmp_path / "out" / bench.TABLE)
+    assert [row["method"] for row in rows] == ["fcbigan", "dies", "local_statistics"]
+    assert rows[0]["note"] == "failed: There is no champion."
+    assert rows[0]["published_test_pixel_ap"] == "0.098"
+    assert rows[1]["note"] == "failed (seed 1): Its process ended with code 3."
+    assert rows[2]["note"] == ""
+    [*failed, floor] = read(tmp_path / "out" / bench.FITS)
+    assert len(failed) == 2
+    assert 0 < float(floor["test_pixel_ap"]) <= 1
+    assert 100 < float(floor["peak_megabytes"]) < held.nbytes / 2**20
+    page = (tmp_path / "out" / bench.PAGE).read_text()
+    assert f"14 good pictures ({texture.fingerprint[:19]}), 6 to test, 3 of them" in page
+    assert "threads for a fit: 1" in page
+    with Image.open(tmp_path / "out" / bench.PLOT) as plot:
+        assert min(plot.size) > 100
+    assert "grid: local_statistics, seed 1, scale 1 ..." in said
+
+
+def test_what_a_user_can_put_right_is_the_reason_of_a_row(grid: Path, texture: Texture) -> None:
+    large = System(name="large", made=LocalStatistics(patch=999), scale=1.0)
+    receiver, sender = Pipe(duplex=False)
+    plan = plan_of(grid, large)
+    bench._answer(
+        bench.Job(plan=plan, system=large, seed=1, fingerprint=texture.fingerprint), sender
+    )
+    found = receiver.recv()
+    assert (found.system, found.figures) == ("large", {})
+    assert "a patch of 999 at scale 1.0 needs 999x999" in found.reason
+    [row] = bench.summary([found], texture)
+    assert row.note == f"failed (seed 1): {found.reason}"
+
+
+def test_a_fit_is_measured_as_the_audit_of_the_same_detector(
+    grid: Path, texture: Texture, tiny_settings: Settings
+) -> None:
+    from registry.audit import audit
+    from zoo.detector import Detector
+
+    system = System(name="fcbigan", made=tiny_settings, scale=tiny_settings.scale)
+    job = bench.Job(
+        plan=plan_of(grid, system), system=system, seed=5, fingerprint=texture.fingerprint
+    )
+    found = bench.measure(job)
+    drafts: list[Draft] = []
+    recipe.make(recipe.gather(texture), tiny_settings, seed=5, report=drafts.append)
+    best = max(drafts, key=lambda draft: draft.metrics["val_pixel_ap"])
+    assert len(drafts) == 2
+    expected = audit(Detector(best.bundle), texture)
+    for name in ("test_pixel_ap", "test_aupro", "test_image_auroc"):
+        assert found.figures[name] == pytest.approx(expected[name])
+    assert found.figures["val_pixel_ap"] == pytest.approx(best.metrics["val_pixel_ap"])
+    with pytest.raises(DataError, match="no longer those that the bench began with"):
+        bench.measure(replace(job, fingerprint="sha256:0"))
+
+
+def test_an_interruption_keeps_what_is_done(grid: Path, texture: Texture, tmp_path: Path) -> None:
+    def say(line: str) -> None:
+        if line.startswith("grid: local_statistics"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bench.run(plan_of(grid, BLIND, FLOOR), texture, out=tmp_path / "out", say=say)
+    assert [row["method"] for row in read(tmp_path / "out" / bench.TABLE)] == ["fcbigan"]
+    with pytest.raises(ConfigError, match="out holds a bench already"):
+        bench.run(plan_of(grid, BLIND), texture, out=tmp_path / "out", say=print)
+
+
+def test_without_test_images_there_is_nothing_to_compare(grid: Path, tmp_path: Path) -> None:
+    shutil.copytree(grid / "grid" / "train", tmp_path / "grid" / "train")
+    bare = textures.find(tmp_path, "grid")
+    with pytest.raises(DataError, match="no test images of 'grid'"):
+        bench.run(plan_of(tmp_path, FLOOR), bare, out=tmp_path / "out", say=print)
+    assert not (tmp_path / "out").exists()
+
+
+# ------------------------------------------------------------------------------------- the command
+
+
+def test_the_command_prints_the_table_and_says_where_it_is(
+    capsys: pytest.CaptureFixture[str],
+    grid: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    move_in(tmp_path / "home", monkeypatch)
+    command = ["bench", "--category", "grid", "--data", str(grid), "--methods", "fcbigan"]
+    main(command)
+    ended = capsys.readouterr()
+    [folder] = (tmp_path / "home" / "bench").iterdir()
+    assert folder.name.startswith("grid-")
+    assert ended.out == (folder / bench.PAGE).read_text()
+    assert "There is no champion" in ended.out
+    assert str(folder) in ended.err
+    main([*command, "--json", "--out", str(tmp_path / "out")])
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["rows"][0]["published"] == {"test_pixel_ap": 0.098}
+
+
+def test_the_command_says_that_all_leaves_the_preset_out(
+    capsys: pytest.CaptureFixture[str],
+    grid: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    move_in(tmp_path / "home", monkeypatch)
+    with pytest.raises(SystemExit):
+        main(["bench", "--category", "grid", "--data", str(grid), "--set", "nothing.at_all=1"])
+    said = capsys.readouterr().err
+    assert "`all` leaves out `thesis`" in said
+    assert "not 'nothing.at_all'" in said
+
+
+# ------------------------------------------------------------------------------ readme and readers
+
+
+def make_results() -> Any:
+    spec = util.spec_from_file_location("make_results", ROOT / "docs" / "make_results.py")
+    assert spec
+    assert spec.loader
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_readme_takes_tables_between_its_markers_and_keeps_the_rest() -> None:
+    room, readme = make_results(), (ROOT / "README.md").read_text("utf-8")
+    once = room.with_results(readme, ["### grid\n| a |\n", "### wood\n| b |\n"])
+    assert f"{room.BEGIN}\n\n### grid\n| a |\n\n### wood\n| b |\n\n{room.END}" in once
+    again = room.with_results(once, ["### tile\n| c |\n"])
+    assert "grid\n| a |" not in again
+    assert again.partition(room.BEGIN)[0] == readme.partition(room.BEGIN)[0]
+    assert again.partition(room.END)[2] == readme.partition(room.END)[2]
+    for broken in ("no marker", f"{room.END} {room.BEGIN}", f"{readme}{room.BEGIN}"):
+        with pytest.raises(ValueError, match="each once"):
+            room.with_results(broken, ["a"])
+
+
+def test_only_those_who_ask_after_a_choice_ask_the_audit() -> None:
+    packages = [Path(str(package.__file__)).parent for package in (zoo, registry, search_spaces)]
+    files = [path for package in packages for path in package.rglob("*.py")]
+    askers = {
+        path.name
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        and (
+            node.module == "registry.audit"
+            or (node.module == "registry" and "audit" in {alias.name for alias in node.names})
+        )
+    }
+    assert askers == {"promote.py", "bench.py", "hindsight.py"}
