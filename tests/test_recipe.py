@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests import textures_drawn
 from tests.textures_drawn import one_a_family
 from zoo import bundle, defects, recipe, scoring, textures
 from zoo.bundle import Bundle
@@ -261,6 +262,35 @@ def test_every_name_that_may_be_set_can_be_set() -> None:
 def test_learning_from_synthetic_defects_brings_its_network() -> None:
     assert recipe.settings({"defect_rounds": 2}).networks.segmenter
     assert not recipe.settings({"defect_rounds": 0}).networks.segmenter
+
+
+def test_blocks_that_would_see_past_a_patch_become_the_most_that_do_not() -> None:
+    values = {"patch": 64, "discriminator_depth": 3, "defect_rounds": 1}
+    for asked, got in ((0, 0), (1, 1), (2, 1), (4, 1)):
+        found = recipe.settings(values | {"segmenter_blocks": asked})
+        assert found.networks.segmenter_blocks == got
+    deep = recipe.settings(values | {"discriminator_depth": 4, "segmenter_blocks": 1})
+    assert deep.networks.segmenter_blocks == 0
+
+
+def test_a_finished_detector_looks_at_the_views_its_settings_want(
+    tiny_materials: Materials,
+) -> None:
+    wanted = recipe.settings(textures_drawn.TINY | {"reports": 1, "views": 4, "defect_rounds": 1})
+    drafts: list[recipe.Draft] = []
+    recipe.make(tiny_materials, wanted, seed=0, report=drafts.append)
+    draft = drafts[0].bundle
+    assert draft.config["views"] == 1
+    finished = recipe.finish(draft, tiny_materials)
+    assert finished.config["views"] == 4
+    assert recipe.settings_of(finished).views == recipe.settings_of(draft).views == 4
+    pixels = tiny_materials.splits.val[0].pixels
+    losses = Detector(finished).losses(pixels)
+    mirrored = Detector(finished).losses(np.ascontiguousarray(pixels[:, ::-1])).flip(-1)
+    torch.testing.assert_close(losses, mirrored, rtol=1e-4, atol=1e-5)
+    one = Detector(draft).losses(pixels)
+    other = Detector(draft).losses(np.ascontiguousarray(pixels[:, ::-1])).flip(-1)
+    assert not torch.allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_an_output_stride_that_is_too_large_becomes_the_largest_there_is() -> None:

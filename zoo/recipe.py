@@ -30,7 +30,7 @@ from zoo.bundle import Bundle
 from zoo.defects import Defective
 from zoo.detector import Detector, available, ready
 from zoo.errors import BadImageError, BundleError, ConfigError, did_you_mean
-from zoo.networks import FCBiGANConfig
+from zoo.networks import FCBiGANConfig, receptive_field
 from zoo.patches import Preprocessing, prepare
 from zoo.scoring import Calibration, Rule
 from zoo.training import Progress, TrainConfig
@@ -138,7 +138,8 @@ def settings(values: Mapping[str, Any]) -> Settings:
 def with_values(base: Settings, values: Mapping[str, Any]) -> Settings:
     """Return the settings with these fields changed.
 
-    An output stride that the discriminator is too shallow for becomes the largest it has.
+    An output stride that the discriminator is too shallow for becomes the largest it has, and
+    blocks of the segmenter that would see past a patch become the most that do not.
 
     Raises:
         ConfigError: A name is unknown, or a value of another kind than its field or out of range.
@@ -150,6 +151,10 @@ def with_values(base: Settings, values: Mapping[str, Any]) -> Settings:
     def mine(part: type) -> dict[str, Any]:
         return {field.name: new[field.name] for field in fields(part)}
 
+    while new["segmenter_blocks"] > 0 and new["patch"] < receptive_field(
+        new["discriminator_depth"], new["segmenter_blocks"]
+    ):
+        new["segmenter_blocks"] -= 1
     networks = FCBiGANConfig(**mine(FCBiGANConfig) | {"segmenter": new["defect_rounds"] > 0})
     return Settings(
         networks=networks,
