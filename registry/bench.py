@@ -321,7 +321,7 @@ def measure(job: Job) -> Fit:
     made = _fitted(job.system, materials, job.seed)
     seconds = time.perf_counter() - began
     detector = Detector(made)
-    detector.map(materials.splits.calibration[0].pixels)
+    detector.map(texture.pictures[0].pixels)
     peak = peak_megabytes()
     scored = score_test(detector, texture)
     keys = hashlib.sha256("\n".join(sorted(scored.keys)).encode()).hexdigest()
@@ -365,7 +365,7 @@ def _fitted(system: System, materials: Materials, seed: int) -> Bundle:
                 kept[:] = [replace(draft, state={})]
 
         recipe.make(materials, system.made, seed=seed, report=keep)
-        return kept[0].bundle
+        return recipe.finish(kept[0].bundle, materials)
     assert system.made is not None
     return recipe.baseline(materials, system.made, name=system.name, scale=system.scale, seed=seed)
 

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from registry.audit import pixel_ap, score_test
 from zoo import bundle, report
@@ -95,8 +96,8 @@ def find_search(storage: Path, texture: Texture, name: str | None = None) -> Pat
     Raises:
         SearchError: There is none, it has not ended, or it was for something else.
     """
-    plans = {path.parent.name: json.loads(path.read_text()) for path in _plans(storage)}
-    mine = [each for each, plan in plans.items() if plan["texture"] == texture.name]
+    plans = {path.parent.name: _plan(path) for path in _plans(storage)}
+    mine = [each for each, plan in plans.items() if plan.get("texture") == texture.name]
     said = f"those of '{texture.name}' are {', '.join(mine)}" if mine else "there is none"
     if name is not None and name not in mine:
         raise SearchError(
@@ -114,7 +115,7 @@ def find_search(storage: Path, texture: Texture, name: str | None = None) -> Pat
             f"The search {chosen} has not ended with a detector, and test images are for "
             "afterwards. Wait for it, or go on with `zoo search --resume`."
         )
-    begun_on = plans[chosen]["fingerprint"]
+    begun_on = str(plans[chosen].get("fingerprint"))
     if begun_on != texture.fingerprint:
         raise SearchError(
             f"The search {chosen} was on other pictures ({begun_on[:19]}...) than {texture.root} "
@@ -254,6 +255,15 @@ def _table(points: Sequence[Point]) -> str:
 
 def _plans(storage: Path) -> list[Path]:
     return sorted(storage.glob("*/search.json"))
+
+
+def _plan(path: Path) -> dict[str, Any]:
+    """Read a plan; one that is damaged belongs to no texture."""
+    try:
+        plan = json.loads(path.read_text())
+    except ValueError:
+        return {}
+    return plan if isinstance(plan, dict) else {}
 
 
 def _number(trial: Path) -> tuple[int, str]:

@@ -214,3 +214,11 @@ def test_the_newest_search_is_meant_if_none_is_named(ended: Home) -> None:
     texture = textures.find(ended.data, "weave")
     assert room.find_search(ended.search.parent, texture) == ended.search
     assert room.find_search(ended.search.parent, texture, older.name) == older
+
+
+def test_a_damaged_plan_of_another_search_is_in_nobodys_way(ended: Home) -> None:
+    for name, text in (("weave-20991231-000000", '{"texture": "wea'), ("weave-2", "[]")):
+        (ended.search.parent / name).mkdir()
+        (ended.search.parent / name / "search.json").write_text(text)
+    texture = textures.find(ended.data, "weave")
+    assert room.find_search(ended.search.parent, texture) == ended.search

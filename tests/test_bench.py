@@ -26,6 +26,7 @@ import search_spaces
 import zoo
 from registry import bench
 from registry.bench import Fit, Plan, System
+from registry.shelf import FolderShelf
 from tests.test_cli import move_in
 from zoo import baselines, bundle, recipe, textures
 from zoo.baselines import Losses
@@ -312,16 +313,39 @@ def test_the_command_prints_the_table_and_says_where_it_is(
 ) -> None:
     move_in(tmp_path / "home", monkeypatch)
     command = ["bench", "--category", "grid", "--data", str(grid), "--methods", "fcbigan"]
-    main(command)
+    with pytest.raises(SystemExit, match="2"):
+        main(command)
     ended = capsys.readouterr()
+    assert "None of fcbigan could be fitted" in ended.err
     [folder] = (tmp_path / "home" / "bench").iterdir()
     assert folder.name.startswith("grid-")
     assert ended.out == (folder / bench.PAGE).read_text()
     assert "There is no champion" in ended.out
     assert str(folder) in ended.err
-    main([*command, "--json", "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit, match="2"):
+        main([*command, "--json", "--out", str(tmp_path / "out")])
     answer = json.loads(capsys.readouterr().out)
     assert answer["rows"][0]["published"] == {"test_pixel_ap": 0.098}
+
+
+def test_a_damaged_champion_is_told_and_stops_no_other_system(
+    capsys: pytest.CaptureFixture[str],
+    grid: Path,
+    tiny_bundle: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    move_in(tmp_path / "home", monkeypatch)
+    bundle.save(tiny_bundle, tmp_path / "b")
+    FolderShelf(tmp_path / "home" / "shelf").publish(tmp_path / "b", texture="grid", version=1)
+    [weights] = (tmp_path / "home" / "shelf").glob("objects/*/weights.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    asked = ["bench", "--category", "grid", "--data", str(grid), "--seeds", "1", "--threads", "1"]
+    main([*asked, "--methods", "fcbigan,local_statistics", "--scale", "1"])
+    ended = capsys.readouterr()
+    assert "damaged" in ended.err
+    assert "There is no champion" in ended.out
+    assert "local_statistics" in ended.out
 
 
 def test_the_command_says_that_all_leaves_the_preset_out(

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import BadImageError, ConfigError, UnknownDetectorError, ZooError
+from zoo.errors import BadImageError, BundleError, ConfigError, UnknownDetectorError, ZooError
 
 if TYPE_CHECKING:
     from registry.runs import SearchRuns
@@ -245,7 +245,10 @@ def bench(args: argparse.Namespace) -> None:
         data=args.data,
         category=args.category,
         systems=room.systems(
-            names, map(_setting, args.set), scale=args.scale, refitted=_refitted(args)
+            names,
+            map(_setting, args.set),
+            scale=args.scale,
+            refitted=_refitted(args) if "fcbigan" in names else None,
         ),
         seeds=tuple(range(args.seed, args.seed + args.seeds)),
         threads=args.threads or os.cpu_count() or 1,
@@ -258,6 +261,8 @@ def bench(args: argparse.Namespace) -> None:
         print(json.dumps({"bench": str(out), "rows": [asdict(row) for row in rows]}))
     else:
         print((out / room.PAGE).read_text("utf-8"), end="")
+    if not any(row.mean for row in rows):
+        raise ConfigError(f"None of {', '.join(names)} could be fitted; the reasons are above.")
 
 
 def audit(args: argparse.Namespace) -> None:
@@ -522,9 +527,14 @@ def _refitted(args: argparse.Namespace) -> Bundle | None:
     from registry.shelf import open_shelf
     from zoo import bundle
 
+    if args.bundle:
+        return bundle.load(args.bundle)
     try:
-        return bundle.load(args.bundle or open_shelf().fetch(args.category))
+        return bundle.load(open_shelf().fetch(args.category))
     except UnknownDetectorError:
+        return None
+    except BundleError as error:  # the other systems need no champion
+        say(f"zoo: {_line(error)}")
         return None
 
 
