@@ -123,6 +123,8 @@ def test_nothing_in_the_project_pickles() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             named = [alias.name for alias in getattr(node, "names", []) if hasattr(alias, "asname")]
             module = getattr(node, "module", None)
+            if module == "pickle" and named == ["UnpicklingError"]:
+                continue  # what `torch.load` raises of a file that holds more than tensors
             assert not banned & {*named, module if isinstance(module, str) else ""}, path
 
 

@@ -6,10 +6,10 @@ is fitted, and travel in its bundle from then on.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from jaxtyping import Float
@@ -237,7 +237,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+    except (OSError, RuntimeError, EOFError, UnpicklingError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else "it is empty"
         raise ConfigError(f"The backbone {path} cannot be read: {reason} {_ADVICE}") from error
     if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
