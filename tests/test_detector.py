@@ -219,7 +219,9 @@ def test_a_file_that_is_no_picture_is_refused_with_its_path(
 
 
 def test_a_bundle_of_an_unknown_method_is_refused_with_the_known_ones(tiny_bundle: Bundle) -> None:
-    with pytest.raises(BundleError, match="'weave' .* method 'magic'; .* fcbigan, local_statistic"):
+    with pytest.raises(
+        BundleError, match="'weave' .* method 'magic'; .* fcbigan, .*local_statistic"
+    ):
         Detector(replace(tiny_bundle, method="magic"))
 
 
