@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 
 from zoo import metrics
 from zoo.detector import Detector
-from zoo.textures import Texture, content_key, read_test
+from zoo.textures import Texture, content_key, has_test, read_test
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,20 @@ class Scored:
     def defective(self) -> Bool[np.ndarray, " n"]:
         """Which images show a defect."""
         return np.array([bool(mask.any()) for mask in self.masks], np.bool_)
+
+
+def check(texture: Texture) -> None:
+    """Open every test image with its mask and keep nothing: a damaged one is told before work.
+
+    Where there are no test images there is nothing to check.
+
+    Raises:
+        BadImageError: One cannot be read.
+        BadMaskError: One has no mask, or one of another size.
+    """
+    if has_test(texture):
+        for _ in read_test(texture):
+            pass
 
 
 def score_test(detector: Detector, texture: Texture) -> Scored:

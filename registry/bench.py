@@ -28,7 +28,7 @@ from typing import Any
 import cv2
 import torch
 
-from registry.audit import figures, score_test
+from registry.audit import check, figures, score_test
 from zoo import baselines, recipe, report, textures
 from zoo.baselines import Method
 from zoo.bundle import Bundle
@@ -275,7 +275,7 @@ def run(plan: Plan, texture: Texture, *, out: Path, say: Callable[[str], None]) 
 
     Raises:
         ConfigError: The folder holds another bench.
-        DataError: There are no test images.
+        DataError: There are no test images, or one of them or its mask is damaged.
         StorageError: The folder cannot be written.
     """
     if not textures.has_test(texture):
@@ -285,6 +285,7 @@ def run(plan: Plan, texture: Texture, *, out: Path, say: Callable[[str], None]) 
         )
     if (out / PAGE).exists():
         raise ConfigError(f"{out} holds a bench already. Name another folder with --out.")
+    check(texture)
     done: list[Fit] = []
     for system in plan.systems:
         if system.reason:

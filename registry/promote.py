@@ -21,7 +21,7 @@ from mlflow.entities import Metric
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from registry.audit import audit
+from registry.audit import audit, check
 from registry.runs import Store, open_store, told
 from registry.shelf import CHAMPION, FILES, Shelf, checked_name, home
 from zoo import bundle, metrics, recipe
@@ -179,6 +179,16 @@ def promote(
     verdict = _published(folder, ruling, store=store, shelf=shelf, run_id=run_id)
     say(f"Published {texture.name}:{verdict.version} as {_alias(ruling)}.")
     return verdict
+
+
+def check_test(texture: Texture) -> None:
+    """Refuse, before a search, test images that the audit of its winner would refuse after it.
+
+    Raises:
+        BadImageError: One cannot be read.
+        BadMaskError: One has no mask, or one of another size.
+    """
+    check(texture)
 
 
 def same_detector(one: Bundle, other: Bundle) -> bool:

@@ -302,6 +302,19 @@ def test_without_test_images_there_is_nothing_to_compare(grid: Path, tmp_path: P
     assert not (tmp_path / "out").exists()
 
 
+def test_a_damaged_mask_is_told_before_the_first_fit(grid: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(grid, data)
+    mask = sorted((data / "grid" / "ground_truth").rglob("*.png"))[0]
+    mask.write_bytes(mask.read_bytes()[:30])
+    said: list[str] = []
+    with pytest.raises(DataError, match=mask.name):
+        bench.run(
+            plan_of(data, FLOOR), textures.find(data, "grid"), out=tmp_path / "out", say=said.append
+        )
+    assert said == []
+
+
 # ------------------------------------------------------------------------------------- the command
 
 

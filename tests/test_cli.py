@@ -334,6 +334,15 @@ def test_a_mask_of_another_size_fails_the_audit_and_the_champion_stays(
     assert bundle.digest(home_champion(home)) == before
 
 
+def test_a_test_image_without_its_mask_is_told_before_a_search_begins(
+    capsys: pytest.CaptureFixture[str], home: Path, weave: Path
+) -> None:
+    (weave / "ground_truth" / "hole" / "001_mask.png").unlink()
+    line = refused(capsys, "search", "--category", "weave", "--data", weave.parent)
+    assert "001_mask.png" in line
+    assert not home.exists() or not list(home.iterdir())
+
+
 def home_champion(home: Path) -> Path:
     from registry.shelf import FolderShelf
 

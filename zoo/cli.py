@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from zoo.bundle import Bundle
     from zoo.recipe import Materials
     from zoo.search import Found, Plan
+    from zoo.textures import Texture
 
 MAPS_SHOWN = 8  # example maps kept with a search: a page to look at
 
@@ -49,11 +50,15 @@ def demo(args: argparse.Namespace) -> None:
 def search(args: argparse.Namespace) -> None:
     """Search, promote the winner, and say where it is."""
     import search_spaces
+    from registry import promote as promote_room
     from registry import runs, shelf
     from zoo import recipe
     from zoo import search as search_room
 
-    home, materials = shelf.home(), _materials(args)
+    home, texture = shelf.home(), _texture(args)
+    if not args.no_promote:
+        promote_room.check_test(texture)  # the audit comes when the search is over, and so would the news
+    materials = _materials(texture)
     storage = home / "searches"
     known = recipe.field_names()
     space = (
@@ -127,7 +132,7 @@ def train(args: argparse.Namespace) -> None:
 
     from zoo import bundle, recipe
 
-    materials = _materials(args)
+    materials = _materials(_texture(args))
     values = dict(map(_setting, args.set))
     preset = args.preset == "thesis"
     settings = recipe.with_values(recipe.thesis(), values) if preset else recipe.settings(values)
@@ -516,7 +521,7 @@ def _setting(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _texture(args: argparse.Namespace) -> Any:
+def _texture(args: argparse.Namespace) -> Texture:
     from zoo import textures
 
     return textures.find(args.data, args.category, licence=args.licence)
@@ -538,10 +543,9 @@ def _refitted(args: argparse.Namespace) -> Bundle | None:
         return None
 
 
-def _materials(args: argparse.Namespace) -> Materials:
+def _materials(texture: Texture) -> Materials:
     from zoo import recipe
 
-    texture = _texture(args)
     materials = recipe.gather(texture)
     say(f"Texture '{texture.name}', {texture.mode}, {texture.layout} layout, {texture.licence}.")
     say(materials.splits.note)
