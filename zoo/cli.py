@@ -57,7 +57,7 @@ def search(args: argparse.Namespace) -> None:
 
     home, texture = shelf.home(), _texture(args)
     if not args.no_promote:
-        promote_room.check_test(texture)  # the audit comes when the search is over, and so would the news
+        promote_room.check_test(texture)  # now: the audit reads it only at the end
     materials = _materials(texture)
     storage = home / "searches"
     known = recipe.field_names()
