@@ -27,7 +27,7 @@ from zoo.losses import (
     reconstruction_penalty,
 )
 from zoo.networks import FCBiGAN, FCBiGANConfig, initialise
-from zoo.patches import Patches, augment
+from zoo.patches import Patches, augment, vary_tone
 
 DEFECT_POOL = 768  # defective patches painted at a time
 USES = 3  # times that a painted patch is drawn, on average, before the pool is painted afresh
@@ -57,6 +57,8 @@ class TrainConfig:
             synthetic defects; 0 leaves it out, as the thesis does.
         defect_learning_rate: Adam's, for those rounds; it rises at first and falls along a cosine.
         defect_ema: Decay, a round, of the averaged segmenter that scores; 0 scores with the last.
+        tone_jitter: Vary contrast and brightness of the patches that teach the segmenter, by up
+            to this share of the range: for lighting that differs from picture to picture.
         reports: How often the loop reports, the end included.
     """
 
@@ -72,6 +74,7 @@ class TrainConfig:
     defect_rounds: int = 0
     defect_learning_rate: float = 1e-3
     defect_ema: float = 0.0
+    tone_jitter: float = 0.0
     reports: int = 8
 
     def __post_init__(self) -> None:
@@ -87,6 +90,7 @@ class TrainConfig:
             ("defect_rounds", self.defect_rounds >= 0, "0 or more"),
             ("defect_learning_rate", self.defect_learning_rate > 0, "above 0"),
             ("defect_ema", 0 <= self.defect_ema < 1, "at least 0 and below 1"),
+            ("tone_jitter", 0 <= self.tone_jitter <= 1, "0 to 1"),
             ("reports", self.reports >= 1, "at least 1"),
         ):
             if not allowed:
@@ -285,12 +289,17 @@ def spot(
     players: Players,
     x: Float[Tensor, "b c p p"],
     defective: tuple[Float[Tensor, "b c p p"], Bool[Tensor, "b p p"]],
+    *,
+    generator: torch.Generator,
 ) -> Float[Tensor, ""]:
     """Teach the segmenter one round: good patches, and patches with synthetic defects."""
     segmenter, (bad, masks) = players.live.segmenter, defective
     assert segmenter is not None
+    both = torch.cat([x, bad])
+    if players.config.tone_jitter:
+        both = vary_tone(both, players.config.tone_jitter, generator=generator)
     targets = segmenter.centres(torch.cat([torch.zeros_like(masks), masks]))
-    loss = defect_loss(segmenter(torch.cat([x, bad])).float(), targets)
+    loss = defect_loss(segmenter(both).float(), targets)
     players.descend({segmenter: loss})
     return loss.detach()
 
@@ -354,7 +363,9 @@ def fit(
                 for turn in range(rounds):
                     players.pace((now + turn / rounds) / whole)
                     bad = fakes.draw(half, rotations=config.rotations)
-                    total[4] += spot(players, patches.draw(half), bad) / rounds
+                    total[4] += spot(
+                        players, patches.draw(half), bad, generator=generator
+                    ) / rounds
                     players.average("segmenter", decay=config.defect_ema)
             players.average("encoder", "generator", "discriminator", decay=config.ema)
         losses = _means(total, end - step, end)
