@@ -87,22 +87,23 @@ def masked(pixels: int, of: int = 100) -> Tensor:
     return mask
 
 
-def test_the_defect_loss_is_the_mean_cross_entropy_of_the_windows() -> None:
+def test_the_defect_loss_is_the_mean_cross_entropy_of_the_squares() -> None:
     logits = torch.tensor([[[0.0, 2.0, -1.0]]])
-    mask = torch.tensor([[[False, True, True]]])
-    costs = [math.log(2), math.log(1 + math.exp(-2)), math.log(1 + math.exp(1))]
-    assert float(losses.defect_loss(logits, mask)) == pytest.approx(sum(costs) / 3)
+    shares = torch.tensor([[[0.0, 1.0, 0.25]]])
+    right, wrong = math.log(1 + math.exp(-1)), math.log(1 + math.exp(1))
+    costs = [math.log(2), math.log(1 + math.exp(-2)), 0.25 * wrong + 0.75 * right]
+    assert float(losses.defect_loss(logits, shares)) == pytest.approx(sum(costs) / 3)
 
 
 @pytest.mark.parametrize("pixels", [0, 1, 10, 50, 100])
 def test_being_undecided_costs_log_2_however_many_pixels_are_defective(pixels: int) -> None:
-    undecided = losses.defect_loss(torch.zeros(1, 1, 100), masked(pixels))
+    undecided = losses.defect_loss(torch.zeros(1, 1, 100), masked(pixels).float())
     assert float(undecided) == pytest.approx(math.log(2))
 
 
 def test_the_defect_loss_falls_towards_the_right_answer_and_is_worst_at_the_wrong_one() -> None:
-    mask = masked(30)
-    right = torch.where(mask, 1.0, -1.0)
+    mask = masked(30).float()
+    right = 2 * mask - 1
     costs = [float(losses.defect_loss(right * sure, mask)) for sure in (-5, -1, 0, 1, 5, 20)]
     assert costs == sorted(costs, reverse=True)
     assert costs[-1] < 1e-6
@@ -111,6 +112,6 @@ def test_the_defect_loss_falls_towards_the_right_answer_and_is_worst_at_the_wron
 
 def test_the_defect_loss_raises_logits_of_defects_and_lowers_the_others() -> None:
     mask, logits = masked(5), torch.zeros(1, 1, 100, requires_grad=True)
-    slopes = slope(losses.defect_loss(logits, mask), logits)
+    slopes = slope(losses.defect_loss(logits, mask.float()), logits)
     assert (slopes[mask] < 0).all()
     assert (slopes[~mask] > 0).all()

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from zoo import networks, training
 from zoo.errors import ConfigError
-from zoo.networks import FCBiGAN, FCBiGANConfig, receptive_field
+from zoo.networks import FCBiGAN, FCBiGANConfig, Segmenter, receptive_field
 from zoo.scoring import fcbigan_losses
 
 NORMS = ("none", "batch")
@@ -150,7 +151,7 @@ def test_interpolated_verdicts_are_exact_at_their_grid_points(
 @pytest.mark.parametrize("stride", [1, 2, 4])
 def test_every_pixel_of_any_image_gets_its_losses(height: int, width: int, stride: int) -> None:
     x = drawn(1, height, width)
-    losses = fcbigan_losses(built(segmenter=True), x, output_stride=stride)
+    losses = fcbigan_losses(built(segmenter=True, segmenter_depth=3), x, output_stride=stride)
     assert losses.shape == (3, height, width)
     assert losses.isfinite().all()
 
@@ -223,25 +224,6 @@ def test_a_verdict_sees_exactly_its_window(depth: int, output_stride: int) -> No
     assert len(seen) == side**2
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3])
-def test_centres_are_the_middle_pixels_of_the_windows_that_forward_judges(depth: int) -> None:
-    gan = built(patch=32, discriminator_depth=depth)
-    masks = drawn(2, 36, 44) > 0
-    picked = gan.discriminator.windows.centres(masks)
-    side, step = gan.discriminator.windows.side, 2**depth
-    tops, lefts = range(0, 36 - side + 1, step), range(0, 44 - side + 1, step)
-    expected = torch.stack(
-        [
-            torch.stack([masks[:, top + side // 2, left + side // 2] for left in lefts], dim=-1)
-            for top in tops
-        ],
-        dim=-2,
-    )
-    assert picked.tolist() == expected.tolist()
-    verdicts = gan.discriminator(drawn(2, 1, 36, 44), drawn(2, 3, 9, 11))
-    assert picked.shape == verdicts.shape
-
-
 @torch.no_grad()
 def test_a_cell_of_the_encoder_is_2_to_the_depth_pixels() -> None:
     for depth in (1, 2, 3):
@@ -259,12 +241,44 @@ def test_the_generator_draws_images_between_minus_1_and_1() -> None:
     assert float(images.max()) > 0.5
 
 
-def test_a_segmenter_is_there_when_it_is_asked_for_and_sees_as_far_as_the_discriminator() -> None:
+def segmenter(**values: Any) -> Segmenter:
+    found = built(segmenter=True, segmenter_depth=values.pop("segmenter_depth", 3), **values)
+    assert found.segmenter is not None
+    return found.segmenter
+
+
+def test_a_segmenter_is_there_when_it_is_asked_for() -> None:
     assert built().segmenter is None
-    gan = built(segmenter=True, discriminator_depth=1)
-    assert gan.segmenter is not None
-    assert gan.segmenter.side == gan.discriminator.windows.side == 4
-    assert gan.segmenter(drawn(1, 1, 20, 24)).shape == (1, 9, 11)
+    assert segmenter()(drawn(2, 1, 24, 32)).shape == (2, 6, 8)
+
+
+@pytest.mark.parametrize(("depth", "least"), [(2, 16), (3, 32), (4, 64)])
+def test_a_deeper_segmenter_sees_farther(depth: int, least: int) -> None:
+    x = drawn(1, 1, 256, 256).requires_grad_()
+    logits = segmenter(patch=32, segmenter_depth=depth)(x)
+    slopes = torch.autograd.grad(logits[0, 32, 32], x)[0][0, 0].abs()
+    rows = slopes.sum(dim=1).nonzero()
+    assert int(rows.max() - rows.min()) >= least
+    assert slopes[128:132, 128:132].sum() > 0
+
+
+def test_what_a_segmenter_learns_from_is_the_defective_share_of_each_square() -> None:
+    masks = torch.zeros(1, 8, 8, dtype=torch.bool)
+    masks[0, :2, :4] = True  # half of the first square
+    masks[0, 4:, 4:] = True  # all of the last
+    assert Segmenter.targets(masks).tolist() == [[[0.5, 0.0], [0.0, 1.0]]]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("height", "width"), [(24, 32), (25, 39), (17, 16)])
+def test_the_segmenters_logits_cover_an_image_of_any_size(height: int, width: int) -> None:
+    network, x = segmenter(), drawn(1, 1, height, width)
+    logits = network.everywhere(x)
+    assert logits.shape == (1, height, width)
+    if (height, width) == (24, 32):  # each square has, on the whole, what stands for it
+        squares = functional.avg_pool2d(logits[:, None], 4).flatten()
+        both = torch.stack([squares, network(x).flatten()])
+        assert float(torch.corrcoef(both)[0, 1]) > 0.9
 
 
 # ---------------------------------------------------------------------------------------- the edge
@@ -304,6 +318,11 @@ def test_the_default_configuration_builds_networks_for_its_patches() -> None:
         ({"latent_channels": 5000}, "latent_channels must be 1 to 4096, not 5000"),
         ({"patch": 50}, r"2 \*\* depth = 16, and at least two of them; it is 50. Take 48"),
         ({"patch": 16}, r"2 \*\* depth = 16, and at least two of them; it is 16. Take 32"),
+        ({"segmenter_depth": 1}, "segmenter_depth must be 2 to 7, not 1"),
+        (
+            {"segmenter": True, "segmenter_depth": 5},
+            r"segmenter_depth = 32, .*; it is 48",
+        ),
         ({"patch": 32}, "patch 32 is smaller than the 46 pixels .* discriminator_depth 4 sees"),
     ],
 )

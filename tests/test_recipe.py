@@ -190,7 +190,7 @@ def test_without_a_rule_of_its_own_one_is_chosen_on_val(
     tiny_materials: Materials, tiny_settings: Settings
 ) -> None:
     train = replace(tiny_settings.train, megapixels=0.01, reports=1, defect_rounds=1)
-    networks = replace(tiny_settings.networks, segmenter=True)
+    networks = replace(tiny_settings.networks, segmenter=True, segmenter_depth=3)
     free = replace(tiny_settings, rule=None, train=train, networks=networks)
     fixed = replace(free, rule=scoring.Rule(aggregation="max", mean_filter=31))
     chosen, given = (made(tiny_materials, each)[-1].bundle for each in (free, fixed))
@@ -264,13 +264,11 @@ def test_learning_from_synthetic_defects_brings_its_network() -> None:
     assert not recipe.settings({"defect_rounds": 0}).networks.segmenter
 
 
-def test_blocks_that_would_see_past_a_patch_become_the_most_that_do_not() -> None:
-    values = {"patch": 64, "discriminator_depth": 3, "defect_rounds": 1}
-    for asked, got in ((0, 0), (1, 1), (2, 1), (4, 1)):
-        found = recipe.settings(values | {"segmenter_blocks": asked})
-        assert found.networks.segmenter_blocks == got
-    deep = recipe.settings(values | {"discriminator_depth": 4, "segmenter_blocks": 1})
-    assert deep.networks.segmenter_blocks == 0
+def test_a_segmenter_halves_a_patch_only_as_often_as_it_can() -> None:
+    for patch, asked, got in ((64, 4, 4), (64, 6, 5), (48, 5, 4), (96, 5, 5), (72, 4, 3)):
+        values = {"patch": patch, "depth": 3, "discriminator_depth": 3, "defect_rounds": 1}
+        found = recipe.settings(values | {"segmenter_depth": asked})
+        assert found.networks.segmenter_depth == got
 
 
 def test_a_finished_detector_looks_at_the_views_its_settings_want(

@@ -7,7 +7,7 @@ docs/decisions.md.
 
 from __future__ import annotations
 
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -41,13 +41,13 @@ def reconstruction_penalty(
 
 
 def defect_loss(
-    logits: Float[Tensor, "b h w"], defective: Bool[Tensor, "b h w"]
+    logits: Float[Tensor, "b h w"], defective: Float[Tensor, "b h w"]
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of "is this window's centre pixel defective?", the mean over windows.
+    """Cross-entropy of "how much of this square is defective?", the mean over squares.
 
     Ours: synthetic defects as one more kind of fake, whose falseness is known pixel by pixel.
     """
-    return binary_cross_entropy_with_logits(logits, defective.float())
+    return binary_cross_entropy_with_logits(logits, defective)
 
 
 def reconstruction_error(

@@ -2,7 +2,8 @@
 
 Nothing here knows a patch from a whole image: every network takes any size that is a multiple of
 one latent cell. The discriminator has a second, dense form with the same weights, which gives
-every pixel the verdict on the window around it.
+every pixel the verdict on the window around it. The segmenter, which is no part of the thesis, is
+U-shaped.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from zoo.errors import ConfigError
 Norm = Literal["none", "batch"]
 
 LATENT_PLANES = 4  # image-sized planes that z becomes before it meets x; see docs/decisions.md
+SEGMENTER_STRIDE = 4  # pixels between two logits of the segmenter
 WIDEST = 8  # channels stop doubling at this multiple of the first layer's
 
 
@@ -33,15 +35,13 @@ class FCBiGANConfig:
             more of the texture's period, at quadratic cost.
         depth: Strided layers of the encoder. One latent cell is `2 ** depth` pixels wide; deeper
             is a tighter bottleneck.
-        discriminator_depth: Strided layers of discriminator and segmenter. They see 10, 22 or 46
-            pixels around each pixel with 2, 3 or 4 of them, and that must fit into a patch.
+        discriminator_depth: Strided layers of the discriminator. It sees 10, 22 or 46 pixels
+            around each pixel with 2, 3 or 4 of them, and that must fit into a patch.
         width: Channels of the first layer; the cost grows with its square.
         latent_channels: Numbers in one latent cell. More reconstruct better, defects included.
         discriminator_norm: Batch norm in discriminator and segmenter, or none.
         segmenter: Add a network that learns from synthetic defects; off in the thesis.
-        segmenter_blocks: Layers of stride 1 after each strided layer of the segmenter but the
-            first. They see wider: 46 pixels with one and 70 with two, where the discriminator
-            of three layers sees 22.
+        segmenter_depth: Strided layers of the segmenter. Each doubles how far it sees.
     """
 
     patch: int = 48
@@ -51,7 +51,7 @@ class FCBiGANConfig:
     latent_channels: int = 32
     discriminator_norm: Norm = "batch"
     segmenter: bool = False
-    segmenter_blocks: int = 0
+    segmenter_depth: int = 4
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, naming field and value."""
@@ -60,7 +60,7 @@ class FCBiGANConfig:
             ("discriminator_depth", 1, 6),
             ("width", 1, 1024),
             ("latent_channels", 1, 4096),
-            ("segmenter_blocks", 0, 4),
+            ("segmenter_depth", 2, 7),
         ):
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(
@@ -83,29 +83,28 @@ class FCBiGANConfig:
                 f"discriminator_depth {self.discriminator_depth} sees. Raise the one or lower the "
                 "other."
             )
-        seen = receptive_field(self.discriminator_depth, self.segmenter_blocks)
-        if self.segmenter and self.patch < seen:
+        coarsest = 2**self.segmenter_depth
+        if self.segmenter and not halves(self.patch, self.segmenter_depth):
             raise ConfigError(
-                f"patch {self.patch} is smaller than the {seen} pixels that a segmenter of "
-                f"discriminator_depth {self.discriminator_depth} and segmenter_blocks "
-                f"{self.segmenter_blocks} sees. Raise the patch or lower one of the two."
+                f"patch must be a multiple of 2 ** segmenter_depth = {coarsest}, and at least two "
+                f"of them; it is {self.patch}. Change one of the two."
             )
 
 
-def receptive_field(depth: int, blocks: int = 0) -> int:
-    """Return the side of the window, in pixels, behind one verdict of the discriminator.
-
-    Args:
-        depth: Its strided layers.
-        blocks: Layers of stride 1 after each strided layer but the first.
+def receptive_field(depth: int) -> int:
+    """Return the side of the window, in pixels, behind one verdict of a discriminator so deep.
 
     Example:
         >>> [receptive_field(depth) for depth in (1, 2, 3, 4)]
         [4, 10, 22, 46]
-        >>> [receptive_field(3, blocks) for blocks in (0, 1, 2)]
-        [22, 46, 70]
     """
-    return int(3 * 2**depth - 2 + blocks * (2 ** (depth + 2) - 8))
+    return int(3 * 2**depth - 2)
+
+
+def halves(patch: int, depth: int) -> bool:
+    """Tell whether a patch can be halved so often, and is then still two wide: enough to mirror."""
+    coarsest = int(2**depth)
+    return patch % coarsest == 0 and patch >= 2 * coarsest
 
 
 def widths(width: int, depth: int) -> list[int]:
@@ -173,29 +172,23 @@ class Windows(nn.Module):
     The strided form, the dense form and any cut-out window therefore agree to the last bits.
     """
 
-    def __init__(
-        self, *, channels: int, width: int, depth: int, norm: Norm, blocks: int = 0
-    ) -> None:
+    def __init__(self, *, channels: int, width: int, depth: int, norm: Norm) -> None:
         super().__init__()
-        self.depth, self.blocks = depth, blocks
-        layers: list[nn.Conv2d] = []
-        before = channels
-        for level, after in enumerate(widths(width, depth)):
-            layers.append(nn.Conv2d(before, after, 4, stride=2))
-            layers += [nn.Conv2d(after, after, 3) for _ in range(blocks if level else 0)]
-            before = after
+        self.depth = depth
+        steps = [channels, *widths(width, depth)]
+        layers = [nn.Conv2d(before, after, 4, stride=2) for before, after in pairwise(steps)]
         self.convolutions = nn.ModuleList(layers)
         # As usual for GANs, no batch norm where the image enters.
         self.norms = nn.ModuleList(
             nn.BatchNorm2d(layer.out_channels) if norm == "batch" and place else nn.Identity()
             for place, layer in enumerate(layers)
         )
-        self.head = nn.Conv2d(before, 1, 1)
+        self.head = nn.Conv2d(steps[-1], 1, 1)
 
     @property
     def side(self) -> int:
         """Side of the window behind one verdict, in pixels."""
-        return receptive_field(self.depth, self.blocks)
+        return receptive_field(self.depth)
 
     def forward(
         self, x: Float[Tensor, "b k h w"], output_stride: int | None = None
@@ -216,12 +209,11 @@ class Windows(nn.Module):
         """
         h, stride, dilation = x, 1, 1
         for layer, norm in zip(self.convolutions, self.norms, strict=True):
+            step = 2 if stride * 2 <= (output_stride or 2**self.depth) else 1
             conv = cast(nn.Conv2d, layer)
-            own = conv.stride[0]
-            step = own if stride * own <= (output_stride or 2**self.depth) else 1
             h = functional.conv2d(h, conv.weight, conv.bias, stride=step, dilation=dilation)
             h = functional.leaky_relu(norm(h), 0.2)
-            stride, dilation = stride * step, dilation * (own // step)
+            stride, dilation = stride * step, dilation * (2 // step)
         verdict: Tensor = self.head(h)
         return verdict[:, 0]
 
@@ -251,11 +243,69 @@ class Windows(nn.Module):
         out = functional.pad(out, (before, right, before, bottom), mode="replicate")
         return out[:, 0]
 
-    def centres(self, masks: Bool[Tensor, "b h w"]) -> Bool[Tensor, "b hd wd"]:
-        """Pick from a mask the centre pixel of each window that the strided form judges."""
-        half, rest, step = self.side // 2, self.side - 1 - self.side // 2, 2**self.depth
-        height, width = masks.shape[-2:]
-        return masks[:, half : height - rest : step, half : width - rest : step]
+
+class Segmenter(nn.Module):
+    """Which pixels of an image are defective: U-shaped, so it sees far and still draws thin lines.
+
+    No part of the thesis: it learns from synthetic defects, and takes no part in the game. Nothing
+    is computed at full size: an image is halved `depth` times, then laid over its finer selves up
+    to a quarter, where a logit stands for `SEGMENTER_STRIDE` by `SEGMENTER_STRIDE` pixels.
+
+    Source:
+        Ronneberger et al. 2015; the finer layers are added, not joined, as in Lin et al. 2017.
+    """
+
+    def __init__(self, *, channels: int, width: int, depth: int, norm: Norm) -> None:
+        super().__init__()
+        self.cell = 2**depth
+        steps = widths(width, depth)
+        first = SEGMENTER_STRIDE.bit_length() - 2  # the level whose layers are that stride apart
+
+        def block(
+            before: int, after: int, kernel: int, stride: int, *, norm: Norm
+        ) -> nn.Sequential:
+            return nn.Sequential(
+                nn.Conv2d(before, after, kernel, stride=stride, padding=1, padding_mode="reflect"),
+                nn.BatchNorm2d(after) if norm == "batch" else nn.Identity(),
+                nn.LeakyReLU(0.2),
+            )
+
+        # As in the discriminator, no batch norm where the image enters.
+        down = [block(channels, steps[0], 4, 2, norm="none")]
+        for before, after in pairwise(steps):
+            down.append(
+                nn.Sequential(
+                    block(before, after, 4, 2, norm=norm), block(after, after, 3, 1, norm=norm)
+                )
+            )
+        back = list(pairwise(steps[first:]))[::-1]
+        self.down = nn.ModuleList(down)
+        self.lateral = nn.ModuleList(nn.Conv2d(after, before, 1) for before, after in back)
+        self.up = nn.ModuleList(block(before, before, 3, 1, norm=norm) for before, _ in back)
+        self.head = nn.Conv2d(steps[first], 1, 1)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b hs ws"]:
+        """Return a logit for each square of pixels; sides must be multiples of `2 ** depth`."""
+        levels, h = [], x
+        for layer in self.down:
+            h = layer(h)
+            levels.append(h)
+        for lateral, up, finer in zip(self.lateral, self.up, levels[-2::-1], strict=False):
+            h = up(functional.interpolate(lateral(h), scale_factor=2.0) + finer)
+        logits: Tensor = self.head(h)
+        return logits[:, 0]
+
+    def everywhere(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b h w"]:
+        """Return a logit for every pixel of an image of any size, interpolated between squares."""
+        height, width = x.shape[-2:]
+        whole = _mirror(x, 0, -height % self.cell, 0, -width % self.cell)
+        logits = functional.interpolate(self(whole)[:, None], whole.shape[-2:], mode="bilinear")
+        return logits[:, 0, :height, :width]
+
+    @staticmethod
+    def targets(masks: Bool[Tensor, "b h w"]) -> Float[Tensor, "b hs ws"]:
+        """Return the defective share of each square of pixels."""
+        return functional.avg_pool2d(masks.float()[:, None], SEGMENTER_STRIDE)[:, 0]
 
 
 class Discriminator(nn.Module):
@@ -296,9 +346,7 @@ class Discriminator(nn.Module):
 class FCBiGAN(nn.Module):
     """The networks together, and how they see an image of any size.
 
-    `segmenter` is no part of the thesis: the discriminator's twin for one more kind of fake,
-    synthetic defects, whose falseness is known pixel by pixel. It gives each window the logit of
-    its centre pixel being defective, and takes no part in the game.
+    `segmenter` is there if the configuration asks for it.
     """
 
     def __init__(self, config: FCBiGANConfig, *, channels: int) -> None:
@@ -314,12 +362,11 @@ class FCBiGAN(nn.Module):
         self.generator = Generator(**shape)
         self.discriminator = Discriminator(config, channels=channels)
         self.segmenter = (
-            Windows(
+            Segmenter(
                 channels=channels,
                 width=config.width,
-                depth=config.discriminator_depth,
+                depth=config.segmenter_depth,
                 norm=config.discriminator_norm,
-                blocks=config.segmenter_blocks,
             )
             if config.segmenter
             else None

@@ -151,4 +151,5 @@ def vary_tone(
     """Change each patch's contrast and brightness at random, by up to this share of the range."""
     draws = torch.rand(2, len(patches), 1, 1, 1, generator=generator, device=generator.device)
     gain, offset = (2 * draws - 1) * share
-    return ((1 + gain) * patches + 2 * offset).clamp(-1, 1)
+    varied: Tensor = (1 + gain) * patches + 2 * offset
+    return varied.clamp(-1, 1)

@@ -30,7 +30,7 @@ from zoo.bundle import Bundle
 from zoo.defects import Defective
 from zoo.detector import Detector, available, ready
 from zoo.errors import BadImageError, BundleError, ConfigError, did_you_mean
-from zoo.networks import FCBiGANConfig, receptive_field
+from zoo.networks import FCBiGANConfig, halves
 from zoo.patches import Preprocessing, prepare
 from zoo.scoring import Calibration, Rule
 from zoo.training import Progress, TrainConfig
@@ -142,7 +142,7 @@ def with_values(base: Settings, values: Mapping[str, Any]) -> Settings:
     """Return the settings with these fields changed.
 
     An output stride that the discriminator is too shallow for becomes the largest it has, and
-    blocks of the segmenter that would see past a patch become the most that do not.
+    a segmenter that halves a patch too often halves it as often as it can.
 
     Raises:
         ConfigError: A name is unknown, or a value of another kind than its field or out of range.
@@ -154,10 +154,8 @@ def with_values(base: Settings, values: Mapping[str, Any]) -> Settings:
     def mine(part: type) -> dict[str, Any]:
         return {field.name: new[field.name] for field in fields(part)}
 
-    while new["segmenter_blocks"] > 0 and new["patch"] < receptive_field(
-        new["discriminator_depth"], new["segmenter_blocks"]
-    ):
-        new["segmenter_blocks"] -= 1
+    while new["segmenter_depth"] > 2 and not halves(new["patch"], new["segmenter_depth"]):
+        new["segmenter_depth"] -= 1
     networks = FCBiGANConfig(**mine(FCBiGANConfig) | {"segmenter": new["defect_rounds"] > 0})
     return Settings(
         networks=networks,

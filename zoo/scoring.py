@@ -126,7 +126,7 @@ def fcbigan_losses(
     Args:
         networks: In evaluation mode.
         x: The image, prepared.
-        output_stride: Pixels between two verdicts; what lies between is interpolated.
+        output_stride: Pixels between two verdicts of D; what lies between is interpolated.
         views: The losses are the mean over so many of `VIEWS`; 1 is the image as it is.
         used: Whether each loss is wanted; one that is not is left at 0 and its work undone.
 
@@ -155,8 +155,7 @@ def _losses(
         verdict = networks.discriminator.windows.everywhere(pair, output_stride=output_stride)
         losses[1] = discriminator_score(verdict)
     if networks.segmenter is not None:
-        logit = networks.segmenter.everywhere(whole, output_stride=output_stride)
-        losses.append(logit if used[2] else nothing)
+        losses.append(networks.segmenter.everywhere(whole) if used[2] else nothing)
     return torch.cat(losses)[:, :height, :width]
 
 

@@ -298,7 +298,7 @@ def spot(
     both = torch.cat([x, bad])
     if players.config.tone_jitter:
         both = vary_tone(both, players.config.tone_jitter, generator=generator)
-    targets = segmenter.centres(torch.cat([torch.zeros_like(masks), masks]))
+    targets = segmenter.targets(torch.cat([torch.zeros_like(masks), masks]))
     loss = defect_loss(segmenter(both).float(), targets)
     players.descend({segmenter: loss})
     return loss.detach()
@@ -363,9 +363,7 @@ def fit(
                 for turn in range(rounds):
                     players.pace((now + turn / rounds) / whole)
                     bad = fakes.draw(half, rotations=config.rotations)
-                    total[4] += spot(
-                        players, patches.draw(half), bad, generator=generator
-                    ) / rounds
+                    total[4] += spot(players, patches.draw(half), bad, generator=generator) / rounds
                     players.average("segmenter", decay=config.defect_ema)
             players.average("encoder", "generator", "discriminator", decay=config.ema)
         losses = _means(total, end - step, end)
