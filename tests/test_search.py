@@ -371,6 +371,15 @@ def test_a_picture_smaller_than_the_smallest_patch_is_refused_with_both_sizes() 
     assert fitting(wide, 32)[0].fields["patch"] == Choice(values=(16,))
 
 
+def test_small_pictures_are_tried_at_full_size_too_unless_the_space_is_the_users_own() -> None:
+    wide = space(scale=Choice(values=(0.25, 0.5)), patch=Choice(values=PATCHES))
+    found, note = fitting(wide, 256, widen=True)
+    assert sizes(found.fields["scale"]) == [0.25, 0.5, 1.0]
+    assert "scale is one of [0.25, 0.5, 1.0]" in note
+    assert fitting(wide, 256) == (wide, "")
+    assert fitting(wide, 1024, widen=True) == (wide, "")
+
+
 def test_a_space_without_scale_or_patch_is_left_alone() -> None:
     plain = Space(name="plain", path=Path("p.yaml"), fields={"width": 4})
     assert fitting(plain, 10) == (plain, "")

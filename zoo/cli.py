@@ -66,7 +66,9 @@ def search(args: argparse.Namespace) -> None:
         if args.space
         else search_spaces.load(args.category, known=known)
     )
-    space, note = search_room.fitting(space, recipe.smallest_side(materials))
+    space, note = search_room.fitting(
+        space, recipe.smallest_side(materials), widen=args.space is None
+    )
     if note:
         say(note)
     plan = _resumed(args, materials, storage) if args.resume else _plan(args, materials)

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
 METRIC = "val_pixel_ap"
+SMALL = 512  # pixels; a picture of a material that is smaller than this was often reduced
 HEARTBEAT_S = 15.0  # a line at least so often, so that a quiet terminal means a stuck search
 PLAN = "search.json"
 CLUSTER_SLOTS = 8  # trials asked for at once where no node is up yet: the autoscaler follows
@@ -250,7 +251,7 @@ def parameter_space(space: Space) -> dict[str, Any]:
     return domains
 
 
-def fitting(space: Space, smallest_side: int) -> tuple[Space, str]:
+def fitting(space: Space, smallest_side: int, *, widen: bool = False) -> tuple[Space, str]:
     """Leave out of a space what the smallest picture is too small for, and say so.
 
     A scale stays if the middle one of the patches fits into the picture at that scale; a patch
@@ -259,6 +260,8 @@ def fitting(space: Space, smallest_side: int) -> tuple[Space, str]:
     Args:
         space: With `scale` and `patch` as choices or fixed values; other kinds are left alone.
         smallest_side: Of all good pictures, in pixels.
+        widen: Add full size to the scales if the pictures are small: the scales of a known texture
+            are meant for pictures of about 1000 pixels, and these may have been reduced already.
 
     Raises:
         BadImageError: Not even the smallest patch fits at the largest scale.
@@ -266,14 +269,15 @@ def fitting(space: Space, smallest_side: int) -> tuple[Space, str]:
     scales, patches = (_options(space.fields.get(name)) for name in ("scale", "patch"))
     if not scales or not patches:
         return space, ""
+    wide = sorted({*scales, 1.0}) if widen and smallest_side < SMALL else scales
     middle = sorted(patches)[len(patches) // 2]
-    kept = [each for each in scales if round(smallest_side * each) >= middle] or [max(scales)]
+    kept = [each for each in wide if round(smallest_side * each) >= middle] or [max(wide)]
     room = round(smallest_side * min(kept))
     fit = [each for each in patches if each <= room]
     if not fit:
         raise BadImageError(
             f"The smallest good picture (or region of one) has a side of {smallest_side} pixels; "
-            f"space '{space.name}' needs {min(patches) / max(scales):.0f} for its smallest patch. "
+            f"space '{space.name}' needs {min(patches) / max(wide):.0f} for its smallest patch. "
             "Use larger pictures, or a space of your own with --space."
         )
     if kept == scales and fit == patches:
