@@ -110,7 +110,7 @@ def main() -> None:
                 milliseconds(lambda: patches.draw(count), device),
             ),
             (
-                f"{count} good patches: cut one by one",
+                f"{count} good: cut one by one",
                 milliseconds(lambda: one_by_one(images, patches, count), device),
             ),
         ]
