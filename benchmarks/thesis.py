@@ -37,7 +37,7 @@ def settings(output_stride: int = 1) -> recipe.Settings:
 def train(args: argparse.Namespace) -> None:
     """Train, keeping the networks of each pass and the state of the last."""
     wanted, materials = settings(), recipe.gather(textures.find(args.data, "nanofibres"))
-    bench = recipe.Bench(materials, CPU, scale=wanted.scale)
+    bench = recipe.Bench(materials, wanted.scale, CPU)
     networks = training.new_networks(wanted.networks, channels=1, seed=args.seed)
     args.out.mkdir(parents=True, exist_ok=True)
     kept = args.out / "state.pt"
@@ -66,7 +66,7 @@ def curve(args: argparse.Namespace) -> None:
     """Print pixel AUROC and AP on the test images for the networks that were kept."""
     texture = textures.find(args.data, "nanofibres")
     wanted, materials = settings(args.output_stride), recipe.gather(texture)
-    bench = recipe.Bench(materials, CPU, scale=wanted.scale)
+    bench = recipe.Bench(materials, wanted.scale, CPU)
     alone = [
         replace(scoring.THESIS_RULE, aggregation="linear", weights=shares)
         for shares in ((1.0, 0.0), (0.0, 1.0))

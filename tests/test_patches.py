@@ -188,24 +188,6 @@ def test_an_image_is_brought_to_the_mode_of_its_detector() -> None:
     assert [Preprocessing(mode="L").channels, Preprocessing(mode="RGB").channels] == [1, 3]
 
 
-# --------------------------------------------------------------------------------- light and tone
-
-
-def test_a_normalised_image_is_the_same_in_any_light() -> None:
-    pixels = np.random.default_rng(0).integers(60, 120, (40, 30, 1)).astype(np.uint8)
-    wanted = Preprocessing(mode="L", normalise=True)
-    x, brighter = prepare(pixels, wanted), prepare(2 * pixels + 10, wanted)
-    torch.testing.assert_close(x, brighter, atol=1e-5, rtol=0)
-    assert float(x.mean()) == pytest.approx(0, abs=1e-4)
-    assert float(x.std()) == pytest.approx(0.25, abs=1e-3)
-    assert not prepare(pixels, GREY).allclose(prepare(2 * pixels + 10, GREY), atol=0.1)
-
-
-def test_an_even_image_is_normalised_to_grey() -> None:
-    x = prepare(np.full((20, 20, 1), 200, np.uint8), Preprocessing(mode="L", normalise=True))
-    assert float(x.abs().max()) < 1e-4
-
-
 def test_tone_varies_by_no_more_than_the_share_asked_for_and_per_patch() -> None:
     patches = torch.rand(64, 1, 8, 8, generator=torch.Generator().manual_seed(0)) - 0.5
     varied = vary_tone(patches, 0.2, generator=torch.Generator().manual_seed(1))

@@ -15,8 +15,6 @@ from torch.nn import functional
 from zoo.errors import BadImageError, ConfigError
 from zoo.textures import to_mode, unit
 
-DEVIATION = 0.125  # of a normalised image whose range is [0, 1]: four of them fit either way
-
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
@@ -26,14 +24,10 @@ class Preprocessing:
         mode: Grey (L) or colour (RGB).
         scale: Factor on both sides of an image. Half the scale is a quarter of the work, and the
             networks see twice as far; details finer than two pixels of the smaller image are lost.
-        normalise: Give every image the same mean and deviation, whatever its lighting. What is
-            then wrong with a pixel is said against its own image; an image that is too dark or too
-            bright as a whole is no longer seen.
     """
 
     mode: Literal["L", "RGB"]
     scale: float = 1.0
-    normalise: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a scale outside (0, 1]."""
@@ -58,10 +52,7 @@ def prepare(
         x = functional.interpolate(
             x[None], (max(1, size[0]), max(1, size[1])), mode="bilinear", antialias=True
         )[0]
-    x = x.clamp(0, 1)
-    if preprocessing.normalise:
-        x = ((x - x.mean()) * (DEVIATION / x.std().clamp_min(1 / 255)) + 0.5).clamp(0, 1)
-    return x * 2 - 1
+    return x.clamp(0, 1) * 2 - 1
 
 
 class Patches:

@@ -36,7 +36,6 @@ from zoo.scoring import Calibration, Rule
 from zoo.training import Progress, TrainConfig
 
 FALSE_ALARM_RATE = 0.05  # 19 good images show it without assuming a distribution; 1 % takes 99
-_WHOLE = ("scale", "normalise", "output_stride", "views")  # fields of Settings itself
 STATISTICS_IMAGES = 8  # calibration images whose pixels give mean and covariance: millions
 
 
@@ -71,7 +70,6 @@ class Settings:
         networks: Shapes of the networks.
         train: How they are trained.
         scale: Factor on both sides of an image, before all else.
-        normalise: Give every image the same mean and deviation.
         output_stride: Pixels between two verdicts of the discriminator when scoring; 1 is dense
             and exact, more is faster and interpolates.
         views: The finished detector averages over so many views of an image: as it is, mirrored,
@@ -82,7 +80,6 @@ class Settings:
     networks: FCBiGANConfig
     train: TrainConfig
     scale: float = 1.0
-    normalise: bool = False
     output_stride: int = 1
     views: int = 1
     rule: Rule | None = None
@@ -126,7 +123,7 @@ def field_names() -> list[str]:
     """List the names that a search space may vary or fix."""
     parts = [field.name for part in (FCBiGANConfig, TrainConfig) for field in fields(part)]
     parts.remove("segmenter")  # follows from defect_rounds
-    return [*parts, *_WHOLE]
+    return [*parts, "scale", "output_stride", "views"]
 
 
 def settings(values: Mapping[str, Any]) -> Settings:
@@ -148,7 +145,7 @@ def with_values(base: Settings, values: Mapping[str, Any]) -> Settings:
         ConfigError: A name is unknown, or a value of another kind than its field or out of range.
     """
     now = asdict(base.networks) | asdict(base.train)
-    now |= {name: getattr(base, name) for name in _WHOLE}
+    now |= {"scale": base.scale, "output_stride": base.output_stride, "views": base.views}
     new = now | {name: _like(name, value, now) for name, value in values.items()}
 
     def mine(part: type) -> dict[str, Any]:
@@ -161,7 +158,6 @@ def with_values(base: Settings, values: Mapping[str, Any]) -> Settings:
         networks=networks,
         train=TrainConfig(**mine(TrainConfig)),
         scale=new["scale"],
-        normalise=new["normalise"],
         output_stride=min(new["output_stride"], 2**networks.discriminator_depth),
         views=new["views"],
         rule=base.rule,
@@ -184,7 +180,7 @@ def settings_of(bundle: Bundle) -> Settings:
             f"The bundle of '{bundle.texture}' is made by method '{bundle.method}' and does not "
             "hold the settings of an FCBiGAN. Name one that `zoo search` or `zoo train` made."
         )
-    written = trained | bundle.config | bundle.preprocessing
+    written = trained | bundle.config | {"scale": bundle.preprocessing.get("scale", 1.0)}
     written |= {"views": bundle.made_by.get("views", 1)}  # a draft's own is one
     try:
         return settings({name: written[name] for name in field_names() if name in written})
@@ -212,19 +208,12 @@ def gather(
 
 
 class Bench:
-    """The materials as one preprocessing sees them: prepared once, used at every report."""
+    """The materials as one scale sees them: prepared once, used at every report."""
 
-    def __init__(
-        self,
-        materials: Materials,
-        device: torch.device,
-        *,
-        scale: float,
-        normalise: bool = False,
-    ) -> None:
+    def __init__(self, materials: Materials, scale: float, device: torch.device) -> None:
         self.materials = materials
         self.preprocessing = Preprocessing(
-            mode="RGB" if materials.mode == "RGB" else "L", scale=scale, normalise=normalise
+            mode="RGB" if materials.mode == "RGB" else "L", scale=scale
         )
         self.device = device
         self.masks = [window.mask for window in materials.validation]
@@ -309,7 +298,7 @@ def make(
         DivergedError: Training went to infinity.
     """
     place, began = available(device), time.monotonic()
-    bench = Bench(materials, place, scale=wanted.scale, normalise=wanted.normalise)
+    bench = Bench(materials, wanted.scale, place)
     _check_sizes(materials, patch=wanted.networks.patch, scale=wanted.scale)
     networks = training.new_networks(
         wanted.networks, channels=bench.preprocessing.channels, seed=seed
@@ -380,7 +369,7 @@ def baseline(
     """
     place, began = available(device), time.monotonic()
     _check_sizes(materials, patch=method.patch, scale=scale)
-    bench = Bench(materials, place, scale=scale)
+    bench = Bench(materials, scale, place)
     weights = method.fit(bench.fit, generator=torch.Generator(place).manual_seed(seed))
     seconds = time.monotonic() - began
     calibration, figures, threshold = bench.judge(method.ready(weights))
@@ -440,8 +429,7 @@ def _with_views(bundle: Bundle, materials: Materials, *, views: int) -> Bundle:
     every_loss = bundle.calibration | {"rule": asdict(Rule(aggregation="max"))}
     several = replace(bundle, config=bundle.config | {"views": views}, calibration=every_loss)
     detector = Detector(several)
-    seen = detector.preprocessing
-    bench = Bench(materials, detector.device, scale=seen.scale, normalise=seen.normalise)
+    bench = Bench(materials, detector.preprocessing.scale, detector.device)
     calibration, figures, threshold = bench.judge(ready(several, detector.device))
     return replace(
         several,
