@@ -124,12 +124,12 @@ class Players:
         game = (config.learning_rate, config.learning_rate, config.discriminator_learning_rate)
         parts = (networks.encoder, networks.generator, networks.discriminator)
         self.optimisers: dict[nn.Module, torch.optim.Adam] = {
-            part: torch.optim.Adam(part.parameters(), lr=rate, betas=(0.5, 0.999))
+            part: torch.optim.Adam(part.parameters(), lr=rate, betas=(0.5, 0.999), fused=True)
             for part, rate in zip(parts, game, strict=True)
         }
         if networks.segmenter is not None:  # no opponent, so the usual momentum
             self.optimisers[networks.segmenter] = torch.optim.Adam(
-                networks.segmenter.parameters(), lr=config.defect_learning_rate
+                networks.segmenter.parameters(), lr=config.defect_learning_rate, fused=True
             )
 
     def descend(self, losses: Mapping[nn.Module, Tensor]) -> None:
@@ -356,7 +356,7 @@ def fit(
         if rounds:
             fakes.paint()
         for now in range(step, end):
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            with torch.autocast(device.type, torch.bfloat16, enabled=half_precision(device)):
                 x = patches.draw(config.batch).contiguous(memory_format=torch.channels_last)
                 z = torch.randn(latent, generator=generator, device=device)
                 total[:4] += play(players, x, z)
@@ -378,6 +378,13 @@ def fit(
             )
         )
     return players.scoring()
+
+
+def half_precision(device: torch.device) -> bool:
+    """Tell whether a device multiplies in bfloat16 faster than in float32."""
+    return device.type == "cuda" or (
+        device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+    )
 
 
 def steps(config: TrainConfig, patch: int) -> int:
