@@ -174,6 +174,26 @@ def test_a_network_moves_by_its_own_loss_and_by_no_other(part: str, images: list
     assert same == {name: name != part for name in same}
 
 
+def test_a_step_is_that_of_adam_however_weights_and_slopes_lie_in_memory() -> None:
+    x = torch.rand(8, 1, 16, 16, generator=draws()) * 2 - 1
+    plain = new_networks(SHAPE, channels=1, seed=0).encoder
+    start = copy.deepcopy(plain)
+    networks = new_networks(SHAPE, channels=1, seed=0).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    reference = torch.optim.Adam(plain.parameters(), lr=2e-4, betas=(0.5, 0.999), foreach=False)
+    players = Players(networks, BRIEF)
+    for _ in range(3):
+        players.descend({networks.encoder: networks.encoder(x).square().mean()})
+        reference.zero_grad()
+        plain(x).square().mean().backward()
+        reference.step()
+    three = (networks.encoder, plain, start)
+    kernels = [[w.detach() for w in each.parameters() if w.ndim == 4] for each in three]
+    for weight, expected, before in zip(*kernels, strict=True):
+        assert float((weight - expected).abs().mean()) < 0.01 * float(
+            (expected - before).abs().mean()
+        )
+
+
 def test_a_round_moves_all_three_networks(images: list[Tensor]) -> None:
     before = new_networks(SHAPE, channels=1, seed=0).state_dict()
     moved = parts(before, alike(before, after_one_round(images)))

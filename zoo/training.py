@@ -140,7 +140,9 @@ class Players:
             parameters = list(part.parameters())
             grads = torch.autograd.grad(loss, parameters, retain_graph=left > 0)
             for parameter, grad in zip(parameters, grads, strict=True):
-                parameter.grad = grad
+                # Fused Adam takes the memory of both as it lies, in whatever order the axes are.
+                same = grad.stride() == parameter.stride()
+                parameter.grad = grad if same else torch.empty_like(parameter).copy_(grad)
         for part in losses:
             self.optimisers[part].step()
 
