@@ -1,5 +1,9 @@
 """The networks of FCBiGAN: encoder, generator, discriminator, all fully convolutional.
 
+No convolution has a bias that batch norm takes away again. Its slope would be 0 but for rounding,
+and of rounding Adam makes whole steps: in bfloat16 such biases wandered off, and averaged networks
+no longer met their running means.
+
 Nothing here knows a patch from a whole image: every network takes any size that is a multiple of
 one latent cell. The discriminator has a second, dense form with the same weights, which gives
 every pixel the verdict on the window around it. The segmenter, which is no part of the thesis, is
@@ -115,7 +119,9 @@ class Encoder(nn.Module):
         before = channels
         for after in widths(width, depth):
             layers += [
-                nn.Conv2d(before, after, 4, stride=2, padding=1, padding_mode="reflect"),
+                nn.Conv2d(
+                    before, after, 4, stride=2, padding=1, padding_mode="reflect", bias=False
+                ),
                 nn.BatchNorm2d(after),
                 nn.LeakyReLU(0.2),
             ]
@@ -136,7 +142,7 @@ class Generator(nn.Module):
         super().__init__()
         steps = widths(width, depth)[::-1]
         layers: list[nn.Module] = [
-            nn.Conv2d(latent_channels, steps[0], 3, padding=1, padding_mode="reflect"),
+            nn.Conv2d(latent_channels, steps[0], 3, padding=1, padding_mode="reflect", bias=False),
             nn.BatchNorm2d(steps[0]),
             nn.LeakyReLU(0.2),
         ]
@@ -170,7 +176,10 @@ class Windows(nn.Module):
         super().__init__()
         self.depth = depth
         steps = [channels, *widths(width, depth)]
-        layers = [nn.Conv2d(before, after, 4, stride=2) for before, after in pairwise(steps)]
+        layers = [
+            nn.Conv2d(before, after, 4, stride=2, bias=norm == "none" or not place)
+            for place, (before, after) in enumerate(pairwise(steps))
+        ]
         self.convolutions = nn.ModuleList(layers)
         # As usual for GANs, no batch norm where the image enters.
         self.norms = nn.ModuleList(
@@ -260,7 +269,7 @@ class Segmenter(nn.Module):
         ) -> nn.Sequential:
             # Padded with zeros: to mirror costs a seventh of a round.
             return nn.Sequential(
-                nn.Conv2d(before, after, kernel, stride=stride, padding=1),
+                nn.Conv2d(before, after, kernel, stride=stride, padding=1, bias=norm == "none"),
                 nn.BatchNorm2d(after) if norm == "batch" else nn.Identity(),
                 nn.LeakyReLU(0.2),
             )
