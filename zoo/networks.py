@@ -1,8 +1,7 @@
 """The networks of FCBiGAN: encoder, generator, discriminator, all fully convolutional.
 
-No convolution has a bias that batch norm takes away again. Its slope would be 0 but for rounding,
-and of rounding Adam makes whole steps: in bfloat16 such biases wandered off, and averaged networks
-no longer met their running means.
+No convolution has a bias that batch norm takes away again: its slope would be 0 but for rounding,
+and of rounding Adam makes whole steps.
 
 Nothing here knows a patch from a whole image: every network takes any size that is a multiple of
 one latent cell. The discriminator has a second, dense form with the same weights, which gives

@@ -358,7 +358,10 @@ def fit(
         if rounds:
             fakes.paint()
         for now in range(step, end):
-            with torch.autocast(device.type, torch.bfloat16, enabled=half_precision(device)):
+            # Not cached: the weights change within a step, and so must their copies in bfloat16.
+            with torch.autocast(
+                device.type, torch.bfloat16, enabled=half_precision(device), cache_enabled=False
+            ):
                 x = patches.draw(config.batch).contiguous(memory_format=torch.channels_last)
                 z = torch.randn(latent, generator=generator, device=device)
                 total[:4] += play(players, x, z)
