@@ -87,10 +87,10 @@ class FCBiGANConfig:
                 "other."
             )
         coarsest = 2**self.segmenter_depth
-        if self.segmenter and self.patch % coarsest:
+        if self.segmenter and not halves(self.patch, self.segmenter_depth):
             raise ConfigError(
-                f"patch must be a multiple of 2 ** segmenter_depth = {coarsest}; it is "
-                f"{self.patch}. Change one of the two."
+                f"patch must be a multiple of 2 ** segmenter_depth = {coarsest}, and at least two "
+                f"of them; it is {self.patch}. Change one of the two."
             )
 
 
@@ -102,6 +102,12 @@ def receptive_field(depth: int) -> int:
         [4, 10, 22, 46]
     """
     return int(3 * 2**depth - 2)
+
+
+def halves(patch: int, depth: int) -> bool:
+    """Tell whether a patch can be halved so often, and is then still two wide: enough to mirror."""
+    coarsest = int(2**depth)
+    return patch % coarsest == 0 and patch >= 2 * coarsest
 
 
 def widths(width: int, depth: int) -> list[int]:
@@ -266,9 +272,16 @@ class Segmenter(nn.Module):
         def block(
             before: int, after: int, kernel: int, stride: int, *, norm: Norm
         ) -> nn.Sequential:
-            # Padded with zeros: to mirror costs a seventh of a round.
             return nn.Sequential(
-                nn.Conv2d(before, after, kernel, stride=stride, padding=1, bias=norm == "none"),
+                nn.Conv2d(
+                    before,
+                    after,
+                    kernel,
+                    stride=stride,
+                    padding=1,
+                    padding_mode="reflect",
+                    bias=norm == "none",
+                ),
                 nn.BatchNorm2d(after) if norm == "batch" else nn.Identity(),
                 nn.LeakyReLU(0.2),
             )

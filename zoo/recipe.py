@@ -30,7 +30,7 @@ from zoo.bundle import Bundle
 from zoo.defects import Defective
 from zoo.detector import Detector, available, ready
 from zoo.errors import BadImageError, BundleError, ConfigError, did_you_mean
-from zoo.networks import FCBiGANConfig
+from zoo.networks import FCBiGANConfig, halves
 from zoo.patches import Preprocessing, prepare
 from zoo.scoring import Calibration, Rule
 from zoo.training import Progress, TrainConfig
@@ -151,7 +151,7 @@ def with_values(base: Settings, values: Mapping[str, Any]) -> Settings:
     def mine(part: type) -> dict[str, Any]:
         return {field.name: new[field.name] for field in fields(part)}
 
-    while new["segmenter_depth"] > 2 and new["patch"] % 2 ** new["segmenter_depth"]:
+    while new["segmenter_depth"] > 2 and not halves(new["patch"], new["segmenter_depth"]):
         new["segmenter_depth"] -= 1
     networks = FCBiGANConfig(**mine(FCBiGANConfig) | {"segmenter": new["defect_rounds"] > 0})
     return Settings(
