@@ -346,6 +346,23 @@ def test_the_segmenters_learning_rate_rises_then_falls_along_a_cosine() -> None:
     assert players.optimisers[players.live.encoder].param_groups[0]["lr"] == config.learning_rate
 
 
+def test_half_precision_trains_as_well_as_single(
+    images: list[Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(
+        BRIEF, megapixels=2 * 8 * 16**2 * 65 / 1e6, reports=2, defect_rounds=64,
+        defect_learning_rate=3e-3,
+    )  # fmt: skip
+    losses = []
+    for half in (False, True):
+        monkeypatch.setattr(training, "half_precision", lambda device, half=half: half)
+        _, reports = trained(images, config, shape=replace(SHAPE, segmenter=True))
+        losses.append([report.losses["train_defect_loss"] for report in reports])
+    single, half_loss = losses
+    assert single[1] < 0.95 * single[0]
+    assert half_loss == pytest.approx(single, rel=0.03)
+
+
 def test_defective_patches_are_painted_afresh_when_they_have_been_used(
     images: list[Tensor],
 ) -> None:
