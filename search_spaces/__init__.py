@@ -68,7 +68,7 @@ class Integer(_Distribution):
 
 
 class Choice(_Distribution):
-    """One of `values`, in no order."""
+    """One of `values`; a search tries the first of them first."""
 
     values: tuple[Value, ...]
 

@@ -26,7 +26,17 @@ from tests.exams import Entry, ListLog, Read, TrialLogExam
 from zoo import bundle, search
 from zoo.errors import BadImageError, SearchError, SpaceError, StorageError
 from zoo.recipe import Materials
-from zoo.search import Found, Listener, Plan, fitting, last_plan, write_plan
+from zoo.search import (
+    PACE_S,
+    Found,
+    Listener,
+    Plan,
+    first_trial,
+    fitting,
+    last_plan,
+    paced,
+    write_plan,
+)
 
 FIXED = textures_drawn.TINY | {"scale": 0.5, "output_stride": 4}
 
@@ -378,6 +388,36 @@ def test_small_pictures_are_tried_at_full_size_too_unless_the_space_is_the_users
     assert "scale is one of [0.25, 0.5, 1.0]" in note
     assert fitting(wide, 256) == (wide, "")
     assert fitting(wide, 1024, widen=True) == (wide, "")
+
+
+def test_more_time_makes_longer_trials_and_says_so() -> None:
+    wide = space(megapixels=300.0)
+    longer, note = paced(wide, 2 * PACE_S)
+    assert longer.fields["megapixels"] == 600.0
+    assert note == (
+        "Trials train on 600 megapixels: space 'tiny' has 300 for a search of 20 minutes, and this "
+        "one has 40."
+    )
+    assert paced(wide, PACE_S) == (wide, "")
+    ranged = space(megapixels=LogUniform(low=1.0, high=2.0))
+    assert paced(ranged, 2 * PACE_S) == (ranged, "")
+
+
+def test_a_search_begins_with_the_middle_of_its_ranges_and_the_first_of_its_choices() -> None:
+    wide = space(
+        patch=Choice(values=(64, 48)),
+        width=Integer(low=12, high=24),
+        learning_rate=LogUniform(low=1e-4, high=1e-2),
+        ema=Uniform(low=0.5, high=0.9),
+        batch=16,
+    )
+    start = first_trial(wide)
+    assert start == {
+        "patch": 64,
+        "width": 18,
+        "learning_rate": pytest.approx(1e-3),
+        "ema": pytest.approx(0.7),
+    }
 
 
 def test_a_space_without_scale_or_patch_is_left_alone() -> None:

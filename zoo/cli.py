@@ -72,6 +72,10 @@ def search(args: argparse.Namespace) -> None:
     if note:
         say(note)
     plan = _resumed(args, materials, storage) if args.resume else _plan(args, materials)
+    if args.space is None:
+        space, note = search_room.paced(space, plan.pace_s)
+        if note:
+            say(note)
     log = runs.SearchRuns(
         runs.open_store(runs.tracking_uri()),
         search=plan.name,
@@ -569,6 +573,7 @@ def _plan(args: argparse.Namespace, materials: Materials) -> Plan:
         threads=args.threads,
         gpus_per_trial=args.gpus_per_trial,
         reports=args.reports,
+        pace_s=args.time_budget,
     )
 
 

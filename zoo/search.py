@@ -10,6 +10,7 @@ import copy
 import itertools
 import json
 import logging
+import math
 import os
 import signal
 import time
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from ray.tune.experiment import Trial
 
 METRIC = "val_pixel_ap"
+PACE_S = 1200.0  # seconds of a search that the `megapixels` of a space are meant for
 SMALL = 512  # pixels; a picture of a material that is smaller than this was often reduced
 HEARTBEAT_S = 15.0  # a line at least so often, so that a quiet terminal means a stuck search
 PLAN = "search.json"
@@ -74,6 +76,7 @@ class Plan:
         seed: Of the search, and of each trial.
         trials: At most so many.
         time_budget_s: At most so long, from its start or its resumption.
+        pace_s: The time budget that the length of its trials was set for, which resuming keeps.
         threads: For each trial; trials at once times threads are the cores.
         gpus_per_trial: Share of a GPU for each trial; None is a half where there are GPUs now.
         reports: How often each trial reports, and so how finely ASHA cuts.
@@ -88,6 +91,7 @@ class Plan:
     threads: int
     gpus_per_trial: float | None
     reports: int
+    pace_s: float = PACE_S
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,7 +273,8 @@ def fitting(space: Space, smallest_side: int, *, widen: bool = False) -> tuple[S
     scales, patches = (_options(space.fields.get(name)) for name in ("scale", "patch"))
     if not scales or not patches:
         return space, ""
-    wide = sorted({*scales, 1.0}) if widen and smallest_side < SMALL else scales
+    small = widen and smallest_side < SMALL
+    wide = [*scales, 1.0] if small and 1.0 not in scales else scales
     middle = sorted(patches)[len(patches) // 2]
     kept = [each for each in wide if round(smallest_side * each) >= middle] or [max(wide)]
     room = round(smallest_side * min(kept))
@@ -288,6 +293,45 @@ def fitting(space: Space, smallest_side: int, *, widen: bool = False) -> tuple[S
         f"{kept} and patch one of {fit}."
     )
     return replace(space, fields={**space.fields, **chosen}), note
+
+
+def paced(space: Space, time_budget_s: float) -> tuple[Space, str]:
+    """Let trials train the longer, the more time a search has, and say so.
+
+    What a longer training finds, no choice of settings makes up for; so more time goes into longer
+    trials, not into more of them. A space says what is right for `PACE_S`.
+
+    Args:
+        space: Its `megapixels`, if a fixed number, is scaled.
+        time_budget_s: Of the search.
+    """
+    megapixels = space.fields.get("megapixels")
+    if isinstance(megapixels, bool) or not isinstance(megapixels, int | float):
+        return space, ""
+    mine = round(megapixels * time_budget_s / PACE_S, 1)
+    if mine == megapixels:
+        return space, ""
+    note = (
+        f"Trials train on {mine:g} megapixels: space '{space.name}' has {megapixels:g} for a "
+        f"search of {PACE_S / 60:g} minutes, and this one has {time_budget_s / 60:g}."
+    )
+    return replace(space, fields={**space.fields, "megapixels": mine}), note
+
+
+def first_trial(space: Space) -> dict[str, Any]:
+    """Return what a search tries first: the middle of every range, the first of every choice."""
+    start: dict[str, Any] = {}
+    for name, field in space.fields.items():
+        match field:
+            case Choice():
+                start[name] = field.values[0]
+            case Integer():
+                start[name] = (field.low + field.high) // 2
+            case LogUniform():
+                start[name] = math.sqrt(field.low * field.high)
+            case Uniform():
+                start[name] = (field.low + field.high) / 2
+    return start
 
 
 @contextmanager
@@ -356,7 +400,10 @@ def run(
             mode="max",
             num_samples=plan.trials,
             search_alg=ConcurrencyLimiter(
-                OptunaSearch(sampler=TPESampler(seed=plan.seed, n_startup_trials=8)),
+                OptunaSearch(
+                    sampler=TPESampler(seed=plan.seed, n_startup_trials=8),
+                    points_to_evaluate=[first_trial(space)],
+                ),
                 max_concurrent=slots,
             ),
             scheduler=ASHAScheduler(
