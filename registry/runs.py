@@ -154,6 +154,7 @@ class SearchRuns:
         """
         self._store, self._search, self._texture = store, search, texture
         self._trials: dict[str, str] = {}
+        self._steps: dict[str, int] = {}  # the last report of each trial that is noted
         with told("write to", store.uri):
             self.run_id = store.resume(self._tags("search"), name=search)
             self._note_params(self.run_id, params)
@@ -166,9 +167,20 @@ class SearchRuns:
             self._note_params(self._run(trial), params)
 
     def reported(self, trial: str, step: int, metrics: Mapping[str, float]) -> None:
-        """Note one report, in the order the trial made them."""
+        """Note one report, in the order the trial made them.
+
+        A trial that was stopped before its checkpoint was kept makes a report again when it goes
+        on; the curve has it already.
+        """
         with told("write to", self._store.uri):
-            self._note_metrics(self._run(trial), metrics, step=step)
+            run_id = self._run(trial)
+            if trial not in self._steps:
+                name = next(iter(metrics))
+                history = self._store.client.get_metric_history(run_id, name)
+                self._steps[trial] = max((point.step for point in history), default=-1)
+            if step > self._steps[trial]:
+                self._note_metrics(run_id, metrics, step=step)
+                self._steps[trial] = step
 
     def ended(self, trial: str, outcome: Outcome, bundle: Path | None) -> None:
         """Note how the trial ended; `bundle` is its detector on disk, if it saved one."""

@@ -92,7 +92,8 @@ def test_a_resumed_search_goes_on_in_the_same_runs(uri: str) -> None:
     second = search_runs(uri, "resumed", trials=20)
     second.started("t1", {"patch": 48})
     assert {run.info.status for run in read(uri, "resumed").values()} == {"RUNNING"}
-    second.reported("t1", 1, {"val_pixel_ap": 0.2})
+    for step, value in ((0, 0.1), (1, 0.2)):  # the first of them once more
+        second.reported("t1", step, {"val_pixel_ap": value})
     second.ended("t1", "finished", None)
     second.started("t2", {"patch": 32})
     second.ended("t2", "stopped_early", None)
