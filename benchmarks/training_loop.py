@@ -82,23 +82,30 @@ def main() -> None:
             print(f"{name:<44}{took:>9.2f}{took / rows[0][1]:>17.2f}")
         print()
 
-    def rounds(layout: torch.memory_format, *, half_precision: bool) -> tuple[float, float]:
+    def rounds(
+        layout: torch.memory_format, *, half_precision: bool = False, fused: bool = True
+    ) -> tuple[float, float]:
         networks = new_networks(shape, channels=1, seed=0)
         players = Players(networks.to(device=device, memory_format=layout), TrainConfig())  # type: ignore[call-overload]
+        for optimiser in players.optimisers.values():
+            optimiser.param_groups[0]["fused"] = fused
         x = patches.draw(count).contiguous(memory_format=layout)
         latent = (count, shape.latent_channels, *[args.patch // networks.cell] * 2)
         z = torch.randn(latent, generator=generator, device=device)
         good, bad = patches.draw(half), fakes.draw(half, rotations=True)
-        with torch.autocast(device.type, torch.bfloat16, enabled=half_precision):
+        with torch.autocast(
+            device.type, torch.bfloat16, enabled=half_precision, cache_enabled=False
+        ):
             game = milliseconds(lambda: play(players, x, z), device)
             defects = milliseconds(lambda: spot(players, good, bad, generator=generator), device)
         return game, defects
 
     fakes.paint()
     forms = {
-        "channels last, float32": rounds(torch.channels_last, half_precision=False),
-        "channels first, float32": rounds(torch.contiguous_format, half_precision=False),
-        "channels last, bfloat16": rounds(torch.channels_last, half_precision=True),
+        "as in float32": rounds(torch.channels_last),
+        "channels first": rounds(torch.contiguous_format),
+        "Adam not fused": rounds(torch.channels_last, fused=False),
+        "bfloat16": rounds(torch.channels_last, half_precision=True),
     }
     for place, name in enumerate(("a round of the game", "a round of the segmenter")):
         table([(f"{name}: {form}", took[place]) for form, took in forms.items()])
