@@ -387,9 +387,8 @@ def fit(
 
 def half_precision(device: torch.device) -> bool:
     """Tell whether a device multiplies in bfloat16 faster than in float32."""
-    return device.type == "cuda" or (
-        device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
-    )
+    on_cpu = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)  # not in every torch
+    return device.type == "cuda" or (device.type == "cpu" and bool(on_cpu()))
 
 
 def steps(config: TrainConfig, patch: int) -> int:
