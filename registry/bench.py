@@ -467,7 +467,7 @@ def published(system: str, texture: Texture) -> dict[str, float]:
     """Return what the thesis reports of a system on this texture, by figure; mostly nothing."""
     keys = {"mvtec": texture.name.lower(), "nanotwice": NANOFIBRES}
     key = keys.get(texture.layout)
-    if key is None or (texture.layout == "mvtec" and key not in textures.MVTEC_TEXTURES):
+    if key is None or key not in (NANOFIBRES, *textures.MVTEC_TEXTURES):
         return {}
     return {
         figure: of_system[system][key]
