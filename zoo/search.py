@@ -313,7 +313,7 @@ def paced(space: Space, time_budget_s: float) -> tuple[Space, str]:
         return space, ""
     note = (
         f"Trials train on {mine:g} megapixels: space '{space.name}' has {megapixels:g} for a "
-        f"search of {PACE_S / 60:g} minutes, and this one has {time_budget_s / 60:g}."
+        f"search of {PACE_S / 60:g} minutes, and this one has {time_budget_s / 60:.3g}."
     )
     return replace(space, fields={**space.fields, "megapixels": mine}), note
 
