@@ -115,23 +115,35 @@ def widths(width: int, depth: int) -> list[int]:
     return [width * min(2**level, WIDEST) for level in range(depth)]
 
 
+def _layer(
+    before: int, after: int, kernel: int, *, stride: int = 1, norm: Norm = "batch"
+) -> list[nn.Module]:
+    """Convolve, with mirrored edges, then normalise and bend; as wide as before if not strided."""
+    return [
+        nn.Conv2d(
+            before,
+            after,
+            kernel,
+            stride=stride,
+            padding=1,
+            padding_mode="reflect",
+            bias=norm == "none",
+        ),
+        nn.BatchNorm2d(after) if norm == "batch" else nn.Identity(),
+        nn.LeakyReLU(0.2),
+    ]
+
+
 class Encoder(nn.Module):
     """E: an image to its latent cells, one cell for `2 ** depth` by `2 ** depth` pixels."""
 
     def __init__(self, *, channels: int, width: int, depth: int, latent_channels: int) -> None:
         super().__init__()
+        steps = [channels, *widths(width, depth)]
         layers: list[nn.Module] = []
-        before = channels
-        for after in widths(width, depth):
-            layers += [
-                nn.Conv2d(
-                    before, after, 4, stride=2, padding=1, padding_mode="reflect", bias=False
-                ),
-                nn.BatchNorm2d(after),
-                nn.LeakyReLU(0.2),
-            ]
-            before = after
-        layers.append(nn.Conv2d(before, latent_channels, 1))
+        for before, after in pairwise(steps):
+            layers += _layer(before, after, 4, stride=2)
+        layers.append(nn.Conv2d(steps[-1], latent_channels, 1))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b z hz wz"]:
@@ -146,11 +158,7 @@ class Generator(nn.Module):
     def __init__(self, *, channels: int, width: int, depth: int, latent_channels: int) -> None:
         super().__init__()
         steps = widths(width, depth)[::-1]
-        layers: list[nn.Module] = [
-            nn.Conv2d(latent_channels, steps[0], 3, padding=1, padding_mode="reflect", bias=False),
-            nn.BatchNorm2d(steps[0]),
-            nn.LeakyReLU(0.2),
-        ]
+        layers = _layer(latent_channels, steps[0], 3)
         for before, after in pairwise(steps):
             layers += [
                 nn.Conv2d(before, 4 * after, 3, padding=1, padding_mode="reflect"),
@@ -268,36 +276,17 @@ class Segmenter(nn.Module):
         self.cell = 2**depth
         steps = widths(width, depth)
         first = SEGMENTER_STRIDE.bit_length() - 2  # the level whose layers are that stride apart
-
-        def block(
-            before: int, after: int, kernel: int, stride: int, *, norm: Norm
-        ) -> nn.Sequential:
-            return nn.Sequential(
-                nn.Conv2d(
-                    before,
-                    after,
-                    kernel,
-                    stride=stride,
-                    padding=1,
-                    padding_mode="reflect",
-                    bias=norm == "none",
-                ),
-                nn.BatchNorm2d(after) if norm == "batch" else nn.Identity(),
-                nn.LeakyReLU(0.2),
-            )
-
         # As in the discriminator, no batch norm where the image enters.
-        down = [block(channels, steps[0], 4, 2, norm="none")]
+        down = [nn.Sequential(*_layer(channels, steps[0], 4, stride=2, norm="none"))]
         for before, after in pairwise(steps):
-            down.append(
-                nn.Sequential(
-                    block(before, after, 4, 2, norm=norm), block(after, after, 3, 1, norm=norm)
-                )
-            )
+            halved = nn.Sequential(*_layer(before, after, 4, stride=2, norm=norm))
+            down.append(nn.Sequential(halved, nn.Sequential(*_layer(after, after, 3, norm=norm))))
         back = list(pairwise(steps[first:]))[::-1]
         self.down = nn.ModuleList(down)
         self.lateral = nn.ModuleList(nn.Conv2d(after, before, 1) for before, after in back)
-        self.up = nn.ModuleList(block(before, before, 3, 1, norm=norm) for before, _ in back)
+        self.up = nn.ModuleList(
+            nn.Sequential(*_layer(before, before, 3, norm=norm)) for before, _ in back
+        )
         self.head = nn.Conv2d(steps[first], 1, 1)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b hs ws"]:
@@ -314,7 +303,7 @@ class Segmenter(nn.Module):
     def everywhere(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b h w"]:
         """Return a logit for every pixel of an image of any size, interpolated between squares."""
         height, width = x.shape[-2:]
-        whole = _mirror(x, 0, -height % self.cell, 0, -width % self.cell)
+        whole = _whole_cells(x, self.cell)
         logits = functional.interpolate(self(whole)[:, None], whole.shape[-2:], mode="bilinear")
         return logits[:, 0, :height, :width]
 
@@ -390,8 +379,7 @@ class FCBiGAN(nn.Module):
 
     def whole_cells(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
         """Mirror the image's lower and right edge until both sides are whole cells."""
-        height, width = x.shape[-2:]
-        return _mirror(x, 0, -height % self.cell, 0, -width % self.cell)
+        return _whole_cells(x, self.cell)
 
 
 def initialise(networks: FCBiGAN, generator: torch.Generator) -> None:
@@ -409,6 +397,11 @@ def initialise(networks: FCBiGAN, generator: torch.Generator) -> None:
             nn.init.normal_(parameter, 0.0, 0.02, generator=generator)
         elif parameter.ndim == 4:
             nn.init.kaiming_normal_(parameter, a=0.2, generator=generator)
+
+
+def _whole_cells(x: Float[Tensor, "b c h w"], cell: int) -> Float[Tensor, "b c h2 w2"]:
+    height, width = x.shape[-2:]
+    return _mirror(x, 0, -height % cell, 0, -width % cell)
 
 
 def _mirror(
