@@ -82,13 +82,9 @@ def main() -> None:
             print(f"{name:<44}{took:>9.2f}{took / rows[0][1]:>17.2f}")
         print()
 
-    def rounds(
-        layout: torch.memory_format, *, half_precision: bool = False, fused: bool = True
-    ) -> tuple[float, float]:
+    def rounds(layout: torch.memory_format, *, half_precision: bool = False) -> tuple[float, float]:
         networks = new_networks(shape, channels=1, seed=0)
         players = Players(networks.to(device=device, memory_format=layout), TrainConfig())  # type: ignore[call-overload]
-        for optimiser in players.optimisers.values():
-            optimiser.param_groups[0]["fused"] = fused
         x = patches.draw(count).contiguous(memory_format=layout)
         latent = (count, shape.latent_channels, *[args.patch // networks.cell] * 2)
         z = torch.randn(latent, generator=generator, device=device)
@@ -102,9 +98,8 @@ def main() -> None:
 
     fakes.paint()
     forms = {
-        "as in float32": rounds(torch.channels_last),
+        "channels last, float32": rounds(torch.channels_last),
         "channels first": rounds(torch.contiguous_format),
-        "Adam not fused": rounds(torch.channels_last, fused=False),
         "bfloat16": rounds(torch.channels_last, half_precision=True),
     }
     for place, name in enumerate(("a round of the game", "a round of the segmenter")):

@@ -124,12 +124,12 @@ class Players:
         game = (config.learning_rate, config.learning_rate, config.discriminator_learning_rate)
         parts = (networks.encoder, networks.generator, networks.discriminator)
         self.optimisers: dict[nn.Module, torch.optim.Adam] = {
-            part: torch.optim.Adam(part.parameters(), lr=rate, betas=(0.5, 0.999), fused=True)
+            part: torch.optim.Adam(part.parameters(), lr=rate, betas=(0.5, 0.999))
             for part, rate in zip(parts, game, strict=True)
         }
         if networks.segmenter is not None:  # no opponent, so the usual momentum
             self.optimisers[networks.segmenter] = torch.optim.Adam(
-                networks.segmenter.parameters(), lr=config.defect_learning_rate, fused=True
+                networks.segmenter.parameters(), lr=config.defect_learning_rate
             )
 
     def descend(self, losses: Mapping[nn.Module, Tensor]) -> None:
@@ -140,9 +140,7 @@ class Players:
             parameters = list(part.parameters())
             grads = torch.autograd.grad(loss, parameters, retain_graph=left > 0)
             for parameter, grad in zip(parameters, grads, strict=True):
-                # Fused Adam takes the memory of both as it lies, in whatever order the axes are.
-                same = grad.stride() == parameter.stride()
-                parameter.grad = grad if same else torch.empty_like(parameter).copy_(grad)
+                parameter.grad = grad
         for part in losses:
             self.optimisers[part].step()
 
