@@ -1,6 +1,6 @@
 """Where a training's time goes, and what each choice in the loop gains over its alternative.
 
-    python benchmarks/training_loop.py [--patch 64] [--batch 16] [--width 16] [--threads 1]
+    python benchmarks/training_loop.py [--patch 64] [--batch 16] [--width 16] [--threads 1] [--compile]
 
 Prints milliseconds for one round of the game, one round of the segmenter, and the patches for
 them, each beside a named alternative, with the ratio. Photographs of bricks; networks untrained,
@@ -64,6 +64,7 @@ def main() -> None:
     for name, default in (("patch", 64), ("batch", 16), ("width", 16), ("threads", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--compile", action="store_true", help="torch.compile too: needs C++")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device, count, half = torch.device(args.device), args.batch, args.batch // 2
@@ -82,8 +83,13 @@ def main() -> None:
             print(f"{name:<44}{took:>9.2f}{took / rows[0][1]:>17.2f}")
         print()
 
-    def rounds(layout: torch.memory_format, *, half_precision: bool = False) -> tuple[float, float]:
+    def rounds(
+        layout: torch.memory_format, *, half_precision: bool = False, compiled: bool = False
+    ) -> tuple[float, float]:
         networks = new_networks(shape, channels=1, seed=0)
+        if compiled:
+            for part in networks.children():
+                part.compile()
         players = Players(networks.to(device=device, memory_format=layout), TrainConfig())  # type: ignore[call-overload]
         x = patches.draw(count).contiguous(memory_format=layout)
         latent = (count, shape.latent_channels, *[args.patch // networks.cell] * 2)
@@ -102,6 +108,13 @@ def main() -> None:
         "channels first": rounds(torch.contiguous_format),
         "bfloat16": rounds(torch.channels_last, half_precision=True),
     }
+    if args.compile:
+        began = time.perf_counter()
+        forms["torch.compile"] = rounds(torch.channels_last, compiled=True)
+        forms["torch.compile, bfloat16"] = rounds(
+            torch.channels_last, half_precision=True, compiled=True
+        )
+        print(f"{time.perf_counter() - began:.0f} seconds for the compiled rows, compiler included")
     for place, name in enumerate(("a round of the game", "a round of the segmenter")):
         table([(f"{name}: {form}", took[place]) for form, took in forms.items()])
 

@@ -17,10 +17,11 @@ import resource
 import signal
 import statistics
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -396,12 +397,21 @@ def _in_a_process(job: Job) -> Fit:
 
 
 def _answer(job: Job, sender: Connection) -> None:
+    threading.Thread(target=_end_with_the_bench, daemon=True).start()
     torch.set_num_threads(job.plan.threads)
     cv2.setNumThreads(job.plan.threads)
     try:
         sender.send(measure(job))
     except ZooError as error:
         sender.send(_failed(job.system, job.seed, str(error)))
+
+
+def _end_with_the_bench() -> None:
+    """End this process when the bench's own has ended, by whatever signal."""
+    bench = multiprocessing.parent_process()
+    assert bench is not None
+    wait([bench.sentinel])
+    os._exit(1)
 
 
 def _start(process: BaseProcess, threads: int) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import csv
 import json
+import multiprocessing
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import util
 from multiprocessing import Pipe
@@ -55,6 +57,20 @@ class Dies:
 
     def ready(self, weights: Mapping[str, Tensor]) -> Losses:
         raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waits(Dies):
+    """A method that tells of its process, and then fits for longer than anybody waits."""
+
+    told: str
+
+    def fit(
+        self, images: Sequence[Float[Tensor, "c _ _"]], *, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        Path(self.told).write_text(str(os.getpid()))
+        time.sleep(600)
+        return {}
 
 
 @pytest.fixture(scope="module")
@@ -243,6 +259,31 @@ def test_a_failure_becomes_a_row_and_the_others_go_on(
     with Image.open(tmp_path / "out" / bench.PLOT) as plot:
         assert min(plot.size) > 100
     assert "grid: local_statistics, seed 1, scale 1 ..." in said
+
+
+def until(happened: Callable[[], bool], *, seconds: float = 60.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not happened() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return happened()
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="asks Linux which processes there are")
+def test_a_fit_does_not_outlive_a_bench_that_is_killed(
+    grid: Path, texture: Texture, tmp_path: Path
+) -> None:
+    told = tmp_path / "pid"
+    plan = plan_of(grid, System(name="waits", made=Waits(told=str(told)), scale=1.0))
+    killed = multiprocessing.get_context("spawn").Process(
+        target=bench.run, args=(plan, texture), kwargs={"out": tmp_path / "out", "say": print}
+    )
+    killed.start()
+    assert until(lambda: told.exists() and told.read_text() != "")
+    fitting = Path("/proc", told.read_text())
+    assert fitting.exists()
+    killed.kill()
+    killed.join()
+    assert until(lambda: not fitting.exists(), seconds=10)
 
 
 def test_what_a_user_can_put_right_is_the_reason_of_a_row(grid: Path, texture: Texture) -> None:
