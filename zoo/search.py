@@ -22,19 +22,18 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_chec
 
 import optuna
 import ray
-from optuna.samplers import TPESampler
 from ray import tune
 from ray.tune import Callback
 from ray.tune.logger import CSVLoggerCallback, JsonLoggerCallback, TBXLoggerCallback
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import ConcurrencyLimiter
-from ray.tune.search.optuna import OptunaSearch
 
 from search_spaces import Choice, Integer, LogUniform, Space, Uniform
 from zoo import trial as trial_room
 from zoo.bundle import storage_error, write_whole
 from zoo.errors import BadImageError, SearchError, SpaceError
 from zoo.recipe import Materials
+from zoo.study import Study
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -400,10 +399,7 @@ def run(
             mode="max",
             num_samples=plan.trials,
             search_alg=ConcurrencyLimiter(
-                OptunaSearch(
-                    sampler=TPESampler(seed=plan.seed, n_startup_trials=8),
-                    points_to_evaluate=[first_trial(space)],
-                ),
+                Study(seed=plan.seed, reports=plan.reports, first=first_trial(space)),
                 max_concurrent=slots,
             ),
             scheduler=ASHAScheduler(

@@ -1,0 +1,61 @@
+"""What Optuna is told of a search: the curve of each trial, and how it ended."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from optuna.samplers import TPESampler
+from optuna.trial import TrialState
+from ray.tune.search.optuna import OptunaSearch
+
+STARTUP = 8  # trials drawn at random before TPE has enough to go by
+
+
+class Study(OptunaSearch):
+    """Ray's searcher of Optuna, but it tells the truth.
+
+    Ray's own tells of every trial that it is complete, with its last value; the early value of one
+    that ASHA stopped then counts as what its settings are worth. Here a trial is COMPLETE if it
+    made all its reports, with the best of them as its value, as that is the detector it leaves;
+    PRUNED with its curve if it was stopped early; FAIL if it failed. One that was interrupted stays
+    RUNNING, and is told of when it has gone on.
+    """
+
+    _ot_study: Any  # Ray makes it once it knows the space, and declares it None
+
+    def __init__(self, *, seed: int, reports: int, first: dict[str, Any]) -> None:
+        """Begin a study.
+
+        Args:
+            seed: Of what TPE draws.
+            reports: How many a trial makes that nobody stops.
+            first: Parameters that are tried before any are drawn.
+        """
+        sampler = TPESampler(seed=seed, n_startup_trials=STARTUP)
+        super().__init__(sampler=sampler, points_to_evaluate=[first])
+        self._reports = reports
+        self._curves: dict[str, dict[int, float]] = {}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Note a report; one that a resumed trial makes again is known already."""
+        value, step = float(result[self.metric]), int(result["training_iteration"])
+        curve = self._curves.setdefault(trial_id, {})
+        if step not in curve and math.isfinite(value):
+            curve[step] = value
+            self._ot_trials[trial_id].report(value, step)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Note how a trial ended. The report at which it was stopped comes here and not above."""
+        if result and self.metric in result:
+            self.on_trial_result(trial_id, result)
+        curve = self._curves.pop(trial_id, {})
+        whole = not error and max(curve, default=0) >= self._reports
+        ended = TrialState.COMPLETE if whole else TrialState.PRUNED
+        self._ot_study.tell(
+            self._ot_trials[trial_id],
+            max(curve.values()) if whole else None,
+            state=TrialState.FAIL if error else ended,
+        )
