@@ -31,6 +31,7 @@ Outcome = Literal["finished", "stopped_early", "failed", "interrupted"]
 Scalar = float | int | str
 
 EXPERIMENT = "texture-zoo"
+HTTP_RETRIES = "1"  # of one request; who must not lose anything has the outbox
 STATUS: Mapping[Outcome, str] = {
     "finished": "FINISHED",
     "stopped_early": "FINISHED",
@@ -105,6 +106,8 @@ def open_store(uri: str) -> Store:
     """
     for name in ("mlflow", "alembic"):  # both report each migration step, at level INFO
         logging.getLogger(name).setLevel(logging.WARNING)
+    # Its own seven tries, each twice as long, would hold a search's end up for four minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", HTTP_RETRIES)
     # It also prints the trace of every error that it raises; ours say what there is to do.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     with told("open", uri):

@@ -15,10 +15,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import BadImageError, BundleError, ConfigError, UnknownDetectorError, ZooError
+from zoo.errors import (
+    BadImageError,
+    BundleError,
+    ConfigError,
+    StorageError,
+    UnknownDetectorError,
+    ZooError,
+)
 
 if TYPE_CHECKING:
-    from registry.runs import SearchRuns
+    from registry.outbox import Outbox
     from search_spaces import Space
     from zoo.bundle import Bundle
     from zoo.recipe import Materials
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
     from zoo.textures import Texture
 
 MAPS_SHOWN = 8  # example maps kept with a search: a page to look at
+PATIENCE_AT_A_BAD_END_S = 10.0  # with MLflow, where somebody wants to know what went wrong
 
 
 def _line(error: ZooError) -> str:
@@ -50,8 +58,8 @@ def demo(args: argparse.Namespace) -> None:
 def search(args: argparse.Namespace) -> None:
     """Search, promote the winner, and say where it is."""
     import search_spaces
+    from registry import outbox, runs, shelf
     from registry import promote as promote_room
-    from registry import runs, shelf
     from zoo import recipe
     from zoo import search as search_room
 
@@ -76,12 +84,13 @@ def search(args: argparse.Namespace) -> None:
         space, note = search_room.paced(space, plan.pace_s)
         if note:
             say(note)
-    log = runs.SearchRuns(
+    record = runs.SearchRuns(
         runs.open_store(runs.tracking_uri()),
         search=plan.name,
         texture=plan.texture,
         params=_facts(plan, materials, space),
     )
+    log = outbox.Outbox(record, storage / plan.name, say=say)
     with _closing(log):
         with search_room.cluster(args.address):
             found = search_room.run(materials, space, plan, storage=storage, log=log, say=say)
@@ -94,22 +103,28 @@ def search(args: argparse.Namespace) -> None:
             + (", or go on with the same command and --resume." if found.interrupted else ".")
         )
     else:
-        result |= _promoted(folder, args, log.run_id)
+        result |= _promoted(folder, args, record.run_id)
     _answer(result, args.json)
 
 
 @contextmanager
-def _closing(log: SearchRuns) -> Iterator[None]:
+def _closing(log: Outbox) -> Iterator[None]:
     """Leave no run of a search running, however it ends."""
     try:
         yield
     except BaseException as error:
-        log.close({}, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+        stopped = isinstance(error, KeyboardInterrupt)
+        try:
+            log.close(
+                {}, "interrupted" if stopped else "failed", patience_s=PATIENCE_AT_A_BAD_END_S
+            )
+        except StorageError as lost:
+            say(f"zoo: {_line(lost)}")
         raise
 
 
 def _conclude(
-    args: argparse.Namespace, materials: Materials, found: Found, log: SearchRuns
+    args: argparse.Namespace, materials: Materials, found: Found, log: Outbox
 ) -> tuple[Path, dict[str, float]]:
     """Finish the best detector, and close the record with it and the figures of the search."""
     from zoo import bundle, recipe
