@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import sys
 import time
@@ -38,6 +39,8 @@ STATUS: Mapping[Outcome, str] = {
     "failed": "FAILED",
     "interrupted": "KILLED",
 }
+COSTS = ("steps", "cpu_seconds", "gpu_seconds")
+BEST = "val_pixel_ap"
 PACKAGES = ("texture-zoo", "torch", "ray", "optuna", "mlflow")
 
 
@@ -83,6 +86,11 @@ class Store:
         nested = {"mlflow.parentRunId": parent} if parent else {}
         run = self.client.create_run(self.experiment, tags={**tags, **nested}, run_name=name)
         return str(run.info.run_id)
+
+    def tag(self, run_id: str, values: Mapping[str, Scalar | Path]) -> None:
+        """Set tags `zoo.<name>` of a run."""
+        tags = [RunTag(f"zoo.{name}", str(value)) for name, value in values.items()]
+        self.client.log_batch(run_id, tags=tags)
 
     def end(self, run_id: str, outcome: Outcome) -> None:
         """End a run, with a status that follows from the outcome."""
@@ -137,6 +145,76 @@ def told(verb: str, uri: str) -> Iterator[None]:
         ) from error
 
 
+def totals(trials: Sequence[Run]) -> dict[str, float]:
+    """Sum up trials: `trials_<outcome>`, `steps`, `cpu_` and `gpu_seconds`.
+
+    One that goes on after an interruption has what it took until then counted, but no outcome.
+    """
+    ended = [run for run in trials if run.info.status != "RUNNING"]
+    outcomes = [run.data.tags.get("zoo.outcome") for run in ended]
+    counts = {f"trials_{name}": float(outcomes.count(name)) for name in STATUS}
+    costs = {
+        name: math.fsum(float(run.data.tags.get(f"zoo.{name}", 0)) for run in trials)
+        for name in COSTS
+    }
+    return counts | costs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """One search, as the record has it.
+
+    Attributes:
+        name: Of the search.
+        texture: What it was for.
+        state: `running`, or how it ended.
+        began: In seconds since 1970.
+        best: `val_pixel_ap` of its best trial; None before the first report.
+        totals: As `totals` has them, of the trials that have ended.
+        running: Trials that have not.
+    """
+
+    name: str
+    texture: str
+    state: str
+    began: float
+    best: float | None
+    totals: Mapping[str, float]
+    running: int
+
+
+def searches(store: Store, texture: str | None = None) -> list[Search]:
+    """List all searches on record, newest first; those of one texture if it is named.
+
+    Raises:
+        StorageError: The store cannot be read.
+    """
+    only = {"zoo.texture": texture} if texture else {}
+    with told("read", store.uri):
+        parents = store.find({"zoo.role": "search"} | only)
+        trials = store.find({"zoo.role": "trial"} | only)
+    of_search: dict[str, list[Run]] = {}
+    for run in trials:
+        of_search.setdefault(run.data.tags["zoo.search"], []).append(run)
+    found = []
+    for parent in parents:
+        mine = of_search.get(parent.data.tags["zoo.search"], [])
+        values = [run.data.metrics[BEST] for run in (parent, *mine) if BEST in run.data.metrics]
+        running = parent.info.status == "RUNNING"
+        found.append(
+            Search(
+                name=parent.data.tags["zoo.search"],
+                texture=parent.data.tags["zoo.texture"],
+                state="running" if running else parent.data.tags["zoo.outcome"],
+                began=parent.info.start_time / 1000,
+                best=max(values, default=None),
+                totals=totals(mine),
+                running=sum(run.info.status == "RUNNING" for run in mine),
+            )
+        )
+    return found
+
+
 class SearchRuns:
     """A `TrialLog` that writes to MLflow.
 
@@ -161,8 +239,7 @@ class SearchRuns:
         with told("write to", store.uri):
             self.run_id = store.resume(self._tags("search"), name=search)
             self._note_params(self.run_id, params)
-            for package in PACKAGES:
-                store.client.set_tag(self.run_id, f"zoo.version.{package}", _version(package))
+            store.tag(self.run_id, {f"version.{each}": _version(each) for each in PACKAGES})
 
     def started(self, trial: str, params: Mapping[str, Scalar]) -> None:
         """Note a new trial, or one that goes on, and the parameters drawn for it."""
@@ -185,13 +262,19 @@ class SearchRuns:
                 self._note_metrics(run_id, metrics, step=step)
                 self._steps[trial] = step
 
-    def ended(self, trial: str, outcome: Outcome, bundle: Path | None) -> None:
-        """Note how the trial ended; `bundle` is its detector on disk, if it saved one."""
+    def ended(
+        self, trial: str, outcome: Outcome, bundle: Path | None, cost: Mapping[str, Scalar]
+    ) -> None:
+        """Note how the trial ended, and what it took, as tags `zoo.<name>`.
+
+        `bundle` is its detector on disk, if it saved one.
+        """
         with told("write to", self._store.uri):
             run_id = self._run(trial)
-            if bundle is not None:
-                self._store.client.set_tag(run_id, "zoo.bundle", str(bundle))
+            tags = {"bundle": bundle} if bundle else {}
+            self._store.tag(run_id, {**tags, **cost})
             self._store.end(run_id, outcome)
+            del self._trials[trial]  # should it go on, its run is set running again
 
     def champion(self, bundle: Path, pictures: Sequence[Path]) -> None:
         """Keep the search's best detector and pictures of its maps with the parent run."""
@@ -201,11 +284,15 @@ class SearchRuns:
                 self._store.client.log_artifact(self.run_id, str(picture), "maps")
 
     def close(self, summary: Mapping[str, float], outcome: Outcome) -> None:
-        """End the parent run; a trial that still counts as running has been killed."""
+        """End the parent run, with the sums over its trials.
+
+        A trial that still counts as running has been killed.
+        """
         with told("write to", self._store.uri):
             for orphan in self._store.find(self._tags("trial"), only="RUNNING"):
                 self._store.end(orphan.info.run_id, "interrupted")
-            self._note_metrics(self.run_id, summary, step=0)
+            sums = totals(self._store.find(self._tags("trial")))
+            self._note_metrics(self.run_id, {**summary, **sums}, step=0)
             self._store.end(self.run_id, outcome)
 
     def _tags(self, role: Literal["search", "trial"]) -> dict[str, str]:

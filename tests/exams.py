@@ -194,12 +194,14 @@ class Entry:
         curves: By metric, its (step, value) pairs in the order they were reported.
         outcome: None while it has none.
         bundle: The path as text, if there is one.
+        cost: Its values as text.
     """
 
     params: dict[str, str] = field(default_factory=dict)
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     outcome: Outcome | None = None
     bundle: str | None = None
+    cost: dict[str, str] = field(default_factory=dict)
 
 
 class ListLog:
@@ -218,10 +220,13 @@ class ListLog:
         for name, value in metrics.items():
             self._entry(trial).curves.setdefault(name, []).append((step, value))
 
-    def ended(self, trial: str, outcome: Outcome, bundle: Path | None) -> None:
+    def ended(
+        self, trial: str, outcome: Outcome, bundle: Path | None, cost: Mapping[str, float | str]
+    ) -> None:
         self.told.append(("ended", trial))
         entry = self._entry(trial)
         entry.outcome, entry.bundle = outcome, str(bundle) if bundle else entry.bundle
+        entry.cost = {name: str(value) for name, value in cost.items()}
 
     def _entry(self, trial: str) -> Entry:
         return self.entries.setdefault(trial, Entry())
@@ -245,20 +250,22 @@ class TrialLogExam:
         log.started("a", {"patch": 48, "rate": 1e-4, "norm": "batch", "rotations": True})
         for step in (1, 2, 3):
             log.reported("a", step, {"val_pixel_ap": step / 8, "train_loss": -1.0})
-        log.ended("a", "finished", tmp_path)
+        cost: dict[str, float | str] = {"steps": 3, "node": "here", "cpu_seconds": 1.5}
+        log.ended("a", "finished", tmp_path, cost)
         entry = read()["a"]
         params = {"patch": "48", "rate": "0.0001", "norm": "batch", "rotations": "True"}
         assert entry.params == params
         assert entry.curves["val_pixel_ap"] == [(1, 0.125), (2, 0.25), (3, 0.375)]
         assert entry.curves["train_loss"] == [(1, -1.0), (2, -1.0), (3, -1.0)]
         assert (entry.outcome, entry.bundle) == ("finished", str(tmp_path))
+        assert entry.cost == {name: str(value) for name, value in cost.items()}
 
     @pytest.mark.parametrize("outcome", ["finished", "stopped_early", "failed", "interrupted"])
     def test_every_outcome_is_kept_with_or_without_a_bundle(
         self, log: TrialLog, read: Read, outcome: Outcome
     ) -> None:
         log.started("a", {})
-        log.ended("a", outcome, None)
+        log.ended("a", outcome, None, {})
         assert read() == {"a": Entry(outcome=outcome)}
 
     def test_trials_side_by_side_are_kept_apart(self, log: TrialLog, read: Read) -> None:
@@ -267,7 +274,7 @@ class TrialLogExam:
         for step in (1, 2):
             for trial, value in (("a", 0.25), ("b", 0.5)):
                 log.reported(trial, step, {"val_pixel_ap": value})
-        log.ended("b", "finished", None)
+        log.ended("b", "finished", None, {})
         found = read()
         assert {trial: entry.params for trial, entry in found.items()} == {
             "a": {"name": "a"},
@@ -283,7 +290,7 @@ class TrialLogExam:
         for step, outcome in ((1, "interrupted"), (2, "finished")):
             log.started("a", {"patch": 48})
             log.reported("a", step, {"val_pixel_ap": step / 4})
-            log.ended("a", outcome, None)  # type: ignore[arg-type]
+            log.ended("a", outcome, None, {})  # type: ignore[arg-type]
         assert read() == {
             "a": Entry(
                 params={"patch": "48"},

@@ -12,7 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ import torch
 from PIL import Image
 
 import zoo
+from registry.runs import Outcome, SearchRuns, open_store, tracking_uri
 from tests import textures_drawn
 from tests.exams import flip
 from zoo import bundle, recipe, textures
@@ -138,7 +139,7 @@ def commands() -> dict[str, argparse.ArgumentParser]:
 
 
 def test_there_are_the_commands_that_the_readme_tells_of() -> None:
-    known = ["zoo", "demo", "search", "train", "score", "names", "show", "promote"]
+    known = ["zoo", "demo", "search", "train", "score", "names", "show", "runs", "promote"]
     known += ["bench", "audit"]
     assert list(commands()) == known
 
@@ -532,3 +533,34 @@ def test_a_reader_that_has_left_is_no_error(shop: Shop, pipe: int) -> None:
         check=False,
     )
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_searches_are_listed_with_the_trials_by_outcome_and_the_hours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    move_in(tmp_path, monkeypatch)
+    main(["runs"])
+    assert capsys.readouterr() == (
+        "",
+        "No search yet. Begin one with `zoo search --category NAME --data DIR`.\n",
+    )
+    record = SearchRuns(open_store(tracking_uri()), search="weave-1", texture="weave", params={})
+    outcomes: Mapping[str, Outcome] = {"a": "finished", "b": "stopped_early", "c": "stopped_early"}
+    for trial, outcome in outcomes.items():
+        record.started(trial, {})
+        record.reported(trial, 1, {"val_pixel_ap": 0.5})
+        record.ended(trial, outcome, None, {"cpu_seconds": 1200.0, "gpu_seconds": 600.0})
+    main(["runs"])
+    header, line = capsys.readouterr().out.splitlines()
+    assert header.split() == [
+        *("SEARCH", "BEGAN", "STATE", "FINISHED", "STOPPED_EARLY", "FAILED", "INTERRUPTED"),
+        *("RUNNING", "BEST", "HOURS"),
+    ]
+    assert line.split()[:1] == ["weave-1"]
+    assert " ".join(line.split()[3:]) == "running 1 2 0 0 0 0.500 1.00 cpu, 0.50 gpu"
+    assert header.index("BEST") == line.index("0.500")
+    main(["runs", "--category", "weave", "--json"])
+    [found] = json.loads(capsys.readouterr().out)
+    assert (found["name"], found["best"], found["totals"]["steps"]) == ("weave-1", 0.5, 0)
+    main(["runs", "--category", "wood", "--json"])
+    assert json.loads(capsys.readouterr().out) == []

@@ -98,9 +98,9 @@ def test_a_server_that_goes_and_comes_back_misses_nothing(tmp_path: Path) -> Non
     began = time.monotonic()
     for step in (2, 3):
         log.reported("a", step, {"val_pixel_ap": step / 8})
-    log.ended("a", "finished", tmp_path / "bundle")
+    log.ended("a", "finished", tmp_path / "bundle", {})
     log.started("b", {"patch": 32})
-    log.ended("b", "stopped_early", None)
+    log.ended("b", "stopped_early", None, {})
     assert time.monotonic() - began < 1, "the search waited for the server"
     with pytest.raises(StorageError, match=rf"notes of this search wait in .*{FILE}.*--resume"):
         log.drain(patience_s=3.0)
@@ -112,7 +112,7 @@ def test_a_server_that_goes_and_comes_back_misses_nothing(tmp_path: Path) -> Non
     assert found["a"].curves == {"val_pixel_ap": [(1, 0.125), (2, 0.25), (3, 0.375)]}
     assert (found["a"].outcome, found["b"].outcome) == ("finished", "stopped_early")
     assert found["a"].bundle == str(tmp_path / "bundle")
-    assert (parent.info.status, parent.data.metrics) == ("FINISHED", {"val_pixel_ap": 0.375})
+    assert (parent.info.status, parent.data.metrics["val_pixel_ap"]) == ("FINISHED", 0.375)
     assert not (folder / FILE).exists()
     assert [line.split(" MLflow store ")[0] for line in said] == ["Cannot write to the", "The"]
     assert said[-1] == "The MLflow store is back."
@@ -131,7 +131,7 @@ def test_what_a_killed_search_could_not_deliver_is_delivered_when_it_goes_on(
     log.reported("a", 2, {"val_pixel_ap": 0.25})
     log.drain(patience_s=30.0)
     assert read(uri, "killed")[""].info.status == "RUNNING"
-    log.ended("a", "finished", None)
+    log.ended("a", "finished", None, {})
     log.close({}, "finished", patience_s=30.0)
     entry = recorded(uri, "killed")["a"]
     assert entry.params == {"patch": "48"}

@@ -10,7 +10,7 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from registry.runs import EXPERIMENT, Outcome, SearchRuns, open_store, tracking_uri
+from registry.runs import EXPERIMENT, Outcome, SearchRuns, open_store, searches, tracking_uri
 from tests.exams import drawn_bundle
 from zoo.errors import StorageError
 
@@ -44,7 +44,7 @@ def test_a_trial_is_a_child_run_with_its_params_curve_and_tags(uri: str, tmp_pat
     runs.started("t1", {"patch": 48, "lr": 1e-4, "mode": "two_sided"})
     for step in range(3):
         runs.reported("t1", step, {"val_pixel_ap": 0.1 * step, "train_loss": 1.0})
-    runs.ended("t1", "finished", tmp_path / "bundle")
+    runs.ended("t1", "finished", tmp_path / "bundle", {})
     runs.close({"val_pixel_ap": 0.2}, "finished")
 
     found = read(uri, "first")
@@ -57,10 +57,59 @@ def test_a_trial_is_a_child_run_with_its_params_curve_and_tags(uri: str, tmp_pat
     history = MlflowClient(uri, uri).get_metric_history(child.info.run_id, "val_pixel_ap")
     assert [(point.step, point.value) for point in history] == [(0, 0.0), (1, 0.1), (2, 0.2)]
     assert parent.data.params == {"seed": "0", "fingerprint": "sha256:aa"}
-    assert parent.data.metrics == {"val_pixel_ap": 0.2}
+    assert parent.data.metrics["val_pixel_ap"] == 0.2
+    assert parent.data.metrics["trials_finished"] == 1
     assert parent.info.status == "FINISHED"
     assert parent.data.tags["zoo.version.mlflow"].startswith("3.")
     assert "mlflow.parentRunId" not in parent.data.tags
+
+
+COSTS: list[dict[str, float | str]] = [
+    {"steps": 8, "node": "n1", "cpu_seconds": 61.5, "gpu_seconds": 30.0},
+    {"steps": 2, "node": "n2", "cpu_seconds": 20.5, "gpu_seconds": 10.0},
+]
+
+
+def test_the_totals_of_a_search_are_the_sums_of_its_trials(uri: str) -> None:
+    runs = search_runs(uri, "sums")
+    for trial, outcome, cost in zip("ab", ("finished", "stopped_early"), COSTS, strict=True):
+        runs.started(trial, {})
+        runs.ended(trial, outcome, None, cost)  # type: ignore[arg-type]
+    runs.started("c", {})  # and was killed
+    runs.close({}, "finished")
+    found = read(uri, "sums")
+    parent = found.pop("").data.metrics
+    for name in ("steps", "cpu_seconds", "gpu_seconds"):
+        each = [float(run.data.tags.get(f"zoo.{name}", 0)) for run in found.values()]
+        assert parent[name] == sum(each) > 0
+    outcomes = [run.data.tags["zoo.outcome"] for run in found.values()]
+    for outcome in ("finished", "stopped_early", "failed", "interrupted"):
+        assert parent[f"trials_{outcome}"] == outcomes.count(outcome)
+    assert sorted(outcomes) == ["finished", "interrupted", "stopped_early"]
+
+
+def test_searches_are_listed_with_their_trials_and_what_they_took(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    first = search_runs(uri, "first")
+    first.started("a", {})
+    first.reported("a", 1, {"val_pixel_ap": 0.25})
+    first.ended("a", "finished", None, COSTS[0])
+    first.close({"val_pixel_ap": 0.25}, "finished")
+    second = SearchRuns(open_store(uri), search="second", texture="wood", params={})
+    second.started("a", {})
+    second.ended("a", "interrupted", None, COSTS[1])
+    second.started("a", {})  # it goes on
+    second.started("b", {})
+    second.reported("b", 1, {"val_pixel_ap": 0.5})
+    newest, oldest = searches(open_store(uri))
+    assert (oldest.name, oldest.texture, oldest.state) == ("first", "grid", "finished")
+    assert (oldest.best, oldest.running, oldest.totals["trials_finished"]) == (0.25, 0, 1)
+    assert oldest.totals["gpu_seconds"] == 30
+    assert (newest.name, newest.texture, newest.state) == ("second", "wood", "running")
+    assert (newest.best, newest.running, newest.totals["trials_interrupted"]) == (0.5, 2, 0)
+    assert newest.totals["cpu_seconds"] == 20.5
+    assert oldest.began <= newest.began
+    assert [each.name for each in searches(open_store(uri), "wood")] == ["second"]
 
 
 @pytest.mark.parametrize(
@@ -77,7 +126,7 @@ def test_the_status_of_a_run_follows_from_the_outcome(
 ) -> None:
     runs = search_runs(uri, f"outcome {outcome}")
     runs.started("t", {})
-    runs.ended("t", outcome, None)
+    runs.ended("t", outcome, None, {})
     child = read(uri, f"outcome {outcome}")["t"]
     assert (child.info.status, child.data.tags["zoo.outcome"]) == (status, outcome)
 
@@ -94,9 +143,9 @@ def test_a_resumed_search_goes_on_in_the_same_runs(uri: str) -> None:
     assert {run.info.status for run in read(uri, "resumed").values()} == {"RUNNING"}
     for step, value in ((0, 0.1), (1, 0.2)):  # the first of them once more
         second.reported("t1", step, {"val_pixel_ap": value})
-    second.ended("t1", "finished", None)
+    second.ended("t1", "finished", None, {})
     second.started("t2", {"patch": 32})
-    second.ended("t2", "stopped_early", None)
+    second.ended("t2", "stopped_early", None, {})
     second.close({}, "finished")
 
     found = read(uri, "resumed")
@@ -112,7 +161,7 @@ def test_closing_kills_the_orphans_of_this_search_and_no_others(uri: str) -> Non
     mine, other = search_runs(uri, "mine"), search_runs(uri, "other")
     mine.started("t1", {})
     mine.started("t2", {})
-    mine.ended("t2", "failed", None)
+    mine.ended("t2", "failed", None, {})
     other.started("t1", {})
     mine.close({}, "finished")
     found = read(uri, "mine")
@@ -158,7 +207,7 @@ def test_a_search_named_with_a_quote_is_found_again(uri: str) -> None:
 def test_opening_a_store_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     runs = search_runs(f"sqlite:///{tmp_path / 'new.db'}", "silent")
     runs.started("t", {})
-    runs.ended("t", "finished", None)
+    runs.ended("t", "finished", None, {})
     runs.close({}, "finished")
     assert capfd.readouterr() == ("", "")
 

@@ -114,6 +114,11 @@ def recorded(uri: str, name: str) -> dict[str, Entry]:
             },
             outcome=outcome_of(run),
             bundle=run.data.tags.get("zoo.bundle"),
+            cost={
+                name: run.data.tags[f"zoo.{name}"]
+                for name in ("steps", "node", "cpu_seconds", "gpu_seconds")
+                if f"zoo.{name}" in run.data.tags
+            },
         )
     return entries
 
@@ -195,6 +200,15 @@ def test_outcomes_are_counted_and_told_apart_by_the_reports_made(finished: Run) 
     for entry in entries:
         assert entry.outcome is not None
         assert len(entry.curves.get("val_pixel_ap", [])) == reports[entry.outcome]
+
+
+@pytest.mark.cluster
+def test_each_trial_says_where_it_ran_and_what_it_took(finished: Run) -> None:
+    for entry in finished.log.entries.values():
+        assert entry.cost["steps"] == str(len(entry.curves.get("val_pixel_ap", [])))
+        assert 0 < float(entry.cost["cpu_seconds"]) <= finished.found.seconds
+        assert entry.cost["gpu_seconds"] == "0.0"
+        assert bool(entry.cost["node"]) == bool(entry.curves)
 
 
 @pytest.mark.cluster
@@ -478,10 +492,13 @@ def test_a_search_that_ends_before_its_bounds_was_interrupted() -> None:
 def test_what_a_listener_counted_goes_on_in_the_one_that_resumes() -> None:
     first, second = (Listener(ListLog(), plan("p"), list[str]().append) for _ in range(2))
     first.ended, first.best, first.best_trial = {"a": "finished"}, 0.5, "a"
+    first.held, first.running = {"a": 40.0, "b": 2.0}, {"b": time.monotonic() - 60}
     second.set_state(json.loads(json.dumps(first.get_state())))
     assert second.outcomes["finished"] == 1
     assert second.summary() == "1 finished"
     assert (second.best, second.best_trial) == (0.5, "a")
+    assert second.held == {"a": 40.0, "b": pytest.approx(62, abs=1)}
+    assert not second.running
 
 
 # ---------------------------------------------------------------------------------------- Ctrl-C

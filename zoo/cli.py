@@ -58,8 +58,9 @@ def demo(args: argparse.Namespace) -> None:
 def search(args: argparse.Namespace) -> None:
     """Search, promote the winner, and say where it is."""
     import search_spaces
-    from registry import outbox, runs, shelf
+    from registry import outbox, shelf
     from registry import promote as promote_room
+    from registry import runs as runs_room
     from zoo import recipe
     from zoo import search as search_room
 
@@ -84,8 +85,8 @@ def search(args: argparse.Namespace) -> None:
         space, note = search_room.paced(space, plan.pace_s)
         if note:
             say(note)
-    record = runs.SearchRuns(
-        runs.open_store(runs.tracking_uri()),
+    record = runs_room.SearchRuns(
+        runs_room.open_store(runs_room.tracking_uri()),
         search=plan.name,
         texture=plan.texture,
         params=_facts(plan, materials, space),
@@ -244,6 +245,32 @@ def show(args: argparse.Namespace) -> None:
     _answer(card, args.json)
 
 
+def runs(args: argparse.Namespace) -> None:
+    """List the searches on record, and what they took."""
+    import time
+    from dataclasses import asdict
+
+    from registry import runs as room
+
+    found = room.searches(room.open_store(room.tracking_uri()), args.category)
+    if args.json:
+        print(json.dumps([asdict(each) for each in found]))
+        return
+    counted = ("finished", "stopped_early", "failed", "interrupted")
+    rows = [("SEARCH", "BEGAN", "STATE", *map(str.upper, counted), "RUNNING", "BEST", "HOURS")]
+    for each in found:
+        began = time.strftime("%Y-%m-%d %H:%M", time.localtime(each.began))
+        counts = [f"{each.totals[f'trials_{name}']:.0f}" for name in counted]
+        best = "-" if each.best is None else f"{each.best:.3f}"
+        hours = [f"{each.totals[f'{kind}_seconds'] / 3600:.2f} {kind}" for kind in ("cpu", "gpu")]
+        spent = ", ".join(hours if each.totals["gpu_seconds"] else hours[:1])
+        rows.append((each.name, began, each.state, *counts, str(each.running), best, spent))
+    if found:
+        _table(rows)
+    else:
+        say("No search yet. Begin one with `zoo search --category NAME --data DIR`.")
+
+
 def promote(args: argparse.Namespace) -> None:
     """Put a detector through the gate."""
     from zoo import bundle
@@ -315,7 +342,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for build in (_demo, _search, _train, _score, _names, _show, _promote, _bench, _audit):
+    for build in (_demo, _search, _train, _score, _names, _show, _runs, _promote, _bench, _audit):
         build(commands)
     return top
 
@@ -437,6 +464,17 @@ def _show(commands: Commands) -> None:
     it = _command(commands, show, "show a detector's card", "zoo show wood@challenger")
     it.add_argument("name", help="a texture, texture@alias or texture:version")
     it.add_argument("--json", action="store_true")
+
+
+def _runs(commands: Commands) -> None:
+    it = _command(
+        commands,
+        runs,
+        "list the searches on record: trials by outcome, the best so far, hours on devices",
+        "zoo runs --category wood",
+    )
+    it.add_argument("--category", metavar="NAME", help="the searches of one texture only")
+    it.add_argument("--json", action="store_true", help="print one JSON list")
 
 
 def _promote(commands: Commands) -> None:
@@ -662,6 +700,13 @@ def _flat(path: Path, images: Sequence[Path]) -> str:
     """Name an overlay after its image, with the folder where names alone would collide."""
     same = sum(other.name == path.name for other in images) > 1
     return f"{path.resolve().parent.name}_{path.stem}.png" if same else f"{path.stem}.png"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        print("  ".join(cells).rstrip())
 
 
 def _answer(values: Mapping[str, Any], as_json: bool) -> None:

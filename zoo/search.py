@@ -60,8 +60,14 @@ class TrialLog(Protocol):
     def reported(self, trial: str, step: int, metrics: Mapping[str, float]) -> None:
         """Note one report, in the order the trial made them."""
 
-    def ended(self, trial: str, outcome: Outcome, bundle: Path | None) -> None:
-        """Note how the trial ended; `bundle` is its detector on disk, if it saved one."""
+    def ended(
+        self, trial: str, outcome: Outcome, bundle: Path | None, cost: Mapping[str, float | str]
+    ) -> None:
+        """Note how the trial ended, and what it took.
+
+        `bundle` is its detector on disk, if it saved one. `cost` has `steps` (reports made),
+        `node`, and `cpu_seconds` and `gpu_seconds` (devices times the time it held them).
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +128,12 @@ class Listener(Callback):
     that the trials under way can go on.
     """
 
-    def __init__(self, log: TrialLog, plan: Plan, say: Callable[[str], None]) -> None:
-        self.log, self.plan, self.say = log, plan, say
-        self.running: set[str] = set()
+    def __init__(
+        self, log: TrialLog, plan: Plan, say: Callable[[str], None], *, gpu_share: float = 0.0
+    ) -> None:
+        self.log, self.plan, self.say, self.gpu_share = log, plan, say, gpu_share
+        self.running: dict[str, float] = {}  # since when
+        self.held: dict[str, float] = {}  # seconds that a trial held its devices before that
         self.ended: dict[str, Outcome] = {}
         self.best, self.best_trial, self.failure = -1.0, "", ""
         self.interrupted = self.over = False
@@ -144,7 +153,8 @@ class Listener(Callback):
     def get_state(self) -> dict[str, Any]:
         """Return what Ray keeps with the search for `set_state`, when it is resumed."""
         kept = ("ended", "best", "best_trial")
-        return {name: copy.copy(getattr(self, name)) for name in kept}
+        held = self.held | {trial: self._held(trial) for trial in self.running}
+        return {name: copy.copy(getattr(self, name)) for name in kept} | {"held": held}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Take up what the search had come to."""
@@ -155,7 +165,7 @@ class Listener(Callback):
     ) -> None:
         """Note a trial that begins or goes on."""
         self.ended.pop(trial.trial_id, None)
-        self.running.add(trial.trial_id)
+        self.running.setdefault(trial.trial_id, time.monotonic())
         self.log.started(trial.trial_id, trial.config)
 
     def on_trial_result(
@@ -177,6 +187,14 @@ class Listener(Callback):
         if value > self.best:
             self.best, self.best_trial = float(value), trial.trial_id
             self._tell(f"better: {METRIC} {self.best:.3f}")
+
+    def on_trial_recover(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Tell of a trial that lost its worker, and goes on from its last checkpoint."""
+        self.held[trial.trial_id] = self._held(trial.trial_id)
+        self.running.pop(trial.trial_id, None)
+        self._tell(f"trial {trial.trial_id} lost its worker and will go on")
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
@@ -217,15 +235,27 @@ class Listener(Callback):
         said = [f"{n} {name.replace('_', ' ')}" for name, n in self.outcomes.items() if n]
         return ", ".join(said) or "no trial ended"
 
+    def _held(self, trial: str) -> float:
+        """Return for how many seconds a trial has held its devices until now."""
+        now = time.monotonic()
+        return self.held.get(trial, 0.0) + now - self.running.get(trial, now)
+
     def _is_whole(self, trial: Trial) -> bool:
         steps = (trial.last_result or {}).get("training_iteration", 0)
         return bool(steps >= self.plan.reports)
 
     def _end(self, trial: Trial, outcome: Outcome) -> None:
-        self.running.discard(trial.trial_id)
+        seconds = self.held[trial.trial_id] = self._held(trial.trial_id)
+        self.running.pop(trial.trial_id, None)
         self.ended[trial.trial_id] = outcome
-        best = best_checkpoint(trial)
-        self.log.ended(trial.trial_id, outcome, best[1] if best else None)
+        best, last = best_checkpoint(trial), trial.last_result or {}
+        cost: dict[str, float | str] = {
+            "steps": int(last.get("training_iteration", 0)),
+            "node": str(last.get("hostname", "")),
+            "cpu_seconds": round(seconds * self.plan.threads, 1),
+            "gpu_seconds": round(seconds * self.gpu_share, 1),
+        }
+        self.log.ended(trial.trial_id, outcome, best[1] if best else None, cost)
         self._tell(f"trial {trial.trial_id} {outcome.replace('_', ' ')}")
 
     def _tell(self, news: str) -> None:
@@ -386,7 +416,7 @@ def run(
         f"{slots} at once with {plan.threads} thread(s) and {share:g} GPU each, "
         f"space '{space.name}'."
     )
-    listener = Listener(log, plan, say)
+    listener = Listener(log, plan, say, gpu_share=share)
     # Tune's own, but ours to close: it leaves the files of trials open that were interrupted.
     loggers = (CSVLoggerCallback(), JsonLoggerCallback(), TBXLoggerCallback())
     with _quiet():
