@@ -140,7 +140,7 @@ def commands() -> dict[str, argparse.ArgumentParser]:
 
 def test_there_are_the_commands_that_the_readme_tells_of() -> None:
     known = ["zoo", "demo", "search", "train", "score", "names", "show", "runs", "promote"]
-    known += ["bench", "audit"]
+    known += ["bench", "audit", "cluster"]
     assert list(commands()) == known
 
 

@@ -331,6 +331,19 @@ def audit(args: argparse.Namespace) -> None:
     _answer(asdict(found), args.json)
 
 
+def cluster(args: argparse.Namespace) -> None:
+    """Look whether a cluster file is ready for `ray up`."""
+    from zoo import cluster_file
+
+    problems = cluster_file.check(args.file)
+    for problem in problems:
+        where = ", ".join(map(str, problem.lines))
+        print(f"{args.file}{f':{where}' if where else ''}: {problem.text}")
+    if problems:
+        raise ConfigError(f"Not ready for `ray up`: put right in {args.file} what is listed above.")
+    print(f"{args.file} is ready: ray up {args.file}")
+
+
 def parser() -> argparse.ArgumentParser:
     """Build the command's parser; docs/cli.md is made from it."""
     top = _Parser(
@@ -342,7 +355,8 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for build in (_demo, _search, _train, _score, _names, _show, _runs, _promote, _bench, _audit):
+    making = (_demo, _search, _train, _score, _names, _show, _runs, _promote)
+    for build in (*making, _bench, _audit, _cluster):
         build(commands)
     return top
 
@@ -531,6 +545,17 @@ def _audit(commands: Commands) -> None:
     _add_data(it)
     it.add_argument("--search", metavar="NAME", help="a folder of searches/ (the newest)")
     it.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _cluster(commands: Commands) -> None:
+    it = _command(
+        commands,
+        cluster,
+        "look offline whether a cluster file is ready for `ray up`: placeholders, schema, versions",
+        "zoo cluster check ray_cluster.yaml",
+    )
+    it.add_argument("action", choices=("check",))
+    it.add_argument("file", type=Path, metavar="FILE")
 
 
 def _add_data(it: argparse.ArgumentParser) -> None:
