@@ -73,10 +73,10 @@ class Outbox:
         self._tell("reported", trial, step, dict(metrics))
 
     def ended(
-        self, trial: str, outcome: Outcome, bundle: Path | None, cost: Mapping[str, Scalar]
+        self, trial: str, outcome: Outcome, bundle: Path | None, facts: Mapping[str, Scalar]
     ) -> None:
         """Note how the trial ended, and what it took."""
-        self._tell("ended", trial, outcome, str(bundle) if bundle else None, dict(cost))
+        self._tell("ended", trial, outcome, str(bundle) if bundle else None, dict(facts))
 
     def champion(self, bundle: Path, pictures: Sequence[Path]) -> None:
         """Keep the search's best detector and pictures of its maps with the parent run."""
@@ -147,8 +147,8 @@ class Outbox:
                 self._runs.started(trial, params)
             case ["reported", trial, step, metrics]:
                 self._runs.reported(trial, step, metrics)
-            case ["ended", trial, outcome, bundle, cost]:
-                self._runs.ended(trial, outcome, Path(bundle) if bundle else None, cost)
+            case ["ended", trial, outcome, bundle, facts]:
+                self._runs.ended(trial, outcome, Path(bundle) if bundle else None, facts)
             case ["champion", bundle, pictures]:
                 self._runs.champion(Path(bundle), [Path(picture) for picture in pictures])
             case ["close", summary, outcome]:

@@ -20,6 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from filelock import FileLock
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -118,7 +119,7 @@ def open_store(uri: str) -> Store:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", HTTP_RETRIES)
     # It also prints the trace of every error that it raises; ours say what there is to do.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    with told("open", uri):
+    with told("open", uri), _alone_at(uri):
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         found = client.get_experiment_by_name(EXPERIMENT)
         if found is None:
@@ -263,7 +264,7 @@ class SearchRuns:
                 self._steps[trial] = step
 
     def ended(
-        self, trial: str, outcome: Outcome, bundle: Path | None, cost: Mapping[str, Scalar]
+        self, trial: str, outcome: Outcome, bundle: Path | None, facts: Mapping[str, Scalar]
     ) -> None:
         """Note how the trial ended, and what it took, as tags `zoo.<name>`.
 
@@ -272,7 +273,7 @@ class SearchRuns:
         with told("write to", self._store.uri):
             run_id = self._run(trial)
             tags = {"bundle": bundle} if bundle else {}
-            self._store.tag(run_id, {**tags, **cost})
+            self._store.tag(run_id, {**tags, **facts})
             self._store.end(run_id, outcome)
             del self._trials[trial]  # should it go on, its run is set running again
 
@@ -316,6 +317,21 @@ class SearchRuns:
         now = int(time.time() * 1000)
         points = [Metric(key, float(value), now, step) for key, value in metrics.items()]
         self._store.client.log_batch(run_id, metrics=points)
+
+
+@contextmanager
+def _alone_at(uri: str) -> Iterator[None]:
+    """Keep others from opening an SQLite store meanwhile: a fresh one is made by migrations.
+
+    Those fail where two processes run them at once. A server sees to that itself.
+    """
+    path = Path(uri.removeprefix("sqlite:///"))
+    if str(path) == uri:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        yield
 
 
 def _artifacts(uri: str) -> str | None:

@@ -27,7 +27,7 @@ from zoo.baselines import Method
 from zoo.bundle import Bundle
 from zoo.detector import Detector
 from zoo.errors import BadImageError, BundleError, ConfigError, PromotionError, UnknownDetectorError
-from zoo.search import Outcome, TrialLog
+from zoo.listener import Outcome, TrialLog
 
 
 def drawn_bundle(folder: Path, *, texture: str = "grid", seed: int = 0) -> Path:
@@ -194,14 +194,14 @@ class Entry:
         curves: By metric, its (step, value) pairs in the order they were reported.
         outcome: None while it has none.
         bundle: The path as text, if there is one.
-        cost: Its values as text.
+        facts: Its values as text.
     """
 
     params: dict[str, str] = field(default_factory=dict)
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     outcome: Outcome | None = None
     bundle: str | None = None
-    cost: dict[str, str] = field(default_factory=dict)
+    facts: dict[str, str] = field(default_factory=dict)
 
 
 class ListLog:
@@ -221,12 +221,12 @@ class ListLog:
             self._entry(trial).curves.setdefault(name, []).append((step, value))
 
     def ended(
-        self, trial: str, outcome: Outcome, bundle: Path | None, cost: Mapping[str, float | str]
+        self, trial: str, outcome: Outcome, bundle: Path | None, facts: Mapping[str, float | str]
     ) -> None:
         self.told.append(("ended", trial))
         entry = self._entry(trial)
         entry.outcome, entry.bundle = outcome, str(bundle) if bundle else entry.bundle
-        entry.cost = {name: str(value) for name, value in cost.items()}
+        entry.facts = {name: str(value) for name, value in facts.items()}
 
     def _entry(self, trial: str) -> Entry:
         return self.entries.setdefault(trial, Entry())
@@ -250,15 +250,15 @@ class TrialLogExam:
         log.started("a", {"patch": 48, "rate": 1e-4, "norm": "batch", "rotations": True})
         for step in (1, 2, 3):
             log.reported("a", step, {"val_pixel_ap": step / 8, "train_loss": -1.0})
-        cost: dict[str, float | str] = {"steps": 3, "node": "here", "cpu_seconds": 1.5}
-        log.ended("a", "finished", tmp_path, cost)
+        facts: dict[str, float | str] = {"steps": 3, "node": "here", "cpu_seconds": 1.5}
+        log.ended("a", "finished", tmp_path, facts)
         entry = read()["a"]
         params = {"patch": "48", "rate": "0.0001", "norm": "batch", "rotations": "True"}
         assert entry.params == params
         assert entry.curves["val_pixel_ap"] == [(1, 0.125), (2, 0.25), (3, 0.375)]
         assert entry.curves["train_loss"] == [(1, -1.0), (2, -1.0), (3, -1.0)]
         assert (entry.outcome, entry.bundle) == ("finished", str(tmp_path))
-        assert entry.cost == {name: str(value) for name, value in cost.items()}
+        assert entry.facts == {name: str(value) for name, value in facts.items()}
 
     @pytest.mark.parametrize("outcome", ["finished", "stopped_early", "failed", "interrupted"])
     def test_every_outcome_is_kept_with_or_without_a_bundle(

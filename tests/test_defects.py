@@ -349,3 +349,15 @@ def test_sixteen_bit_pictures_are_read_to_their_full_range() -> None:
     assert unit(picture.pixels).max() <= 1
     validation = validation_set([picture], seed=0, per_family=1)
     assert max(int(made.image.max()) for made in validation) > 255
+
+
+@pytest.mark.parametrize("side", [16, 96, 205, 280, 400, 511, 512, 1024])
+def test_a_small_picture_shows_defects_as_large_in_pixels_as_they_are_in_a_window(side: int) -> None:
+    smallest, largest = defects.sizes_on(side)
+    assert 0 < smallest < largest <= 0.6
+    shown = min(side, defects.WINDOW)
+    assert largest * shown <= defects.SIZES[1] * defects.WINDOW + 1e-9
+    if side >= 214:
+        assert largest * shown == pytest.approx(128)
+    if side >= defects.WINDOW:
+        assert (smallest, largest) == defects.SIZES

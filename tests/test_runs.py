@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -210,6 +212,19 @@ def test_opening_a_store_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixtu
     runs.ended("t", "finished", None, {})
     runs.close({}, "finished")
     assert capfd.readouterr() == ("", "")
+
+
+def test_several_processes_may_open_a_fresh_store_at_once(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'home' / 'mlflow.db'}"
+    code = f"from registry.runs import open_store; print(open_store({uri!r}).experiment)"
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    running = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    said = [each.communicate(timeout=120) for each in running]
+    assert [each.returncode for each in running] == [0, 0, 0], said
+    assert len({printed for printed, _ in said}) == 1, "one experiment for all"
 
 
 def test_a_store_that_cannot_be_opened_is_named(tmp_path: Path) -> None:

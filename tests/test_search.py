@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -25,15 +25,14 @@ from tests import textures_drawn
 from tests.exams import Entry, ListLog, Read, TrialLogExam
 from zoo import bundle, search
 from zoo.errors import BadImageError, SearchError, SpaceError, StorageError
+from zoo.listener import PACE_S, Listener, Plan
 from zoo.recipe import Materials
 from zoo.search import (
-    PACE_S,
     Found,
-    Listener,
-    Plan,
     first_trial,
     fitting,
     last_plan,
+    new_name,
     paced,
     write_plan,
 )
@@ -114,9 +113,9 @@ def recorded(uri: str, name: str) -> dict[str, Entry]:
             },
             outcome=outcome_of(run),
             bundle=run.data.tags.get("zoo.bundle"),
-            cost={
+            facts={
                 name: run.data.tags[f"zoo.{name}"]
-                for name in ("steps", "node", "cpu_seconds", "gpu_seconds")
+                for name in ("steps", "node", "cpu_seconds", "gpu_seconds", "reason")
                 if f"zoo.{name}" in run.data.tags
             },
         )
@@ -182,6 +181,10 @@ def test_a_trial_with_impossible_settings_fails_and_the_search_goes_on(finished:
     assert impossible
     assert possible
     assert {entry.outcome for entry in impossible} == {"failed"}
+    for entry in impossible:
+        assert entry.facts["reason"].startswith("ConfigError: latent_channels must be")
+        assert entry.facts["steps"] == "0"
+    assert not any("reason" in entry.facts for entry in possible)
     assert not any(entry.curves or entry.bundle for entry in impossible)
     assert {entry.outcome for entry in possible} <= {"finished", "stopped_early"}
 
@@ -205,10 +208,11 @@ def test_outcomes_are_counted_and_told_apart_by_the_reports_made(finished: Run) 
 @pytest.mark.cluster
 def test_each_trial_says_where_it_ran_and_what_it_took(finished: Run) -> None:
     for entry in finished.log.entries.values():
-        assert entry.cost["steps"] == str(len(entry.curves.get("val_pixel_ap", [])))
-        assert 0 < float(entry.cost["cpu_seconds"]) <= finished.found.seconds
-        assert entry.cost["gpu_seconds"] == "0.0"
-        assert bool(entry.cost["node"]) == bool(entry.curves)
+        assert entry.facts["steps"] == str(len(entry.curves.get("val_pixel_ap", [])))
+        assert 0 < float(entry.facts["cpu_seconds"]) <= finished.found.seconds
+        assert entry.facts["gpu_seconds"] == "0.0"
+        assert bool(entry.facts["node"]) == bool(entry.curves)
+        assert entry.facts["device"] == ("cpu" if entry.curves else "")
 
 
 @pytest.mark.cluster
@@ -235,7 +239,29 @@ def test_the_person_who_waits_hears_of_trials_best_so_far_and_time_left(finished
     best = f"best {finished.found.value:.3f} ({finished.found.best_trial})"
     assert best in finished.said[-1]
     assert finished.said[-1].split(" left")[0][-5:] < "02:00"
-    assert "the first failure: zoo.errors.ConfigError: latent_channels must" in finished.said[-1]
+    assert "the first failure: ConfigError: latent_channels must" in finished.said[-1]
+
+
+@pytest.mark.cluster
+def test_one_trial_at_a_time_the_same_seed_makes_the_same_trials(
+    here: None, tiny_materials: Materials, tmp_path: Path
+) -> None:
+    cores = int(ray.cluster_resources()["CPU"])
+    seen = []
+    for name in ("once", "again"):
+        log = ListLog()
+        search.run(
+            tiny_materials,
+            space(learning_rate=LogUniform(low=5e-4, high=4e-3)),
+            plan(name, trials=3, threads=cores),
+            storage=tmp_path,
+            log=log,
+            say=list[str]().append,
+        )
+        entries = log.entries.values()
+        seen.append([(e.params, e.curves["val_pixel_ap"], e.outcome) for e in entries])
+    assert seen[0] == seen[1]
+    assert len({params["learning_rate"] for params, _, _ in seen[0]}) == 3
 
 
 @pytest.mark.cluster
@@ -278,6 +304,90 @@ def test_the_time_bounds_a_search_of_many_long_trials(
     assert len(log.entries) <= int(ray.cluster_resources()["CPU"])
     assert {entry.outcome for entry in log.entries.values()} <= {"interrupted"}
     assert not [each for each in open_files() if "endless" in each], "Tune's logs were left open"
+
+
+def workers() -> list[int]:
+    """Return the processes of trials that a Ray of ours runs."""
+    parents, titles = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            titles[int(folder.name)] = (folder / "cmdline").read_bytes()
+            stat = (folder / "stat").read_text()
+            parents[int(folder.name)] = int(stat.rpartition(")")[2].split()[1])
+        except OSError:  # it has ended meanwhile
+            continue
+
+    def is_ours(process: int) -> bool:
+        while process in parents and process != os.getpid():
+            process = parents[process]
+        return process == os.getpid()
+
+    return [each for each, title in titles.items() if b"ray::Implicit" in title and is_ours(each)]
+
+
+@dataclass
+class Saboteur(ListLog):
+    """A record that sends a signal to every trial's worker, once, at a certain report."""
+
+    step: int
+    signal: int
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.hit: list[int] = []
+
+    def reported(self, trial: str, step: int, metrics: Mapping[str, float]) -> None:
+        super().reported(trial, step, metrics)
+        if step == self.step and not self.hit:
+            self.hit = workers()
+            for worker in self.hit:
+                os.kill(worker, self.signal)
+
+
+@pytest.mark.cluster
+def test_a_trial_whose_worker_is_killed_goes_on_from_its_last_checkpoint(
+    here: None, tiny_materials: Materials, tmp_path: Path
+) -> None:
+    log, said = Saboteur(step=2, signal=signal.SIGKILL), list[str]()
+    found = search.run(
+        tiny_materials,
+        space(learning_rate=LogUniform(low=5e-4, high=4e-3)),
+        plan("killed", trials=1, reports=4),
+        storage=tmp_path,
+        log=log,
+        say=said.append,
+    )
+    assert log.hit
+    [(trial, entry)] = log.entries.items()
+    steps = [step for step, _ in entry.curves["val_pixel_ap"]]
+    assert sorted(set(steps)) == [1, 2, 3, 4]
+    assert steps.count(1) == 1, "it began anew"
+    assert any(f"trial {trial} lost its worker and will go on" in line for line in said)
+    assert (entry.outcome, entry.facts["steps"]) == ("finished", "4")
+    assert found.outcomes["finished"] == 1
+
+
+@pytest.mark.cluster
+def test_a_trial_that_hangs_is_ended_as_failed_and_the_search_goes_on(
+    here: None, tiny_materials: Materials, tmp_path: Path
+) -> None:
+    log = Saboteur(step=1, signal=signal.SIGSTOP)
+    found = search.run(
+        tiny_materials,
+        space(learning_rate=LogUniform(low=5e-4, high=4e-3)),
+        plan("hung", trials=3, reports=2, hung_after_s=8.0),
+        storage=tmp_path,
+        log=log,
+        say=list[str]().append,
+    )
+    assert log.hit
+    failed = [entry for entry in log.entries.values() if entry.outcome == "failed"]
+    assert failed
+    assert {entry.facts["reason"] for entry in failed} == {"hung: no report for 8 s"}
+    assert len(log.entries) == 3
+    assert found.outcomes["failed"] == len(failed)
+    assert sum(found.outcomes.values()) == 3
+    assert not [each for each in workers() if each in log.hit]
 
 
 @pytest.mark.cluster
@@ -461,6 +571,15 @@ def test_resuming_what_was_never_begun_is_refused_with_what_there_is(tmp_path: P
         write_plan(plan(name, texture=name), tmp_path / name)
     with pytest.raises(SearchError, match="'weave' .* there are searches of grid, wood. Start one"):
         last_plan(tmp_path, "weave")
+
+
+def test_searches_that_begin_in_the_same_second_have_names_of_their_own(tmp_path: Path) -> None:
+    names = [new_name(tmp_path / "searches", "weave-1") for _ in range(3)]
+    assert names == ["weave-1", "weave-1-2", "weave-1-3"]
+    (tmp_path / "file").write_text("in the way")
+    for storage in (tmp_path / "file", tmp_path / "file" / "searches"):
+        with pytest.raises(StorageError, match=f"Cannot begin a search in {storage}"):
+            new_name(storage, "weave-1")
 
 
 def test_a_plan_that_cannot_be_written_is_refused_with_the_place(tmp_path: Path) -> None:

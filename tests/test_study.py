@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from ray import tune
 
 from zoo.study import Study
+from zoo.trial import FAILURE
 
 SPACE = {"width": tune.randint(4, 64), "patch": 64}
 
@@ -75,6 +76,16 @@ def test_a_trial_that_failed_is_a_failure_however_far_it_came(study: Study, repo
     study.on_trial_complete("a", error=True)
     [trial] = told(study)
     assert (trial.state, trial.value) == (TrialState.FAIL, None)
+
+
+def test_a_trial_that_says_why_it_ends_has_failed(study: Study) -> None:
+    study.suggest("a")
+    study.on_trial_result("a", report(0.9, 1))
+    last = report(0.0, 2) | {FAILURE: "it diverged"}
+    study.on_trial_result("a", last)
+    study.on_trial_complete("a", last | {"done": True})
+    [trial] = told(study)
+    assert (trial.state, trial.intermediate_values) == (TrialState.FAIL, {1: 0.9})
 
 
 def test_a_trial_stopped_before_any_report_is_pruned(study: Study) -> None:

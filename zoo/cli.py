@@ -19,6 +19,7 @@ from zoo.errors import (
     BadImageError,
     BundleError,
     ConfigError,
+    SearchError,
     StorageError,
     UnknownDetectorError,
     ZooError,
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
     from registry.outbox import Outbox
     from search_spaces import Space
     from zoo.bundle import Bundle
+    from zoo.listener import Plan
     from zoo.recipe import Materials
-    from zoo.search import Found, Plan
+    from zoo.search import Found
     from zoo.textures import Texture
 
 MAPS_SHOWN = 8  # example maps kept with a search: a page to look at
+ALL = "all"
 PATIENCE_AT_A_BAD_END_S = 10.0  # with MLflow, where somebody wants to know what went wrong
 
 
@@ -57,6 +60,9 @@ def demo(args: argparse.Namespace) -> None:
 
 def search(args: argparse.Namespace) -> None:
     """Search, promote the winner, and say where it is."""
+    if args.category == ALL:
+        _search_all(args)
+        return
     import search_spaces
     from registry import outbox, shelf
     from registry import promote as promote_room
@@ -80,7 +86,7 @@ def search(args: argparse.Namespace) -> None:
     )
     if note:
         say(note)
-    plan = _resumed(args, materials, storage) if args.resume else _plan(args, materials)
+    plan = _resumed(args, materials, storage) if args.resume else _plan(args, materials, storage)
     if args.space is None:
         space, note = search_room.paced(space, plan.pace_s)
         if note:
@@ -106,6 +112,46 @@ def search(args: argparse.Namespace) -> None:
     else:
         result |= _promoted(folder, args, record.run_id)
     _answer(result, args.json)
+
+
+def _search_all(args: argparse.Namespace) -> None:
+    """Search for all textures of MVTec at once, on one Ray."""
+    from zoo import search as search_room
+    from zoo import side_by_side
+
+    names = side_by_side.textures_in(args.data)
+    pace = args.pace or args.time_budget / len(names)
+    given = {
+        "--data": args.data,
+        "--licence": args.licence,
+        "--time-budget": f"{args.time_budget}s",
+        "--pace": f"{pace}s",
+        "--trials": args.trials,
+        "--space": args.space,
+        "--threads": args.threads,
+        "--gpus-per-trial": args.gpus_per_trial,
+        "--reports": args.reports,
+        "--false-alarm-rate": args.false_alarm_rate,
+        "--seed": args.seed,
+    }
+    options = [f"{name}={value}" for name, value in given.items() if value is not None]
+    flags = {"--resume": args.resume, "--no-promote": args.no_promote}
+    options += [name for name, wanted in flags.items() if wanted]
+    say(f"Searching for {', '.join(names)} at once: all workers for whoever has a trial to run.")
+    with search_room.cluster(args.address):
+        options.append(f"--address={search_room.address()}")
+        ended = side_by_side.search(names, options, say=say)
+    if args.json:
+        print(json.dumps({name: dict(each.answer) for name, each in ended.items()}))
+    else:
+        for name, each in ended.items():
+            _answer({"texture": name, **each.answer}, as_json=False)
+            print()
+    if failed := [name for name, each in ended.items() if each.code]:
+        raise SearchError(
+            f"{len(failed)} of {len(names)} searches failed: {', '.join(failed)}. The reasons are "
+            "above; go on with one by `zoo search --category NAME --resume`."
+        )
 
 
 @contextmanager
@@ -420,9 +466,18 @@ def _search(commands: Commands) -> None:
         "tune FCBiGAN for a texture with Ray Tune and Optuna, and promote the winner",
         "zoo search --category wood --data mvtec --time-budget 40m",
     )
-    _add_data(it)
+    _add_data(
+        it, category="the texture's name; `all` searches for MVTec's five at once, on one queue"
+    )
     it.add_argument(
         "--time-budget", type=_seconds, default=1200.0, metavar="TIME", help="30m, 2h (20m)"
+    )
+    it.add_argument(
+        "--pace",
+        type=_seconds,
+        metavar="TIME",
+        help="train each trial as long as suits a search of this time (the time budget; with "
+        "`--category all` its share of one texture)",
     )
     it.add_argument("--trials", type=_positive, default=200, help="at most so many (200)")
     it.add_argument("--space", type=Path, metavar="FILE", help="a search space of your own")
@@ -558,8 +613,8 @@ def _cluster(commands: Commands) -> None:
     it.add_argument("file", type=Path, metavar="FILE")
 
 
-def _add_data(it: argparse.ArgumentParser) -> None:
-    it.add_argument("--category", required=True, metavar="NAME", help="the texture's name")
+def _add_data(it: argparse.ArgumentParser, *, category: str = "the texture's name") -> None:
+    it.add_argument("--category", required=True, metavar="NAME", help=category)
     it.add_argument(
         "--data",
         type=Path,
@@ -636,13 +691,14 @@ def _materials(texture: Texture) -> Materials:
     return materials
 
 
-def _plan(args: argparse.Namespace, materials: Materials) -> Plan:
+def _plan(args: argparse.Namespace, materials: Materials, storage: Path) -> Plan:
     import time
 
-    from zoo.search import Plan
+    from zoo.listener import HUNG_AFTER_S, Plan
+    from zoo.search import new_name
 
     return Plan(
-        name=f"{materials.texture}-{time.strftime('%Y%m%d-%H%M%S')}",
+        name=new_name(storage, f"{materials.texture}-{time.strftime('%Y%m%d-%H%M%S')}"),
         texture=materials.texture,
         fingerprint=materials.fingerprint,
         seed=args.seed,
@@ -651,7 +707,8 @@ def _plan(args: argparse.Namespace, materials: Materials) -> Plan:
         threads=args.threads,
         gpus_per_trial=args.gpus_per_trial,
         reports=args.reports,
-        pace_s=args.time_budget,
+        pace_s=args.pace or args.time_budget,
+        hung_after_s=max(HUNG_AFTER_S, args.time_budget / 4),  # trials grow with the budget
     )
 
 

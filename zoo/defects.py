@@ -30,7 +30,11 @@ from zoo.textures import Picture, unit
 
 HELD_OUT = frozenset({"contamination", "stain", "stretch"})
 MARGIN = 2  # pixels around a mask in which a change too faint to count fades out
-SIZES = (0.03, 0.25)  # thin wires to large blotches, in shares of the shorter side
+WINDOW = 512  # pixels; largest side of what validation defects are painted on
+SIZES = (0.03, 0.25)  # thin wires to large blotches, in shares of the shorter side of a window
+# A smaller picture shows the same things, as large as they are: they fill more of it. Bounds of
+# what they may fill, in shares of its shorter side.
+_IN_SMALL = (0.05, 0.6)
 _CROP_SIZES = (0.06, 0.5)  # the same defects fill more of a training crop than of a window
 _SMALLEST = 16  # pixels; in less there is no room for a defect and some good texture
 _SHOWN = 0.2  # share of a shape that must have changed visibly, else it is painted again
@@ -526,13 +530,28 @@ def _defective(
     return Defective(image=image, mask=mask, family=family, source=good.key)
 
 
+def sizes_on(side: int, window: int = WINDOW) -> tuple[float, float]:
+    """Return the smallest and largest defect of validation, in shares of a picture's shorter side.
+
+    Args:
+        side: Of the picture, in pixels; from `window` on the shares are `SIZES`.
+        window: The side that `SIZES` is meant for, in pixels.
+
+    Example:
+        >>> sizes_on(512), sizes_on(128)
+        ((0.03, 0.25), (0.05, 0.6))
+    """
+    grown = window / min(side, window)
+    return min(SIZES[0] * grown, _IN_SMALL[0]), min(SIZES[1] * grown, _IN_SMALL[1])
+
+
 def validation_set(
-    pictures: Sequence[Picture], *, seed: int, per_family: int = 4, window: int = 512
+    pictures: Sequence[Picture], *, seed: int, per_family: int = 4, window: int = WINDOW
 ) -> tuple[Defective, ...]:
     """Return `per_family` defective windows of every family, family by family.
 
     The pictures take turns in an order drawn by the seed. Within a family the sizes ascend
-    evenly over `SIZES`, and the contrasts cover faint to clear in a drawn order.
+    evenly over `sizes_on` the window, and the contrasts cover faint to clear in a drawn order.
 
     Args:
         pictures: Good images that training does not see; donors come from them as well.
@@ -564,7 +583,8 @@ def validation_set(
             other = order[(turn + rng.integers(1, max(2, len(order)))) % len(order)]
             donor = _window(pictures[other], window, rng)
             share = (index + rng.random()) / per_family
-            size = SIZES[0] * (SIZES[1] / SIZES[0]) ** share
+            smallest, largest = sizes_on(min(good.pixels.shape[:2]), window)
+            size = smallest * (largest / smallest) ** share
             contrast = 0.05 + 0.95 * contrasts[index]
             validation.append(
                 _defective(good, donor, family, rng=rng, size=size, contrast=contrast)

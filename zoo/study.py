@@ -9,6 +9,8 @@ from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 from ray.tune.search.optuna import OptunaSearch
 
+from zoo.trial import FAILURE
+
 STARTUP = 8  # trials drawn at random before TPE has enough to go by
 
 
@@ -39,6 +41,8 @@ class Study(OptunaSearch):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Note a report; one that a resumed trial makes again is known already."""
+        if FAILURE in result:
+            return
         value, step = float(result[self.metric]), int(result["training_iteration"])
         curve = self._curves.setdefault(trial_id, {})
         if step not in curve and math.isfinite(value):
@@ -51,6 +55,7 @@ class Study(OptunaSearch):
         """Note how a trial ended. The report at which it was stopped comes here and not above."""
         if result and self.metric in result:
             self.on_trial_result(trial_id, result)
+        error = error or FAILURE in (result or {})
         curve = self._curves.pop(trial_id, {})
         whole = not error and max(curve, default=0) >= self._reports
         ended = TrialState.COMPLETE if whole else TrialState.PRUNED

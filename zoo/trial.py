@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import torch
 from ray import tune
 
 from zoo import bundle, recipe
+from zoo.errors import ZooError
 from zoo.recipe import Draft, Materials
 
+METRIC = "val_pixel_ap"
+FAILURE = "failure"  # in a report: why the trial ends here
 BUNDLE = "bundle"  # folder of the detector inside a checkpoint
 STATE = "state.pt"  # what training needs to go on, beside it
 
@@ -23,32 +27,49 @@ def run(
 ) -> None:
     """Make the detector that `params` describe, reporting each draft to Ray with a checkpoint.
 
-    A trial that was interrupted goes on from its last checkpoint.
+    A trial that was interrupted, or whose worker was lost, goes on from its last checkpoint. One
+    that its own settings made fail would fail again: it says so in a last report, and ends. What
+    else it raises is raised, and Ray tries it again a few times.
 
     Args:
         params: Settings by name.
         materials: The texture; Ray hands all trials of a node the same memory.
         seed: Of everything drawn.
         threads: For torch, so that trials side by side share the cores.
-        device: Where to compute.
+        device: Where to compute; a worker that has a GPU's share but no CUDA takes its processor,
+            and its reports say so.
     """
+    if device != "cpu" and not torch.cuda.is_available():
+        device = "cpu"
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
-    recipe.make(
-        materials,
-        recipe.settings(params),
-        seed=seed,
-        device=device,
-        report=_report,
-        state=_last_state(),
-    )
+    try:
+        recipe.make(
+            materials,
+            recipe.settings(params),
+            seed=seed,
+            device=device,
+            report=partial(_report, device=device),
+            state=_last_state(),
+        )
+    except ZooError as error:
+        _fail(f"{type(error).__name__}: {error}")
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        _fail(f"out of memory on {device}: {error}")
 
 
-def _report(draft: Draft) -> None:
+def _report(draft: Draft, *, device: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         bundle.save(draft.bundle, Path(folder) / BUNDLE)
         torch.save(dict(draft.state), Path(folder) / STATE)
-        tune.report(dict(draft.metrics), checkpoint=tune.Checkpoint.from_directory(folder))
+        tune.report(
+            {**draft.metrics, "device": device},
+            checkpoint=tune.Checkpoint.from_directory(folder),
+        )
+
+
+def _fail(reason: str) -> None:
+    tune.report({METRIC: 0.0, FAILURE: " ".join(reason.split())})
 
 
 def _last_state() -> dict[str, Any] | None:

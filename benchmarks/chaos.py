@@ -1,0 +1,431 @@
+"""What a night brings, done to a real search on purpose: does anything go missing?
+
+    python benchmarks/chaos.py [--only worker,driver,mlflow,twins,full,nodes] [--away 120]
+
+Each case is `zoo search` in a home of its own, on photographs of bricks, one trial at a time so
+that the same seed makes the same trials. The books are checked after each: every trial once in
+MLflow, in Ray's folder and in Optuna's study, none left running, no report missing or told twice,
+the totals equal to the sums. The champion is compared with that of the undisturbed search.
+
+    worker   kill -9 of the worker in the middle of a trial, three times
+    driver   kill -9 of `zoo search` and of its Ray, then `zoo search --resume`
+    mlflow   kill -9 of the MLflow server in mid-search; it comes back `--away` seconds later
+    twins    two searches of the texture at once on one MLflow store
+    full     the disk is full in mid-search; space is made, then `zoo search --resume`
+    nodes    Ray's fake autoscaler: two GPU nodes come up for the trials, one is killed with -9 in
+             mid-trial, and all have gone again at the end
+
+`full` mounts a small tmpfs and so needs root; `nodes` needs Ray's default port, 6379.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlflow.tracking import MlflowClient
+from optuna.trial import TrialState
+
+from zoo import demo
+
+BIN = Path(sys.executable).parent
+TRIALS, REPORTS, KILLS = 6, 4, 3
+SPACE = """
+patch: 32
+scale: 0.5
+depth: 2
+discriminator_depth: 2
+segmenter_depth: 2
+width: {integer: [4, 8]}
+latent_channels: 4
+discriminator_norm: batch
+batch: 8
+fixed_patches: 0
+defect_rounds: 32
+defect_learning_rate: {log_uniform: [5.0e-4, 8.0e-3]}
+output_stride: 4
+megapixels: 10.0
+"""
+
+
+@dataclass(kw_only=True)
+class Search:
+    """One `zoo search` as a process, with what it says.
+
+    Attributes:
+        home: Its home.
+        data: Folder of the data.
+        more: Further options.
+        uri: Of an MLflow server; the home's own database if there is none.
+        said: Its lines, as they come.
+    """
+
+    home: Path
+    data: Path
+    more: tuple[str, ...] = ()
+    uri: str = ""
+    said: list[str] = field(default_factory=list)
+
+    def start(self) -> Search:
+        """Start it, in a session of its own."""
+        space = self.data / "space.yaml"
+        space.write_text(SPACE)
+        command = [str(BIN / "zoo"), "search", "--category", "brick", "--data", str(self.data)]
+        command += ["--space", str(space), "--trials", str(TRIALS), "--reports", str(REPORTS)]
+        command += ["--threads", str(os.cpu_count() or 1), "--time-budget", "1h", "--json"]
+        here = {"ZOO_HOME": str(self.home)}
+        here |= {"MLFLOW_TRACKING_URI": self.uri} if self.uri else {}
+        gone = ("ZOO_SHELF", "MLFLOW_TRACKING_URI", "RAY_ADDRESS")
+        self.process = subprocess.Popen(
+            [*command, *self.more],
+            env={name: value for name, value in os.environ.items() if name not in gone} | here,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self._listener = threading.Thread(target=self._listen)
+        self._listener.start()
+        return self
+
+    def _listen(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.said.append(line.rstrip())
+
+    def until(self, wanted: Callable[[list[str]], bool], seconds: float = 300.0) -> None:
+        """Wait until it has said something."""
+        deadline = time.monotonic() + seconds
+        while not wanted(self.said):
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit("it did not come so far:\n" + "\n".join(self.said))
+            time.sleep(0.05)
+
+    def answer(self) -> dict[str, Any]:
+        """Wait for its end, and return its answer."""
+        assert self.process.stdout is not None
+        printed = self.process.stdout.read()
+        self._listener.join()
+        if self.process.wait():
+            raise SystemExit(f"code {self.process.returncode}:\n" + "\n".join(self.said))
+        found: dict[str, Any] = json.loads(printed)
+        return found
+
+    def refusal(self) -> str:
+        """Wait for its end, and return the line with which it gave up."""
+        self._listener.join()
+        if self.process.wait() != 2:
+            raise SystemExit(f"code {self.process.returncode}:\n" + "\n".join(self.said))
+        return self.said[-1]
+
+    def processes(self) -> dict[int, str]:
+        """Return all processes of its session and those that Ray started for it, by title."""
+        found, parents = {}, {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                title = (folder / "cmdline").read_bytes().decode("utf-8", "replace")
+                parents[int(folder.name)] = int(
+                    (folder / "stat").read_text().rpartition(")")[2].split()[1]
+                )
+                found[int(folder.name)] = title
+            except OSError:  # it has ended meanwhile
+                continue
+
+        def mine(process: int) -> bool:
+            while process in parents and process != self.process.pid:
+                process = parents[process]
+            return process == self.process.pid
+
+        return {process: title for process, title in found.items() if mine(process)}
+
+    def kill_worker(self) -> None:
+        """Kill -9 the worker that trains."""
+        for process, title in self.processes().items():
+            if "ray::Implicit" in title:
+                os.kill(process, signal.SIGKILL)
+
+    def kill(self) -> None:
+        """Kill -9 the driver, and then whatever it leaves of its Ray."""
+        left = self.processes()
+        self.process.kill()
+        self.process.wait()
+        for process in left:
+            try:
+                os.kill(process, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self._listener.join()
+
+
+def ended(said: list[str]) -> int:
+    """Count the trials that were told of as ended."""
+    endings = ("finished", "stopped early", "failed")
+    return sum("| trial " in line and line.endswith(endings) for line in said)
+
+
+def lost(said: list[str]) -> int:
+    """Count the workers that were told of as lost."""
+    return sum("lost its worker" in line for line in said)
+
+
+def books(home: Path, name: str, uri: str = "") -> list[str]:
+    """Return what does not balance in the record of a search; nothing if all is well."""
+    wrong: list[str] = []
+    client = MlflowClient(uri or f"sqlite:///{home / 'mlflow.db'}")
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    runs = client.search_runs(experiments, f"tags.`zoo.search` = '{name}'", max_results=1000)
+    trials = [run for run in runs if run.data.tags["zoo.role"] == "trial"]
+    [parent] = [run for run in runs if run.data.tags["zoo.role"] == "search"]
+    names = [run.data.tags["zoo.trial"] for run in trials]
+    if len(names) != TRIALS or len(set(names)) != TRIALS:
+        wrong.append(f"MLflow has {len(names)} runs of {len(set(names))} trials")
+    wrong += [f"run {run.info.run_name} is RUNNING" for run in runs if run.info.status == "RUNNING"]
+    for run in trials:
+        history = client.get_metric_history(run.info.run_id, "val_pixel_ap")
+        steps = [point.step for point in history]
+        if steps != list(range(1, int(run.data.tags["zoo.steps"]) + 1)):
+            wrong.append(f"trial {run.info.run_name} has steps {steps}")
+    for total in ("steps", "cpu_seconds", "gpu_seconds"):
+        each = sum(float(run.data.tags[f"zoo.{total}"]) for run in trials)
+        if abs(parent.data.metrics[total] - each) > 1e-6:
+            wrong.append(f"{total}: {parent.data.metrics[total]} is not {each}")
+    folders = list((home / "searches" / name).glob("run_*"))
+    if len(folders) != TRIALS:
+        wrong.append(f"Ray has {len(folders)} trials")
+    state = max((home / "searches" / name).glob("searcher-state-*.pkl"), key=os.path.getmtime)
+    study = pickle.loads(state.read_bytes())["searcher"]._ot_study  # made just now
+    states = [trial.state for trial in study.trials]
+    if len(states) != TRIALS or TrialState.RUNNING in states:
+        wrong.append(f"Optuna has {[each.name for each in states]}")
+    return wrong
+
+
+def told(case: str, answer: dict[str, Any], wrong: list[str], calm: dict[str, Any] | None) -> None:
+    """Print a line on a case."""
+    outcomes = {key[7:]: int(value) for key, value in answer.items() if key.startswith("trials_")}
+    weights = [
+        Path(each["detector"], "weights.safetensors").read_bytes()
+        for each in (answer, calm or answer)
+    ]
+    same = "" if calm is None else f" | same champion, bit by bit: {weights[0] == weights[1]}"
+    print(
+        f"{case}: {outcomes}, val_pixel_ap {answer['val_pixel_ap']:.4f}, {answer['seconds']:.0f} s"
+        f"{same} | {'; '.join(wrong) or 'the books balance'}",
+        flush=True,
+    )
+
+
+def name_of(answer: dict[str, Any]) -> str:
+    """Return the name of the search that gave an answer."""
+    return Path(answer["detector"]).parent.name
+
+
+def worker(root: Path, data: Path, calm: dict[str, Any]) -> None:
+    """Kill the worker three times in mid-trial."""
+    search = Search(home=root / "worker", data=data).start()
+    for kill in range(1, KILLS + 1):
+        search.until(lambda said, kill=kill: ended(said) >= kill)  # type: ignore[misc]
+        time.sleep(1.5)
+        search.kill_worker()
+        search.until(lambda said, kill=kill: lost(said) >= kill)  # type: ignore[misc]
+    answer = search.answer()
+    told(f"worker, killed {KILLS} times", answer, books(search.home, name_of(answer)), calm)
+
+
+def driver(root: Path, data: Path, calm: dict[str, Any]) -> None:
+    """Kill the driver and its Ray, and resume."""
+    search = Search(home=root / "driver", data=data).start()
+    search.until(lambda said: ended(said) >= 2)
+    time.sleep(2.0)
+    search.kill()
+    resumed = Search(home=root / "driver", data=data, more=("--resume",)).start()
+    answer = resumed.answer()
+    told("driver, killed once", answer, books(resumed.home, name_of(answer)), calm)
+
+
+@contextlib.contextmanager
+def server(folder: Path, port: int) -> Iterator[str]:
+    """An MLflow server, killed with all of its processes at the end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
+    command += ["--artifacts-destination", str(folder / "artifacts")]
+    with (folder / "server.log").open("ab") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    uri = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(f"{uri}/health", timeout=2).close()
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+        yield uri
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def mlflow(root: Path, data: Path, calm: dict[str, Any], away: float) -> None:
+    """Take the MLflow server away in mid-search, and bring it back."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with server(root / "mlflow-server", port) as uri:
+        search = Search(home=root / "mlflow", data=data, uri=uri).start()
+        search.until(lambda said: ended(said) >= 2)
+    time.sleep(away)
+    with server(root / "mlflow-server", port):
+        answer = search.answer()
+        wrong = books(search.home, name_of(answer), uri)
+    if not any("its record waits in" in line for line in search.said):
+        wrong.append("nobody noticed")
+    told(f"mlflow, away for {away:.0f} s", answer, wrong, calm)
+
+
+def twins(root: Path, data: Path, calm: dict[str, Any]) -> None:
+    """Search twice at once, on one record."""
+    home = root / "twins"
+    first = Search(home=home, data=data).start()
+    first.until(lambda said: any("Starting search" in line for line in said))
+    time.sleep(1.0)  # the name of a search is the second in which it began
+    second = Search(home=home, data=data).start()
+    for number, search in enumerate((first, second), start=1):
+        answer = search.answer()
+        told(f"twins, {number} of 2", answer, books(home, name_of(answer)), calm)
+
+
+def full(root: Path, data: Path, calm: dict[str, Any]) -> None:
+    """Fill the disk in mid-search, make space, and resume."""
+    home = root / "full"
+    home.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(home)], check=True)
+    try:
+        search = Search(home=home, data=data).start()
+        search.until(lambda said: ended(said) >= 2)
+        ballast = home / "ballast"
+        with ballast.open("wb") as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(2**16))
+                file.flush()
+        print(f"full, told: {search.refusal()}")
+        ballast.unlink()
+        answer = Search(home=home, data=data, more=("--resume",)).start().answer()
+        told("full, once", answer, books(home, name_of(answer)), calm)
+    finally:
+        subprocess.run(["umount", "--lazy", str(home)], check=True)
+
+
+FAKE = {
+    "cluster_name": "fake",
+    "max_workers": 2,
+    "upscaling_speed": 1.0,
+    "idle_timeout_minutes": 0.25,
+    "provider": {"type": "fake_multinode"},
+    "head_node_type": "ray.head.default",
+    "available_node_types": {
+        "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+        "gpu": {"resources": {"CPU": 1, "GPU": 1}, "node_config": {}, "max_workers": 2},
+    },
+} | {name: {} for name in ("auth", "docker", "file_mounts")}
+FAKE |= {
+    name: []
+    for name in (
+        "cluster_synced_files", "head_setup_commands", "head_start_ray_commands",
+        "initialization_commands", "rsync_exclude", "rsync_filter", "setup_commands",
+        "worker_setup_commands", "worker_start_ray_commands",
+    )
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def autoscaler(folder: Path) -> Iterator[Callable[[], list[int]]]:
+    """A Ray whose GPU nodes come and go; gives its raylets, the head's first."""
+    folder.mkdir()
+    config = folder / "fake.json"
+    config.write_text(json.dumps(FAKE))
+    command = [str(BIN / "ray"), "start", "--head", f"--autoscaling-config={config}"]
+    command += ["--num-cpus=0", "--port=6379", f"--temp-dir={folder}", "--disable-usage-stats"]
+    fake = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+    subprocess.run(command, env=os.environ | fake, check=True, stdout=subprocess.DEVNULL)
+    place = str(folder).encode()
+
+    def belonging(word: bytes) -> list[int]:
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                title = (process / "cmdline").read_bytes()
+                if place in title and word in title.split(b"\0")[0]:
+                    found.append(int(process.name))
+        return sorted(found)
+
+    try:
+        yield lambda: belonging(b"raylet")
+    finally:
+        for process in belonging(b""):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+
+
+def nodes(root: Path, data: Path) -> None:
+    """Let nodes come and go, and kill one of them."""
+    with autoscaler(root / "nodes-ray") as raylets:
+        options = ("--address=127.0.0.1:6379", "--gpus-per-trial=1", "--threads=1")
+        search = Search(home=root / "nodes", data=data, more=options).start()
+        search.until(lambda said: ended(said) >= 1)
+        most = len(raylets())
+        os.kill(raylets()[-1], signal.SIGKILL)
+        search.until(lambda said: lost(said) >= 1)
+        answer = search.answer()
+        wrong = books(search.home, name_of(answer))
+        deadline = time.monotonic() + 120
+        while len(raylets()) > 1 and time.monotonic() < deadline:
+            time.sleep(1.0)
+        left = len(raylets())
+    wrong += [] if most == 3 else [f"{most - 1} nodes came up"]
+    wrong += [] if left == 1 else [f"{left - 1} nodes stayed"]
+    told("nodes, 2 came up, one was killed, none stayed", answer, wrong, None)
+
+
+def main() -> None:
+    """Search undisturbed, then in every case."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="worker,driver,mlflow,twins,full,nodes")
+    parser.add_argument("--away", type=float, default=120.0, help="seconds without MLflow (120)")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        data = demo.make(root / "data", texture="brick").parent
+        search = Search(home=root / "calm", data=data).start()
+        calm = search.answer()
+        told("undisturbed", calm, books(search.home, name_of(calm)), None)
+        for case in args.only.split(","):
+            if case == "mlflow":
+                mlflow(root, data, calm, args.away)
+            elif case == "nodes":
+                nodes(root, data)
+            else:
+                of_name = {"worker": worker, "driver": driver, "twins": twins, "full": full}
+                of_name[case](root, data, calm)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,288 @@
+"""What a search hears of its trials: every report and every end, passed on to record and terminal.
+
+The listener is also what bounds a search in time, ends trials that hang, and counts what they took.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
+
+import ray
+from ray.tune import Callback
+
+from zoo.trial import BUNDLE, FAILURE, METRIC
+
+if TYPE_CHECKING:
+    from ray.tune.experiment import Trial
+
+PACE_S = 1200.0  # seconds of a search that the `megapixels` of a space are meant for
+HEARTBEAT_S = 15.0  # a line at least so often, so that a quiet terminal means a stuck search
+HUNG_AFTER_S = 600.0  # least silence of a trial that is taken for a hang
+FULL = "No space left on device"  # as every error of a full disk says
+
+Outcome = Literal["finished", "stopped_early", "failed", "interrupted"]
+
+
+@runtime_checkable
+class TrialLog(Protocol):
+    """What a search needs of whatever keeps its record."""
+
+    def started(self, trial: str, params: Mapping[str, float | int | str]) -> None:
+        """Note a new trial and the parameters drawn for it."""
+
+    def reported(self, trial: str, step: int, metrics: Mapping[str, float]) -> None:
+        """Note one report, in the order the trial made them."""
+
+    def ended(
+        self, trial: str, outcome: Outcome, bundle: Path | None, facts: Mapping[str, float | str]
+    ) -> None:
+        """Note how the trial ended, and what it took.
+
+        `bundle` is its detector on disk, if it saved one. `facts` has `steps` (reports made),
+        `node`, `device`, `cpu_seconds` and `gpu_seconds` (what it held times how long), and the
+        `reason` if it failed.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What bounds a search, kept beside it so that it can be resumed.
+
+    Attributes:
+        name: Of the search; its folder under the storage has this name.
+        texture: What it is for.
+        fingerprint: Of the data.
+        seed: Of the search, and of each trial.
+        trials: At most so many.
+        time_budget_s: At most so long, from its start or its resumption.
+        pace_s: The time budget that the length of its trials was set for, which resuming keeps.
+        threads: For each trial; trials at once times threads are the cores.
+        gpus_per_trial: Share of a GPU for each trial; None is a half where there are GPUs now.
+        reports: How often each trial reports, and so how finely ASHA cuts.
+        hung_after_s: A trial that reports nothing for so long is killed, and has failed.
+    """
+
+    name: str
+    texture: str
+    fingerprint: str
+    seed: int
+    trials: int
+    time_budget_s: float
+    threads: int
+    gpus_per_trial: float | None
+    reports: int
+    pace_s: float = PACE_S
+    hung_after_s: float = HUNG_AFTER_S
+
+
+def best_checkpoint(trial: Trial) -> tuple[float, Path] | None:
+    """Return the value and the detector of a trial's best report, if it made one."""
+    manager = trial.run_metadata.checkpoint_manager
+    kept = manager.best_checkpoint_results if manager else []
+    scored = [
+        (result.metrics[METRIC], Path(result.checkpoint.path))
+        for result in kept
+        if result.checkpoint
+    ]
+    if not scored:
+        return None
+    value, where = max(scored)
+    return float(value), where / BUNDLE
+
+
+def _last_line(trial: Trial) -> str:
+    """Return the last line of what Ray wrote down of an error."""
+    path = Path(trial.error_file or "")
+    lines = path.read_text("utf-8").split("\n") if path.is_file() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "its worker was lost")
+
+
+def _clock(seconds: float) -> str:
+    return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
+
+
+class Listener(Callback):
+    """Hears Ray Tune in the driver, and passes on: trials to the record, news to the terminal.
+
+    It watches the time as well. Ray's own time budget would be spent for ever: it is saved with
+    the search and found used up on resuming. The listener ends a search just as Ctrl-C does, so
+    that the trials under way can go on.
+    """
+
+    def __init__(
+        self, log: TrialLog, plan: Plan, say: Callable[[str], None], *, gpu_share: float = 0.0
+    ) -> None:
+        self.log, self.plan, self.say, self.gpu_share = log, plan, say, gpu_share
+        self.running: dict[str, float] = {}  # since when
+        self.held: dict[str, float] = {}  # seconds that a trial held its devices before that
+        self.heard: dict[str, float] = {}  # when a running trial last said something
+        self.ended: dict[str, Outcome] = {}
+        self.best, self.best_trial = -1.0, ""
+        self.failure, self.hung, self.full = "", set[str](), False
+        self.interrupted = self.over = self.told_of_cpus = False
+        self.began = self.spoke = self.looked = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """How long this search has been running, in this process."""
+        return time.monotonic() - self.began
+
+    @property
+    def outcomes(self) -> dict[Outcome, int]:
+        """The number of trials by outcome, those before a resumption included."""
+        ends = list(self.ended.values())
+        return {outcome: ends.count(outcome) for outcome in get_args(Outcome)}
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what Ray keeps with the search for `set_state`, when it is resumed."""
+        kept = ("ended", "best", "best_trial", "failure")
+        held = self.held | {trial: self._held(trial) for trial in self.running}
+        return {name: copy.copy(getattr(self, name)) for name in kept} | {"held": held}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take up what the search had come to."""
+        vars(self).update(state)
+
+    def on_trial_start(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Note a trial that begins or goes on."""
+        self.ended.pop(trial.trial_id, None)
+        self.running.setdefault(trial.trial_id, time.monotonic())
+        self.heard[trial.trial_id] = time.monotonic()
+        self.log.started(trial.trial_id, trial.config)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """Note one report."""
+        self.heard[trial.trial_id] = time.monotonic()
+        if FAILURE in result:
+            return
+        if self.gpu_share and result.get("device") == "cpu" and not self.told_of_cpus:
+            self.told_of_cpus = True
+            self._tell("a worker has a GPU's share but no CUDA, so it computes on its processor")
+        figures = {
+            name: float(value)
+            for name, value in result.items()
+            if name.startswith(("val_", "train_"))
+        }
+        self.log.reported(trial.trial_id, int(result["training_iteration"]), figures)
+
+    def on_checkpoint(
+        self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: Any, **info: Any
+    ) -> None:
+        """Tell of a better detector, now that it is kept and no Ctrl-C can lose it."""
+        value = (trial.last_result or {}).get(METRIC, self.best)
+        if value > self.best:
+            self.best, self.best_trial = float(value), trial.trial_id
+            self._tell(f"better: {METRIC} {self.best:.3f}")
+
+    def on_trial_recover(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Tell of a trial that lost its worker, and goes on from its last checkpoint."""
+        self.held[trial.trial_id] = self._held(trial.trial_id)
+        self.running.pop(trial.trial_id, None)
+        if FULL in _last_line(trial) and not self.full:
+            self.full = True  # every further trial would fail, and this one once too often
+            signal.raise_signal(signal.SIGUSR1)
+        else:
+            self._tell(f"trial {trial.trial_id} lost its worker and will go on")
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Note a trial that ended by itself, or that ASHA stopped."""
+        reason = str((trial.last_result or {}).get(FAILURE, ""))
+        ended: Outcome = "finished" if self._is_whole(trial) else "stopped_early"
+        self._end(trial, "failed" if reason else ended, reason)
+
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Note a trial that lost its worker once too often, hung, or met a mistake of ours."""
+        hung = f"hung: no report for {self.plan.hung_after_s:.0f} s"
+        self._end(trial, "failed", hung if trial.trial_id in self.hung else _last_line(trial))
+
+    def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """Say something now and then, and end the search when its time is over."""
+        if self.seconds >= self.plan.time_budget_s and not self.over:
+            self.over = True
+            signal.raise_signal(signal.SIGUSR1)  # Ray Tune takes it as it takes Ctrl-C
+        if time.monotonic() - self.looked >= 1.0:
+            self.looked = time.monotonic()
+            for trial in trials:
+                self._end_a_hang(trial)
+        if time.monotonic() - self.spoke >= HEARTBEAT_S:
+            self._tell("")
+
+    def close(self, trials: list[Trial]) -> None:
+        """Account for every trial that Ray left without a word."""
+        short = len(trials) < self.plan.trials or any(
+            trial.trial_id not in self.ended for trial in trials
+        )
+        self.interrupted = short and not self.over
+        for trial in trials:
+            if trial.trial_id in self.running:
+                self._end(trial, "finished" if self._is_whole(trial) else "interrupted")
+        if self.failure:
+            self._tell(f"the first failure: {self.failure}")
+
+    def summary(self) -> str:
+        """Count the trials by outcome, in words."""
+        said = [f"{n} {name.replace('_', ' ')}" for name, n in self.outcomes.items() if n]
+        return ", ".join(said) or "no trial ended"
+
+    def _held(self, trial: str) -> float:
+        """Return for how many seconds a trial has held its devices until now."""
+        now = time.monotonic()
+        return self.held.get(trial, 0.0) + now - self.running.get(trial, now)
+
+    def _is_whole(self, trial: Trial) -> bool:
+        steps = (trial.last_result or {}).get("training_iteration", 0)
+        return bool(steps >= self.plan.reports)
+
+    def _end_a_hang(self, trial: Trial) -> None:
+        """Kill the worker of a trial that says nothing; Ray then ends the trial as failed."""
+        name, actor = trial.trial_id, trial.temporary_state.ray_actor
+        silent = time.monotonic() - self.heard.get(name, math.inf)
+        if actor and name in self.running.keys() - self.hung and silent > self.plan.hung_after_s:
+            self.hung.add(name)
+            trial.max_failures = trial.num_failures  # it would hang again
+            ray.kill(actor)
+
+    def _end(self, trial: Trial, outcome: Outcome, reason: str = "") -> None:
+        seconds = self.held[trial.trial_id] = self._held(trial.trial_id)
+        self.running.pop(trial.trial_id, None)
+        self.ended[trial.trial_id] = outcome
+        best, last = best_checkpoint(trial), trial.last_result or {}
+        facts: dict[str, float | str] = {
+            "steps": int(last.get("training_iteration", 0)) - (FAILURE in last),
+            "node": str(last.get("hostname", "")),
+            "device": str(last.get("device", "")),
+            "cpu_seconds": round(seconds * self.plan.threads, 1),
+            "gpu_seconds": round(seconds * self.gpu_share, 1),
+        }
+        if reason:
+            facts["reason"] = reason
+            self.failure = self.failure or reason
+        self.log.ended(trial.trial_id, outcome, best[1] if best else None, facts)
+        self._tell(f"trial {trial.trial_id} {outcome.replace('_', ' ')}")
+
+    def _tell(self, news: str) -> None:
+        self.spoke = time.monotonic()
+        best = f"best {self.best:.3f} ({self.best_trial})" if self.best_trial else "no result yet"
+        left = max(0.0, self.plan.time_budget_s - self.seconds)
+        line = (
+            f"[{_clock(self.seconds)}] {len(self.running)} running, {self.summary()} | {best} | "
+            f"{_clock(left)} left"
+        )
+        self.say(f"{line} | {news}" if news else line)
