@@ -352,7 +352,7 @@ def test_sixteen_bit_pictures_are_read_to_their_full_range() -> None:
 
 
 @pytest.mark.parametrize("side", [16, 96, 205, 280, 400, 511, 512, 1024])
-def test_a_small_picture_shows_defects_as_large_in_pixels_as_they_are_in_a_window(side: int) -> None:
+def test_a_small_picture_shows_defects_as_large_in_pixels_as_a_window(side: int) -> None:
     smallest, largest = defects.sizes_on(side)
     assert 0 < smallest < largest <= 0.6
     shown = min(side, defects.WINDOW)
