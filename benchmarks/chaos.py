@@ -208,7 +208,7 @@ def books(home: Path, name: str, uri: str = "") -> list[str]:
     if len(folders) != TRIALS:
         wrong.append(f"Ray has {len(folders)} trials")
     state = max((home / "searches" / name).glob("searcher-state-*.pkl"), key=os.path.getmtime)
-    study = pickle.loads(state.read_bytes())["searcher"]._ot_study  # made just now
+    study = pickle.loads(state.read_bytes())["_ot_study"]  # made just now
     states = [trial.state for trial in study.trials]
     if len(states) != TRIALS or TrialState.RUNNING in states:
         wrong.append(f"Optuna has {[each.name for each in states]}")

@@ -408,10 +408,9 @@ def _answer(job: Job, sender: Connection) -> None:
 
 def _end_with_the_bench() -> None:
     """End this process when the bench's own has ended, by whatever signal."""
-    bench = multiprocessing.parent_process()
-    assert bench is not None
-    wait([bench.sentinel])
-    os._exit(1)
+    if bench := multiprocessing.parent_process():
+        wait([bench.sentinel])
+        os._exit(1)
 
 
 def _start(process: BaseProcess, threads: int) -> None:

@@ -11,10 +11,9 @@ import json
 import logging
 import math
 import os
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -96,9 +95,7 @@ class Store:
     def end(self, run_id: str, outcome: Outcome) -> None:
         """End a run, with a status that follows from the outcome."""
         self.client.set_tag(run_id, "zoo.outcome", outcome)
-        # Over HTTP, mlflow 3.17 prints an invitation to look at the run; stdout is for answers.
-        with redirect_stdout(sys.stderr):
-            self.client.set_terminated(run_id, status=STATUS[outcome])
+        self.client.set_terminated(run_id, status=STATUS[outcome])
 
 
 def open_store(uri: str) -> Store:
@@ -117,6 +114,9 @@ def open_store(uri: str) -> Store:
         logging.getLogger(name).setLevel(logging.WARNING)
     # Its own seven tries, each twice as long, would hold a search's end up for four minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", HTTP_RETRIES)
+    # Over HTTP it invites to look at each run that ends, on stdout, which is for answers. That must
+    # not be redirected here: the outbox's thread would do it while the search does.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     # It also prints the trace of every error that it raises; ours say what there is to do.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     with told("open", uri), _alone_at(uri):

@@ -88,7 +88,9 @@ def free_port() -> int:
 
 
 @pytest.mark.cluster
-def test_a_server_that_goes_and_comes_back_misses_nothing(tmp_path: Path) -> None:
+def test_a_server_that_goes_and_comes_back_misses_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     said, port, folder = list[str](), free_port(), tmp_path / "search"
     with server(tmp_path, port) as uri:
         log = outbox(uri, "night", folder, said.append)
@@ -116,6 +118,7 @@ def test_a_server_that_goes_and_comes_back_misses_nothing(tmp_path: Path) -> Non
     assert not (folder / FILE).exists()
     assert [line.split(" MLflow store ")[0] for line in said] == ["Cannot write to the", "The"]
     assert said[-1] == "The MLflow store is back."
+    assert capsys.readouterr().out == "", "stdout is for answers"
 
 
 def test_what_a_killed_search_could_not_deliver_is_delivered_when_it_goes_on(

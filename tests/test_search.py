@@ -209,9 +209,10 @@ def test_outcomes_are_counted_and_told_apart_by_the_reports_made(finished: Run) 
 def test_each_trial_says_where_it_ran_and_what_it_took(finished: Run) -> None:
     for entry in finished.log.entries.values():
         assert entry.facts["steps"] == str(len(entry.curves.get("val_pixel_ap", [])))
-        assert 0 < float(entry.facts["cpu_seconds"]) <= finished.found.seconds
+        assert 0 <= float(entry.facts["cpu_seconds"]) <= finished.found.seconds
+        assert float(entry.facts["cpu_seconds"]) > 0 or entry.outcome == "failed"
         assert entry.facts["gpu_seconds"] == "0.0"
-        assert bool(entry.facts["node"]) == bool(entry.curves)
+        assert entry.facts["node"]
         assert entry.facts["device"] == ("cpu" if entry.curves else "")
 
 

@@ -49,7 +49,7 @@ def test_two_textures_are_searched_at_once_and_a_third_fails_alone(tmp_path: Pat
         timeout=240,
     )
     assert ended.returncode == 2, ended.stderr
-    assert "Traceback" not in ended.stderr
+    assert "Traceback" not in ended.stderr, ended.stderr
     answers = json.loads(ended.stdout)
     assert answers["tile"] == {}
     said = ended.stderr.splitlines()
