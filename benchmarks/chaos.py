@@ -198,10 +198,10 @@ def books(home: Path, name: str, uri: str = "") -> list[str]:
     for run in trials:
         history = client.get_metric_history(run.info.run_id, "val_pixel_ap")
         steps = [point.step for point in history]
-        if steps != list(range(1, int(run.data.tags["zoo.steps"]) + 1)):
+        if steps != list(range(1, int(run.data.tags.get("zoo.steps", 0)) + 1)):
             wrong.append(f"trial {run.info.run_name} has steps {steps}")
     for total in ("steps", "cpu_seconds", "gpu_seconds"):
-        each = sum(float(run.data.tags[f"zoo.{total}"]) for run in trials)
+        each = sum(float(run.data.tags.get(f"zoo.{total}", 0)) for run in trials)
         if abs(parent.data.metrics[total] - each) > 1e-6:
             wrong.append(f"{total}: {parent.data.metrics[total]} is not {each}")
     folders = list((home / "searches" / name).glob("run_*"))
@@ -322,10 +322,9 @@ def full(root: Path, data: Path, calm: dict[str, Any]) -> None:
         search = Search(home=home, data=data).start()
         search.until(lambda said: ended(said) >= 2)
         ballast = home / "ballast"
-        with ballast.open("wb") as file, contextlib.suppress(OSError):
-            while True:
-                file.write(bytes(2**16))
-                file.flush()
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while file.write(bytes(2**16)):
+                continue
         print(f"full, told: {search.refusal()}")
         ballast.unlink()
         answer = Search(home=home, data=data, more=("--resume",)).start().answer()
