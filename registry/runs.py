@@ -325,10 +325,10 @@ def _alone_at(uri: str) -> Iterator[None]:
 
     Those fail where two processes run them at once. A server sees to that itself.
     """
-    path = Path(uri.removeprefix("sqlite:///"))
-    if str(path) == uri:
+    if not uri.startswith("sqlite:///"):
         yield
         return
+    path = Path(uri.removeprefix("sqlite:///"))
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         yield

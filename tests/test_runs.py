@@ -234,10 +234,12 @@ def test_a_store_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
             open_store(uri)
 
 
-def test_a_server_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_away_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(StorageError, match=r"Cannot open the MLflow store http://127\.0\.0\.1:9: "):
         open_store("http://127.0.0.1:9")
+    assert not list(tmp_path.iterdir()), "a server's address is no path to lock"
 
 
 def test_a_store_that_vanishes_is_named(tmp_path: Path) -> None:
