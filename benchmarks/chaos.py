@@ -1,6 +1,6 @@
 """What a night brings, done to a real search on purpose: does anything go missing?
 
-    python benchmarks/chaos.py [--only worker,driver,mlflow,twins,full,nodes] [--away 120]
+    python -m benchmarks.chaos [--only worker,driver,mlflow,twins,full,nodes] [--away 120]
 
 Each case is `zoo search` in a home of its own, on photographs of bricks, one trial at a time so
 that the same seed makes the same trials. The books are checked after each: every trial once in
@@ -26,13 +26,11 @@ import json
 import os
 import pickle
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +39,7 @@ from typing import Any
 from mlflow.tracking import MlflowClient
 from optuna.trial import TrialState
 
+from tests.processes import descendants, free_port, mlflow_server
 from zoo import demo
 
 BIN = Path(sys.executable).parent
@@ -133,35 +132,15 @@ class Search:
             raise SystemExit(f"code {self.process.returncode}:\n" + "\n".join(self.said))
         return self.said[-1]
 
-    def processes(self) -> dict[int, str]:
-        """Return all processes of its session and those that Ray started for it, by title."""
-        found, parents = {}, {}
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                title = (folder / "cmdline").read_bytes().decode("utf-8", "replace")
-                parents[int(folder.name)] = int(
-                    (folder / "stat").read_text().rpartition(")")[2].split()[1]
-                )
-                found[int(folder.name)] = title
-            except OSError:  # it has ended meanwhile
-                continue
-
-        def mine(process: int) -> bool:
-            while process in parents and process != self.process.pid:
-                process = parents[process]
-            return process == self.process.pid
-
-        return {process: title for process, title in found.items() if mine(process)}
-
     def kill_worker(self) -> None:
         """Kill -9 the worker that trains."""
-        for process, title in self.processes().items():
+        for process, title in descendants(self.process.pid).items():
             if "ray::Implicit" in title:
                 os.kill(process, signal.SIGKILL)
 
     def kill(self) -> None:
         """Kill -9 the driver, and then whatever it leaves of its Ray."""
-        left = self.processes()
+        left = descendants(self.process.pid)
         self.process.kill()
         self.process.wait()
         for process in left:
@@ -258,42 +237,14 @@ def driver(root: Path, data: Path, calm: dict[str, Any]) -> None:
     told("driver, killed once", answer, books(resumed.home, name_of(answer)), calm)
 
 
-@contextlib.contextmanager
-def server(folder: Path, port: int) -> Iterator[str]:
-    """An MLflow server, killed with all of its processes at the end."""
-    folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
-    with (folder / "server.log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-    uri = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                urllib.request.urlopen(f"{uri}/health", timeout=2).close()
-                break
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
-        yield uri
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
 def mlflow(root: Path, data: Path, calm: dict[str, Any], away: float) -> None:
     """Take the MLflow server away in mid-search, and bring it back."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with server(root / "mlflow-server", port) as uri:
+    port = free_port()
+    with mlflow_server(root / "mlflow-server", port) as uri:
         search = Search(home=root / "mlflow", data=data, uri=uri).start()
         search.until(lambda said: ended(said) >= 2)
     time.sleep(away)
-    with server(root / "mlflow-server", port):
+    with mlflow_server(root / "mlflow-server", port):
         answer = search.answer()
         wrong = books(search.home, name_of(answer), uri)
     if not any("its record waits in" in line for line in search.said):

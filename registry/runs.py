@@ -325,19 +325,24 @@ def _alone_at(uri: str) -> Iterator[None]:
 
     Those fail where two processes run them at once. A server sees to that itself.
     """
-    if not uri.startswith("sqlite:///"):
+    database = _database(uri)
+    if database is None:
         yield
         return
-    path = Path(uri.removeprefix("sqlite:///"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{database}.lock"):
         yield
 
 
 def _artifacts(uri: str) -> str | None:
     """Place artifacts beside an SQLite database; MLflow's own choice is the current folder."""
+    database = _database(uri)
+    return (database.resolve().parent / "mlartifacts").as_uri() if database else None
+
+
+def _database(uri: str) -> Path | None:
     path = uri.removeprefix("sqlite:///")
-    return (Path(path).resolve().parent / "mlartifacts").as_uri() if path != uri else None
+    return Path(path) if path != uri else None
 
 
 def _quoted(value: str) -> str:

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +11,7 @@ import pytest
 from registry.outbox import FILE, Outbox
 from registry.runs import SearchRuns, open_store
 from tests.exams import Read, TrialLogExam, drawn_bundle
+from tests.processes import free_port, mlflow_server
 from tests.test_runs import read
 from tests.test_search import recorded
 from zoo.errors import StorageError
@@ -51,48 +45,12 @@ class TestOutbox(TrialLogExam):
         return delivered  # type: ignore[return-value]
 
 
-@contextmanager
-def server(folder: Path, port: int) -> Iterator[str]:
-    """An MLflow server of one's own, killed at the end with all of its processes."""
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
-    command += ["--artifacts-destination", str(folder / "artifacts")]
-    with (folder / "server.log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-    uri = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 90
-        while not answers(f"{uri}/health"):
-            assert process.poll() is None, (folder / "server.log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        yield uri
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as response:
-            return bool(response.status == 200)
-    except OSError:
-        return False
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 @pytest.mark.cluster
 def test_a_server_that_goes_and_comes_back_misses_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said, port, folder = list[str](), free_port(), tmp_path / "search"
-    with server(tmp_path, port) as uri:
+    with mlflow_server(tmp_path, port) as uri:
         log = outbox(uri, "night", folder, said.append)
         log.started("a", {"patch": 48})
         log.reported("a", 1, {"val_pixel_ap": 0.125})
@@ -107,7 +65,7 @@ def test_a_server_that_goes_and_comes_back_misses_nothing(
     with pytest.raises(StorageError, match=rf"notes of this search wait in .*{FILE}.*--resume"):
         log.drain(patience_s=3.0)
     assert len((folder / FILE).read_text().splitlines()) == 5
-    with server(tmp_path, port):
+    with mlflow_server(tmp_path, port):
         log.close({"val_pixel_ap": 0.375}, "finished", patience_s=60.0)
         found = recorded(uri, "night")
         parent = read(uri, "night")[""]

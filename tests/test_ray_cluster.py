@@ -13,10 +13,11 @@ import ray
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from zoo.cluster_file import PLACEHOLDER
+
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "ray_cluster.yaml").read_text("utf-8")
 TOP, _, BODY = TEXT.partition("cluster_name:")
-PLACEHOLDER = r"(?:ami-)?YOUR-[A-Z]+"
 
 
 def cluster() -> dict[str, Any]:
@@ -44,8 +45,8 @@ def test_the_first_lines_are_the_commands_that_use_the_file() -> None:
 
 
 def test_every_placeholder_is_named_at_the_top_and_used_below() -> None:
-    used = set(re.findall(PLACEHOLDER, BODY))
-    named = set(re.findall(rf"^#   ({PLACEHOLDER}) ", TOP, re.MULTILINE))
+    used = set(PLACEHOLDER.findall(BODY))
+    named = set(re.findall(rf"^#   ({PLACEHOLDER.pattern}) ", TOP, re.MULTILINE))
     assert used == named == {"YOUR-BUCKET", "YOUR-EFS", "YOUR-PROFILE", "ami-YOUR-AMI"}
 
 

@@ -23,6 +23,7 @@ from registry.runs import Outcome, SearchRuns, open_store
 from search_spaces import Choice, Field, Integer, LogUniform, Space, Uniform
 from tests import textures_drawn
 from tests.exams import Entry, ListLog, Read, TrialLogExam
+from tests.processes import descendants
 from zoo import bundle, search
 from zoo.errors import BadImageError, SearchError, SpaceError, StorageError
 from zoo.listener import PACE_S, Listener, Plan
@@ -309,21 +310,7 @@ def test_the_time_bounds_a_search_of_many_long_trials(
 
 def workers() -> list[int]:
     """Return the processes of trials that a Ray of ours runs."""
-    parents, titles = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            titles[int(folder.name)] = (folder / "cmdline").read_bytes()
-            stat = (folder / "stat").read_text()
-            parents[int(folder.name)] = int(stat.rpartition(")")[2].split()[1])
-        except OSError:  # it has ended meanwhile
-            continue
-
-    def is_ours(process: int) -> bool:
-        while process in parents and process != os.getpid():
-            process = parents[process]
-        return process == os.getpid()
-
-    return [each for each, title in titles.items() if b"ray::Implicit" in title and is_ours(each)]
+    return [each for each, title in descendants(os.getpid()).items() if "ray::Implicit" in title]
 
 
 @dataclass

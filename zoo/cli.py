@@ -302,11 +302,10 @@ def runs(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps([asdict(each) for each in found]))
         return
-    counted = ("finished", "stopped_early", "failed", "interrupted")
-    rows = [("SEARCH", "BEGAN", "STATE", *map(str.upper, counted), "RUNNING", "BEST", "HOURS")]
+    rows = [("SEARCH", "BEGAN", "STATE", *map(str.upper, room.STATUS), "RUNNING", "BEST", "HOURS")]
     for each in found:
         began = time.strftime("%Y-%m-%d %H:%M", time.localtime(each.began))
-        counts = [f"{each.totals[f'trials_{name}']:.0f}" for name in counted]
+        counts = [f"{each.totals[f'trials_{name}']:.0f}" for name in room.STATUS]
         best = "-" if each.best is None else f"{each.best:.3f}"
         hours = [f"{each.totals[f'{kind}_seconds'] / 3600:.2f} {kind}" for kind in ("cpu", "gpu")]
         spent = ", ".join(hours if each.totals["gpu_seconds"] else hours[:1])

@@ -108,6 +108,10 @@ def _clock(seconds: float) -> str:
     return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
 
 
+def _stop_tune() -> None:
+    signal.raise_signal(signal.SIGUSR1)  # Ray Tune takes it as it takes Ctrl-C
+
+
 class Listener(Callback):
     """Hears Ray Tune in the driver, and passes on: trials to the record, news to the terminal.
 
@@ -193,7 +197,7 @@ class Listener(Callback):
         self.running.pop(trial.trial_id, None)
         if FULL in _last_line(trial) and not self.full:
             self.full = True  # every further trial would fail, and this one once too often
-            signal.raise_signal(signal.SIGUSR1)
+            _stop_tune()
         else:
             self._tell(f"trial {trial.trial_id} lost its worker and will go on")
 
@@ -216,7 +220,7 @@ class Listener(Callback):
         """Say something now and then, and end the search when its time is over."""
         if self.seconds >= self.plan.time_budget_s and not self.over:
             self.over = True
-            signal.raise_signal(signal.SIGUSR1)  # Ray Tune takes it as it takes Ctrl-C
+            _stop_tune()
         if time.monotonic() - self.looked >= 1.0:
             self.looked = time.monotonic()
             for trial in trials:

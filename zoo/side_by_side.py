@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.errors import EmptyFolderError
-
-TEXTURES = ("carpet", "grid", "leather", "tile", "wood")  # of MVTec AD
+from zoo.textures import MVTEC_TEXTURES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +39,11 @@ def textures_in(data: Path) -> list[str]:
     Raises:
         EmptyFolderError: None of them.
     """
-    found = [name for name in TEXTURES if (data / name).is_dir()]
+    found = [name for name in MVTEC_TEXTURES if (data / name).is_dir()]
     if not found:
         raise EmptyFolderError(
-            f"`--category all` searches for {', '.join(TEXTURES)}, and {data} holds no folder of "
-            "those names. Name the one texture you have with --category."
+            f"`--category all` searches for {', '.join(MVTEC_TEXTURES)}, and {data} holds no "
+            "folder of those names. Name the one texture you have with --category."
         )
     return found
 
