@@ -1,6 +1,6 @@
 """What a night brings, done to a real search on purpose: does anything go missing?
 
-    python -m benchmarks.chaos [--only worker,driver,mlflow,twins,full,nodes] [--away 120]
+    python -m benchmarks.chaos [--only worker,driver,mlflow,...] [--away 120]
 
 Each case is `zoo search` in a home of its own, on photographs of bricks, one trial at a time so
 that the same seed makes the same trials. The books are checked after each: every trial once in
@@ -11,7 +11,11 @@ the totals equal to the sums. The champion is compared with that of the undistur
     driver   kill -9 of `zoo search` and of its Ray, then `zoo search --resume`
     mlflow   kill -9 of the MLflow server in mid-search; it comes back `--away` seconds later
     twins    two searches of the texture at once on one MLflow store
-    full     the disk is full in mid-search; space is made, then `zoo search --resume`
+    sick     a space in which half of the trials diverge or ask for more memory than there is
+    s3       the shelf is in S3 (moto), which is away when the winner is to be promoted; it comes
+             back, then `zoo search --resume`
+    full     the disk is full in mid-search; space is made, then `zoo search --resume`. A trial that
+             Ray had no space to write down is drawn anew; in MLflow it stays, as interrupted.
     nodes    Ray's fake autoscaler: two GPU nodes come up for the trials, one is killed with -9 in
              mid-trial, and all have gone again at the end
 
@@ -36,14 +40,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import boto3
 from mlflow.tracking import MlflowClient
+from moto.server import ThreadedMotoServer
 from optuna.trial import TrialState
 
+import zoo
 from tests.processes import descendants, free_port, mlflow_server
 from zoo import demo
 
 BIN = Path(sys.executable).parent
 TRIALS, REPORTS, KILLS = 6, 4, 3
+CASES = ("worker", "driver", "mlflow", "twins", "sick", "s3", "full", "nodes")
 SPACE = """
 patch: 32
 scale: 0.5
@@ -60,6 +68,9 @@ defect_learning_rate: {log_uniform: [5.0e-4, 8.0e-3]}
 output_stride: 4
 megapixels: 10.0
 """
+SICK = SPACE.replace("{log_uniform: [5.0e-4, 8.0e-3]}", "{choice: [0.002, 1.0e30]}").replace(
+    "batch: 8", "batch: {choice: [8, 50000000]}"
+)
 
 
 @dataclass(kw_only=True)
@@ -70,25 +81,26 @@ class Search:
         home: Its home.
         data: Folder of the data.
         more: Further options.
-        uri: Of an MLflow server; the home's own database if there is none.
+        space: What it varies.
+        environment: Further variables, as of an MLflow server or a shelf.
         said: Its lines, as they come.
     """
 
     home: Path
     data: Path
     more: tuple[str, ...] = ()
-    uri: str = ""
+    space: str = SPACE
+    environment: dict[str, str] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
 
     def start(self) -> Search:
         """Start it, in a session of its own."""
         space = self.data / "space.yaml"
-        space.write_text(SPACE)
+        space.write_text(self.space)
         command = [str(BIN / "zoo"), "search", "--category", "brick", "--data", str(self.data)]
         command += ["--space", str(space), "--trials", str(TRIALS), "--reports", str(REPORTS)]
         command += ["--threads", str(os.cpu_count() or 1), "--time-budget", "1h", "--json"]
-        here = {"ZOO_HOME": str(self.home)}
-        here |= {"MLFLOW_TRACKING_URI": self.uri} if self.uri else {}
+        here = {"ZOO_HOME": str(self.home)} | self.environment
         gone = ("ZOO_SHELF", "MLFLOW_TRACKING_URI", "RAY_ADDRESS")
         self.process = subprocess.Popen(
             [*command, *self.more],
@@ -162,15 +174,25 @@ def lost(said: list[str]) -> int:
     return sum("lost its worker" in line for line in said)
 
 
-def books(home: Path, name: str, uri: str = "") -> list[str]:
-    """Return what does not balance in the record of a search; nothing if all is well."""
+def books(home: Path, name: str, uri: str = "", *, forgotten: bool = False) -> list[str]:
+    """Return what does not balance in the record of a search; nothing if all is well.
+
+    Args:
+        home: Of the search.
+        name: Of the search.
+        uri: Of MLflow, if it is not the home's own database.
+        forgotten: MLflow may have interrupted trials of which Ray knows no more.
+    """
     wrong: list[str] = []
     client = MlflowClient(uri or f"sqlite:///{home / 'mlflow.db'}")
     experiments = [each.experiment_id for each in client.search_experiments()]
     runs = client.search_runs(experiments, f"tags.`zoo.search` = '{name}'", max_results=1000)
     trials = [run for run in runs if run.data.tags["zoo.role"] == "trial"]
     [parent] = [run for run in runs if run.data.tags["zoo.role"] == "search"]
-    names = [run.data.tags["zoo.trial"] for run in trials]
+    interrupted = [run for run in trials if run.data.tags["zoo.outcome"] == "interrupted"]
+    names = [
+        run.data.tags["zoo.trial"] for run in trials if not forgotten or run not in interrupted
+    ]
     if len(names) != TRIALS or len(set(names)) != TRIALS:
         wrong.append(f"MLflow has {len(names)} runs of {len(set(names))} trials")
     wrong += [f"run {run.info.run_name} is RUNNING" for run in runs if run.info.status == "RUNNING"]
@@ -183,6 +205,8 @@ def books(home: Path, name: str, uri: str = "") -> list[str]:
         each = sum(float(run.data.tags.get(f"zoo.{total}", 0)) for run in trials)
         if abs(parent.data.metrics[total] - each) > 1e-6:
             wrong.append(f"{total}: {parent.data.metrics[total]} is not {each}")
+    if parent.data.metrics["trials_interrupted"] != len(interrupted):
+        wrong.append(f"{len(interrupted)} trials are interrupted")
     folders = list((home / "searches" / name).glob("run_*"))
     if len(folders) != TRIALS:
         wrong.append(f"Ray has {len(folders)} trials")
@@ -241,7 +265,8 @@ def mlflow(root: Path, data: Path, calm: dict[str, Any], away: float) -> None:
     """Take the MLflow server away in mid-search, and bring it back."""
     port = free_port()
     with mlflow_server(root / "mlflow-server", port) as uri:
-        search = Search(home=root / "mlflow", data=data, uri=uri).start()
+        environment = {"MLFLOW_TRACKING_URI": uri}
+        search = Search(home=root / "mlflow", data=data, environment=environment).start()
         search.until(lambda said: ended(said) >= 2)
     time.sleep(away)
     with mlflow_server(root / "mlflow-server", port):
@@ -264,6 +289,46 @@ def twins(root: Path, data: Path) -> None:
         told(f"twins, {number} of 2", answer, books(home, name_of(answer)), None)
 
 
+def sick(root: Path, data: Path) -> None:
+    """Search where half of the settings cannot work."""
+    search = Search(home=root / "sick", data=data, space=SICK).start()
+    answer = search.answer()
+    wrong = books(search.home, name_of(answer))
+    wrong += [] if answer["trials_failed"] else ["no trial failed"]
+    told("sick", answer, wrong, None)
+    print(f"sick, told: {next(line for line in search.said if 'the first failure' in line)}")
+
+
+def s3(root: Path, data: Path, calm: dict[str, Any]) -> None:
+    """Promote into a bucket that is away, then into the same one when it is there."""
+    port = free_port()
+    environment = {
+        "ZOO_SHELF": "s3://zoo/shelf",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "chaos",
+        "AWS_SECRET_ACCESS_KEY": "chaos",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    search = Search(home=root / "s3", data=data, environment=environment).start()
+    print(f"s3, told: {search.refusal()}")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
+    server.start()
+    os.environ |= environment
+    try:
+        boto3.client("s3").create_bucket(Bucket="zoo")
+        again = Search(home=root / "s3", data=data, environment=environment, more=("--resume",))
+        answer = again.start().answer()
+        wrong = books(again.home, name_of(answer))
+        wrong += [] if answer["promoted"] else ["it was not promoted"]
+        loaded = zoo.load("brick").bundle.metrics["val_pixel_ap"]
+        wrong += [] if loaded == answer["val_pixel_ap"] else [f"the shelf serves {loaded}"]
+    finally:
+        server.stop()
+        for name in environment:
+            del os.environ[name]
+    told("s3, away at the promotion", answer, wrong, calm)
+
+
 def full(root: Path, data: Path, calm: dict[str, Any]) -> None:
     """Fill the disk in mid-search, make space, and resume."""
     home = root / "full"
@@ -279,7 +344,7 @@ def full(root: Path, data: Path, calm: dict[str, Any]) -> None:
         print(f"full, told: {search.refusal()}")
         ballast.unlink()
         answer = Search(home=home, data=data, more=("--resume",)).start().answer()
-        told("full, once", answer, books(home, name_of(answer)), calm)
+        told("full, once", answer, books(home, name_of(answer), forgotten=True), calm)
     finally:
         subprocess.run(["umount", "--lazy", str(home)], check=True)
 
@@ -358,9 +423,11 @@ def nodes(root: Path, data: Path) -> None:
 def main() -> None:
     """Search undisturbed, then in every case."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="worker,driver,mlflow,twins,full,nodes")
+    parser.add_argument("--only", default=",".join(CASES), help=f"some of {', '.join(CASES)}")
     parser.add_argument("--away", type=float, default=120.0, help="seconds without MLflow (120)")
     args = parser.parse_args()
+    alone = {"twins": twins, "sick": sick, "nodes": nodes}
+    compared = {"worker": worker, "driver": driver, "s3": s3, "full": full}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         data = demo.make(root / "data", texture="brick").parent
@@ -370,10 +437,10 @@ def main() -> None:
         for case in args.only.split(","):
             if case == "mlflow":
                 mlflow(root, data, calm, args.away)
-            elif case in ("twins", "nodes"):
-                {"twins": twins, "nodes": nodes}[case](root, data)
+            elif case in alone:
+                alone[case](root, data)
             else:
-                {"worker": worker, "driver": driver, "full": full}[case](root, data, calm)
+                compared[case](root, data, calm)
 
 
 if __name__ == "__main__":

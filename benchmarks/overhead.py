@@ -66,7 +66,13 @@ class Heard:
         """Note the parameters."""
         self.params[trial] = dict(params)
 
-    def reported(self, trial: str, step: int, metrics: Mapping[str, float]) -> None:
+    def reported(
+        self,
+        trial: str,
+        step: int,
+        metrics: Mapping[str, float],
+        facts: Mapping[str, float | str],
+    ) -> None:
         """Note how far the trial came."""
         self.steps[trial] = step
 
@@ -87,10 +93,16 @@ class Both:
         for log in self.logs:
             log.started(trial, params)
 
-    def reported(self, trial: str, step: int, metrics: Mapping[str, float]) -> None:
+    def reported(
+        self,
+        trial: str,
+        step: int,
+        metrics: Mapping[str, float],
+        facts: Mapping[str, float | str],
+    ) -> None:
         """Tell both."""
         for log in self.logs:
-            log.reported(trial, step, metrics)
+            log.reported(trial, step, metrics, facts)
 
     def ended(
         self, trial: str, outcome: Outcome, bundle: Path | None, facts: Mapping[str, float | str]

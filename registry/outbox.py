@@ -68,9 +68,15 @@ class Outbox:
         """Note a new trial, or one that goes on, and the parameters drawn for it."""
         self._tell("started", trial, dict(params))
 
-    def reported(self, trial: str, step: int, metrics: Mapping[str, float]) -> None:
-        """Note one report, in the order the trial made them."""
-        self._tell("reported", trial, step, dict(metrics))
+    def reported(
+        self,
+        trial: str,
+        step: int,
+        metrics: Mapping[str, float],
+        facts: Mapping[str, Scalar],
+    ) -> None:
+        """Note one report, in the order the trial made them, and what it took until then."""
+        self._tell("reported", trial, step, dict(metrics), dict(facts))
 
     def ended(
         self, trial: str, outcome: Outcome, bundle: Path | None, facts: Mapping[str, Scalar]
@@ -145,8 +151,8 @@ class Outbox:
         match note:
             case ["started", trial, params]:
                 self._runs.started(trial, params)
-            case ["reported", trial, step, metrics]:
-                self._runs.reported(trial, step, metrics)
+            case ["reported", trial, step, metrics, facts]:
+                self._runs.reported(trial, step, metrics, facts)
             case ["ended", trial, outcome, bundle, facts]:
                 self._runs.ended(trial, outcome, Path(bundle) if bundle else None, facts)
             case ["champion", bundle, pictures]:

@@ -89,8 +89,7 @@ class Store:
 
     def tag(self, run_id: str, values: Mapping[str, Scalar | Path]) -> None:
         """Set tags `zoo.<name>` of a run."""
-        tags = [RunTag(f"zoo.{name}", str(value)) for name, value in values.items()]
-        self.client.log_batch(run_id, tags=tags)
+        self.client.log_batch(run_id, tags=_tags(values))
 
     def end(self, run_id: str, outcome: Outcome) -> None:
         """End a run, with a status that follows from the outcome."""
@@ -247,9 +246,16 @@ class SearchRuns:
         with told("write to", self._store.uri):
             self._note_params(self._run(trial), params)
 
-    def reported(self, trial: str, step: int, metrics: Mapping[str, float]) -> None:
-        """Note one report, in the order the trial made them.
+    def reported(
+        self,
+        trial: str,
+        step: int,
+        metrics: Mapping[str, float],
+        facts: Mapping[str, Scalar],
+    ) -> None:
+        """Note one report, in the order the trial made them, and what it took until then.
 
+        The facts become tags `zoo.<name>`, so that a trial that is never heard of again has them.
         A trial that was stopped before its checkpoint was kept makes a report again when it goes
         on; the curve has it already.
         """
@@ -260,7 +266,7 @@ class SearchRuns:
                 history = self._store.client.get_metric_history(run_id, name)
                 self._steps[trial] = max((point.step for point in history), default=-1)
             if step > self._steps[trial]:
-                self._note_metrics(run_id, metrics, step=step)
+                self._note_metrics(run_id, metrics, step=step, tags=_tags(facts))
                 self._steps[trial] = step
 
     def ended(
@@ -313,10 +319,21 @@ class SearchRuns:
         tags = [RunTag("zoo.resumed_with", json.dumps(changed))] if changed else []
         self._store.client.log_batch(run_id, params=new, tags=tags)
 
-    def _note_metrics(self, run_id: str, metrics: Mapping[str, float], *, step: int) -> None:
+    def _note_metrics(
+        self,
+        run_id: str,
+        metrics: Mapping[str, float],
+        *,
+        step: int,
+        tags: Sequence[RunTag] = (),
+    ) -> None:
         now = int(time.time() * 1000)
         points = [Metric(key, float(value), now, step) for key, value in metrics.items()]
-        self._store.client.log_batch(run_id, metrics=points)
+        self._store.client.log_batch(run_id, metrics=points, tags=tags)
+
+
+def _tags(values: Mapping[str, Scalar | Path]) -> list[RunTag]:
+    return [RunTag(f"zoo.{name}", str(value)) for name, value in values.items()]
 
 
 @contextmanager

@@ -215,10 +215,17 @@ class ListLog:
         self.told.append(("started", trial))
         self._entry(trial).params |= {name: str(value) for name, value in params.items()}
 
-    def reported(self, trial: str, step: int, metrics: Mapping[str, float]) -> None:
+    def reported(
+        self,
+        trial: str,
+        step: int,
+        metrics: Mapping[str, float],
+        facts: Mapping[str, float | str],
+    ) -> None:
         self.told.append(("reported", trial))
         for name, value in metrics.items():
             self._entry(trial).curves.setdefault(name, []).append((step, value))
+        self._entry(trial).facts |= {name: str(value) for name, value in facts.items()}
 
     def ended(
         self, trial: str, outcome: Outcome, bundle: Path | None, facts: Mapping[str, float | str]
@@ -226,7 +233,7 @@ class ListLog:
         self.told.append(("ended", trial))
         entry = self._entry(trial)
         entry.outcome, entry.bundle = outcome, str(bundle) if bundle else entry.bundle
-        entry.facts = {name: str(value) for name, value in facts.items()}
+        entry.facts |= {name: str(value) for name, value in facts.items()}
 
     def _entry(self, trial: str) -> Entry:
         return self.entries.setdefault(trial, Entry())
@@ -249,7 +256,7 @@ class TrialLogExam:
     ) -> None:
         log.started("a", {"patch": 48, "rate": 1e-4, "norm": "batch", "rotations": True})
         for step in (1, 2, 3):
-            log.reported("a", step, {"val_pixel_ap": step / 8, "train_loss": -1.0})
+            log.reported("a", step, {"val_pixel_ap": step / 8, "train_loss": -1.0}, {})
         facts: dict[str, float | str] = {"steps": 3, "node": "here", "cpu_seconds": 1.5}
         log.ended("a", "finished", tmp_path, facts)
         entry = read()["a"]
@@ -268,12 +275,19 @@ class TrialLogExam:
         log.ended("a", outcome, None, {})
         assert read() == {"a": Entry(outcome=outcome)}
 
+    def test_what_a_trial_took_is_known_before_it_ends(self, log: TrialLog, read: Read) -> None:
+        log.started("a", {})
+        for step in (1, 2):
+            log.reported("a", step, {"val_pixel_ap": 0.5}, {"steps": step, "cpu_seconds": 2.5})
+        assert read()["a"].facts == {"steps": "2", "cpu_seconds": "2.5"}
+        assert read()["a"].outcome is None
+
     def test_trials_side_by_side_are_kept_apart(self, log: TrialLog, read: Read) -> None:
         for trial in ("a", "b"):
             log.started(trial, {"name": trial})
         for step in (1, 2):
             for trial, value in (("a", 0.25), ("b", 0.5)):
-                log.reported(trial, step, {"val_pixel_ap": value})
+                log.reported(trial, step, {"val_pixel_ap": value}, {})
         log.ended("b", "finished", None, {})
         found = read()
         assert {trial: entry.params for trial, entry in found.items()} == {
@@ -289,7 +303,7 @@ class TrialLogExam:
     ) -> None:
         for step, outcome in ((1, "interrupted"), (2, "finished")):
             log.started("a", {"patch": 48})
-            log.reported("a", step, {"val_pixel_ap": step / 4})
+            log.reported("a", step, {"val_pixel_ap": step / 4}, {})
             log.ended("a", outcome, None, {})  # type: ignore[arg-type]
         assert read() == {
             "a": Entry(
@@ -300,7 +314,7 @@ class TrialLogExam:
         }
 
     def test_a_figure_that_is_not_a_number_is_taken(self, log: TrialLog, read: Read) -> None:
-        log.reported("a", 1, {"train_loss": math.nan})
+        log.reported("a", 1, {"train_loss": math.nan}, {})
         [(step, value)] = read()["a"].curves["train_loss"]
         assert step == 1
         assert math.isnan(value)

@@ -548,7 +548,7 @@ def test_searches_are_listed_with_the_trials_by_outcome_and_the_hours(
     outcomes: Mapping[str, Outcome] = {"a": "finished", "b": "stopped_early", "c": "stopped_early"}
     for trial, outcome in outcomes.items():
         record.started(trial, {})
-        record.reported(trial, 1, {"val_pixel_ap": 0.5})
+        record.reported(trial, 1, {"val_pixel_ap": 0.5}, {})
         record.ended(trial, outcome, None, {"cpu_seconds": 1200.0, "gpu_seconds": 600.0})
     main(["runs"])
     header, line = capsys.readouterr().out.splitlines()

@@ -53,11 +53,11 @@ def test_a_server_that_goes_and_comes_back_misses_nothing(
     with mlflow_server(tmp_path, port) as uri:
         log = outbox(uri, "night", folder, said.append)
         log.started("a", {"patch": 48})
-        log.reported("a", 1, {"val_pixel_ap": 0.125})
+        log.reported("a", 1, {"val_pixel_ap": 0.125}, {})
         log.drain(patience_s=30.0)
     began = time.monotonic()
     for step in (2, 3):
-        log.reported("a", step, {"val_pixel_ap": step / 8})
+        log.reported("a", step, {"val_pixel_ap": step / 8}, {})
     log.ended("a", "finished", tmp_path / "bundle", {})
     log.started("b", {"patch": 32})
     log.ended("b", "stopped_early", None, {})
@@ -89,7 +89,7 @@ def test_what_a_killed_search_could_not_deliver_is_delivered_when_it_goes_on(
         '["reported", "a", 2, {"val_pi'  # cut short by the kill: it was never told
     )
     log = outbox(uri, "killed", tmp_path)
-    log.reported("a", 2, {"val_pixel_ap": 0.25})
+    log.reported("a", 2, {"val_pixel_ap": 0.25}, {})
     log.drain(patience_s=30.0)
     assert read(uri, "killed")[""].info.status == "RUNNING"
     log.ended("a", "finished", None, {})

@@ -45,7 +45,7 @@ def test_a_trial_is_a_child_run_with_its_params_curve_and_tags(uri: str, tmp_pat
     runs = search_runs(uri, "first", fingerprint="sha256:aa")
     runs.started("t1", {"patch": 48, "lr": 1e-4, "mode": "two_sided"})
     for step in range(3):
-        runs.reported("t1", step, {"val_pixel_ap": 0.1 * step, "train_loss": 1.0})
+        runs.reported("t1", step, {"val_pixel_ap": 0.1 * step, "train_loss": 1.0}, {})
     runs.ended("t1", "finished", tmp_path / "bundle", {})
     runs.close({"val_pixel_ap": 0.2}, "finished")
 
@@ -77,7 +77,8 @@ def test_the_totals_of_a_search_are_the_sums_of_its_trials(uri: str) -> None:
     for trial, outcome, cost in zip("ab", ("finished", "stopped_early"), COSTS, strict=True):
         runs.started(trial, {})
         runs.ended(trial, outcome, None, cost)  # type: ignore[arg-type]
-    runs.started("c", {})  # and was killed
+    runs.started("c", {})
+    runs.reported("c", 1, {"val_pixel_ap": 0.1}, {"steps": 1, "cpu_seconds": 4.0})  # and was killed
     runs.close({}, "finished")
     found = read(uri, "sums")
     parent = found.pop("").data.metrics
@@ -94,7 +95,7 @@ def test_searches_are_listed_with_their_trials_and_what_they_took(tmp_path: Path
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     first = search_runs(uri, "first")
     first.started("a", {})
-    first.reported("a", 1, {"val_pixel_ap": 0.25})
+    first.reported("a", 1, {"val_pixel_ap": 0.25}, {})
     first.ended("a", "finished", None, COSTS[0])
     first.close({"val_pixel_ap": 0.25}, "finished")
     second = SearchRuns(open_store(uri), search="second", texture="wood", params={})
@@ -102,7 +103,7 @@ def test_searches_are_listed_with_their_trials_and_what_they_took(tmp_path: Path
     second.ended("a", "interrupted", None, COSTS[1])
     second.started("a", {})  # it goes on
     second.started("b", {})
-    second.reported("b", 1, {"val_pixel_ap": 0.5})
+    second.reported("b", 1, {"val_pixel_ap": 0.5}, {})
     newest, oldest = searches(open_store(uri))
     assert (oldest.name, oldest.texture, oldest.state) == ("first", "grid", "finished")
     assert (oldest.best, oldest.running, oldest.totals["trials_finished"]) == (0.25, 0, 1)
@@ -136,7 +137,7 @@ def test_the_status_of_a_run_follows_from_the_outcome(
 def test_a_resumed_search_goes_on_in_the_same_runs(uri: str) -> None:
     first = search_runs(uri, "resumed", trials=10)
     first.started("t1", {"patch": 48})
-    first.reported("t1", 0, {"val_pixel_ap": 0.1})
+    first.reported("t1", 0, {"val_pixel_ap": 0.1}, {})
     first.close({}, "interrupted")  # t1 was still running
     assert {run.info.status for run in read(uri, "resumed").values()} == {"KILLED"}
 
@@ -144,7 +145,7 @@ def test_a_resumed_search_goes_on_in_the_same_runs(uri: str) -> None:
     second.started("t1", {"patch": 48})
     assert {run.info.status for run in read(uri, "resumed").values()} == {"RUNNING"}
     for step, value in ((0, 0.1), (1, 0.2)):  # the first of them once more
-        second.reported("t1", step, {"val_pixel_ap": value})
+        second.reported("t1", step, {"val_pixel_ap": value}, {})
     second.ended("t1", "finished", None, {})
     second.started("t2", {"patch": 32})
     second.ended("t2", "stopped_early", None, {})
@@ -178,7 +179,7 @@ def test_closing_kills_the_orphans_of_this_search_and_no_others(uri: str) -> Non
 
 def test_a_figure_that_is_not_a_number_is_kept_as_such(uri: str) -> None:
     runs = search_runs(uri, "diverged")
-    runs.reported("t", 0, {"train_loss": math.nan})
+    runs.reported("t", 0, {"train_loss": math.nan}, {})
     assert math.isnan(read(uri, "diverged")["t"].data.metrics["train_loss"])
 
 
@@ -247,7 +248,7 @@ def test_a_store_that_vanishes_is_named(tmp_path: Path) -> None:
     runs = search_runs(uri, "vanishing")
     (tmp_path / "mlflow.db").write_text("this is no database, however long the text may be" * 99)
     with pytest.raises(StorageError, match=f"Cannot write to the MLflow store {uri}"):
-        runs.reported("t", 0, {"val_pixel_ap": 0.1})
+        runs.reported("t", 0, {"val_pixel_ap": 0.1}, {})
 
 
 def test_the_store_is_under_the_home_unless_told_otherwise(

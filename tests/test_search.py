@@ -171,7 +171,7 @@ def test_the_record_hears_each_trial_begin_once_report_and_end_once(finished: Ru
         assert told == ["started", *["reported"] * len(reports), "ended"]
         assert [step for step, _ in reports] == list(range(1, len(reports) + 1))
         assert 5e-4 <= float(entry.params["learning_rate"]) <= 4e-3
-        assert entry.params["width"] == "4"
+        assert entry.params["batch"] == "8"
 
 
 @pytest.mark.cluster
@@ -324,8 +324,14 @@ class Saboteur(ListLog):
         super().__init__()
         self.hit: list[int] = []
 
-    def reported(self, trial: str, step: int, metrics: Mapping[str, float]) -> None:
-        super().reported(trial, step, metrics)
+    def reported(
+        self,
+        trial: str,
+        step: int,
+        metrics: Mapping[str, float],
+        facts: Mapping[str, float | str],
+    ) -> None:
+        super().reported(trial, step, metrics, facts)
         if step == self.step and not self.hit:
             self.hit = workers()
             for worker in self.hit:
@@ -353,6 +359,30 @@ def test_a_trial_whose_worker_is_killed_goes_on_from_its_last_checkpoint(
     assert any(f"trial {trial} lost its worker and will go on" in line for line in said)
     assert (entry.outcome, entry.facts["steps"]) == ("finished", "4")
     assert found.outcomes["finished"] == 1
+
+
+@pytest.mark.cluster
+def test_a_trial_without_enough_memory_fails_once_and_the_search_goes_on(
+    here: None, tiny_materials: Materials, tmp_path: Path
+) -> None:
+    log, said = ListLog(), list[str]()
+    search.run(
+        tiny_materials,
+        space(batch=Choice(values=(8, 50_000_000)), learning_rate=LogUniform(low=5e-4, high=4e-3)),
+        plan("greedy", trials=4, reports=1),
+        storage=tmp_path,
+        log=log,
+        say=said.append,
+    )
+    greedy = [entry for entry in log.entries.values() if entry.params["batch"] == "50000000"]
+    modest = [entry for entry in log.entries.values() if entry.params["batch"] == "8"]
+    assert greedy
+    assert modest
+    for entry in greedy:
+        assert entry.outcome == "failed"
+        assert entry.facts["reason"].startswith("out of memory on cpu: ")
+    assert {entry.outcome for entry in modest} <= {"finished", "stopped_early"}
+    assert not any("lost its worker" in line for line in said)
 
 
 @pytest.mark.cluster

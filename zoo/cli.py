@@ -110,7 +110,13 @@ def search(args: argparse.Namespace) -> None:
             + (", or go on with the same command and --resume." if found.interrupted else ".")
         )
     else:
-        result |= _promoted(folder, args, record.run_id)
+        try:
+            result |= _promoted(folder, args, record.run_id)
+        except StorageError as error:
+            raise StorageError(
+                f"{error} What was found is kept: when that is mended, `zoo promote {folder} --data "
+                f"{args.data}` promotes it."
+            ) from error
     _answer(result, args.json)
 
 

@@ -37,16 +37,25 @@ class TrialLog(Protocol):
     def started(self, trial: str, params: Mapping[str, float | int | str]) -> None:
         """Note a new trial and the parameters drawn for it."""
 
-    def reported(self, trial: str, step: int, metrics: Mapping[str, float]) -> None:
-        """Note one report, in the order the trial made them."""
+    def reported(
+        self,
+        trial: str,
+        step: int,
+        metrics: Mapping[str, float],
+        facts: Mapping[str, float | str],
+    ) -> None:
+        """Note one report, in the order the trial made them, and what it took until then.
+
+        `facts` has `steps` (reports made), `node`, `device`, `cpu_seconds` and `gpu_seconds` (what
+        the trial held times how long).
+        """
 
     def ended(
         self, trial: str, outcome: Outcome, bundle: Path | None, facts: Mapping[str, float | str]
     ) -> None:
-        """Note how the trial ended, and what it took.
+        """Note how the trial ended, and what it took in all.
 
-        `bundle` is its detector on disk, if it saved one. `facts` has `steps` (reports made),
-        `node`, `device`, `cpu_seconds` and `gpu_seconds` (what it held times how long), and the
+        `bundle` is its detector on disk, if it saved one. `facts` are those of `reported`, and the
         `reason` if it failed.
         """
 
@@ -178,7 +187,8 @@ class Listener(Callback):
             for name, value in result.items()
             if name.startswith(("val_", "train_"))
         }
-        self.log.reported(trial.trial_id, int(result["training_iteration"]), figures)
+        step = int(result["training_iteration"])
+        self.log.reported(trial.trial_id, step, figures, self._facts(trial, result))
 
     def on_checkpoint(
         self, iteration: int, trials: list[Trial], trial: Trial, checkpoint: Any, **info: Any
@@ -250,6 +260,17 @@ class Listener(Callback):
         now = time.monotonic()
         return self.held.get(trial, 0.0) + now - self.running.get(trial, now)
 
+    def _facts(self, trial: Trial, last: Mapping[str, Any]) -> dict[str, float | int | str]:
+        """Return what a trial took until now, as of its last report."""
+        seconds = self._held(trial.trial_id)
+        return {
+            "steps": int(last.get("training_iteration", 0)) - (FAILURE in last),
+            "node": str(last.get("hostname", "")),
+            "device": str(last.get("device", "")),
+            "cpu_seconds": round(seconds * self.plan.threads, 1),
+            "gpu_seconds": round(seconds * self.gpu_share, 1),
+        }
+
     def _is_whole(self, trial: Trial) -> bool:
         steps = (trial.last_result or {}).get("training_iteration", 0)
         return bool(steps >= self.plan.reports)
@@ -264,17 +285,10 @@ class Listener(Callback):
             ray.kill(actor)
 
     def _end(self, trial: Trial, outcome: Outcome, reason: str = "") -> None:
-        seconds = self.held[trial.trial_id] = self._held(trial.trial_id)
+        self.held[trial.trial_id] = self._held(trial.trial_id)
         self.running.pop(trial.trial_id, None)
         self.ended[trial.trial_id] = outcome
-        best, last = best_checkpoint(trial), trial.last_result or {}
-        facts: dict[str, float | str] = {
-            "steps": int(last.get("training_iteration", 0)) - (FAILURE in last),
-            "node": str(last.get("hostname", "")),
-            "device": str(last.get("device", "")),
-            "cpu_seconds": round(seconds * self.plan.threads, 1),
-            "gpu_seconds": round(seconds * self.gpu_share, 1),
-        }
+        best, facts = best_checkpoint(trial), self._facts(trial, trial.last_result or {})
         if reason:
             facts["reason"] = reason
             self.failure = self.failure or reason

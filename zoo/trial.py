@@ -54,7 +54,9 @@ def run(
         )
     except ZooError as error:
         _fail(f"{type(error).__name__}: {error}")
-    except (MemoryError, torch.OutOfMemoryError) as error:
+    except (MemoryError, RuntimeError) as error:
+        if not _is_lack_of_memory(error):
+            raise
         _fail(f"out of memory on {device}: {error}")
 
 
@@ -66,6 +68,12 @@ def _report(draft: Draft, *, device: str) -> None:
             {**draft.metrics, "device": device},
             checkpoint=tune.Checkpoint.from_directory(folder),
         )
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Tell a lack of memory apart; torch has no class for that of a processor."""
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
 
 def _fail(reason: str) -> None:
