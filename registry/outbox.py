@@ -159,6 +159,8 @@ class Outbox:
                 self._runs.champion(Path(bundle), [Path(picture) for picture in pictures])
             case ["close", summary, outcome]:
                 self._runs.close(summary, outcome)
+            case _:
+                self._say(f"A note of another version of this program is left out: {note}")
 
     def _is_away(self, error: StorageError) -> None:
         with self._change:

@@ -84,7 +84,7 @@ def test_what_a_killed_search_could_not_deliver_is_delivered_when_it_goes_on(
 ) -> None:
     (tmp_path / FILE).write_text(
         '["started", "a", {"patch": 48}]\n'
-        '["reported", "a", 1, {"val_pixel_ap": 0.125}]\n'
+        '["reported", "a", 1, {"val_pixel_ap": 0.125}, {}]\n'
         '["close", {}, "interrupted"]\n'
         '["reported", "a", 2, {"val_pi'  # cut short by the kill: it was never told
     )
@@ -101,12 +101,21 @@ def test_what_a_killed_search_could_not_deliver_is_delivered_when_it_goes_on(
 
 
 def test_what_was_delivered_already_is_noted_once(uri: str, tmp_path: Path) -> None:
-    notes = '["started", "a", {}]\n["reported", "a", 1, {"val_pixel_ap": 0.125}]\n'
+    notes = '["started", "a", {}]\n["reported", "a", 1, {"val_pixel_ap": 0.125}, {}]\n'
     for _ in range(2):
         (tmp_path / FILE).write_text(notes)
         log = outbox(uri, "twice", tmp_path)
         log.drain(patience_s=30.0)
     assert recorded(uri, "twice")["a"].curves == {"val_pixel_ap": [(1, 0.125)]}
+
+
+def test_a_note_of_another_version_is_told_and_holds_nothing_up(uri: str, tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text('["renamed", "a", {}]\n["started", "a", {}]\n')
+    said = list[str]()
+    log = outbox(uri, "other version", tmp_path, said.append)
+    log.drain(patience_s=30.0)
+    assert "a" in recorded(uri, "other version")
+    assert [line for line in said if "['renamed', 'a', {}]" in line]
 
 
 def test_the_champion_goes_the_same_way(uri: str, tmp_path: Path) -> None:

@@ -114,8 +114,8 @@ def search(args: argparse.Namespace) -> None:
             result |= _promoted(folder, args, record.run_id)
         except StorageError as error:
             raise StorageError(
-                f"{error} What was found is kept: when that is mended, `zoo promote {folder} --data "
-                f"{args.data}` promotes it."
+                f"{error} What was found is kept; when that is mended, promote it with "
+                f"`zoo promote {folder} --data {args.data}`."
             ) from error
     _answer(result, args.json)
 
