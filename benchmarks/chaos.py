@@ -46,7 +46,7 @@ from moto.server import ThreadedMotoServer
 from optuna.trial import TrialState
 
 import zoo
-from tests.processes import descendants, free_port, mlflow_server
+from tests.processes import aws_at, descendants, free_port, mlflow_server
 from zoo import demo
 
 BIN = Path(sys.executable).parent
@@ -302,13 +302,7 @@ def sick(root: Path, data: Path) -> None:
 def s3(root: Path, data: Path, calm: dict[str, Any]) -> None:
     """Promote into a bucket that is away, then into the same one when it is there."""
     port = free_port()
-    environment = {
-        "ZOO_SHELF": "s3://zoo/shelf",
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ACCESS_KEY_ID": "chaos",
-        "AWS_SECRET_ACCESS_KEY": "chaos",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
+    environment = aws_at(f"http://127.0.0.1:{port}", root) | {"ZOO_SHELF": "s3://zoo/shelf"}
     search = Search(home=root / "s3", data=data, environment=environment).start()
     print(f"s3, told: {search.refusal()}")
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)

@@ -22,6 +22,25 @@ def free_port() -> int:
     return port
 
 
+def aws_at(endpoint: str, nowhere: Path) -> dict[str, str]:
+    """Return the environment of someone whose AWS is at `endpoint`.
+
+    Args:
+        endpoint: An address, such as that of moto.
+        nowhere: A folder without any configuration of AWS.
+    """
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "drawn",
+        "AWS_SECRET_ACCESS_KEY": "drawn",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": str(nowhere / "no-config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(nowhere / "no-credentials"),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_MAX_ATTEMPTS": "1",
+    }
+
+
 @contextmanager
 def mlflow_server(folder: Path, port: int) -> Iterator[str]:
     """An MLflow server with its store in `folder`, killed at the end with all of its processes."""

@@ -50,7 +50,7 @@ def texts(path: Path) -> list[str]:
 def test_what_is_left_to_fill_in_is_named_with_its_lines_and_meaning() -> None:
     problems = [each for each in check(OURS) if "not filled in" in each.text]
     names = [problem.text.split()[0] for problem in problems]
-    assert sorted(names) == ["YOUR-BUCKET", "YOUR-EFS", "YOUR-PROFILE", "ami-YOUR-AMI"]
+    assert sorted(names) == ["YOUR-BUCKET", "YOUR-PROFILE", "ami-YOUR-AMI"]
     lines = TEXT.splitlines()
     for name, problem in zip(names, problems, strict=True):
         used = [n for n, line in enumerate(lines, 1) if name in line and line[0] != "#"]
@@ -58,7 +58,7 @@ def test_what_is_left_to_fill_in_is_named_with_its_lines_and_meaning() -> None:
         assert len(problem.text.split(": ", 1)[1]) > 20
         assert "#" not in problem.text
     by_name = {problem.text.split()[0]: problem.text for problem in problems}
-    assert by_name["YOUR-EFS"].endswith("where trials on any node keep their checkpoints")
+    assert by_name["YOUR-BUCKET"].endswith("which may go on from them on any node")
 
 
 def test_a_file_that_is_filled_in_is_ready(

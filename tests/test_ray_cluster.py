@@ -47,7 +47,7 @@ def test_the_first_lines_are_the_commands_that_use_the_file() -> None:
 def test_every_placeholder_is_named_at_the_top_and_used_below() -> None:
     used = set(PLACEHOLDER.findall(BODY))
     named = set(re.findall(rf"^#   ({PLACEHOLDER.pattern}) ", TOP, re.MULTILINE))
-    assert used == named == {"YOUR-BUCKET", "YOUR-EFS", "YOUR-PROFILE", "ami-YOUR-AMI"}
+    assert used == named == {"YOUR-BUCKET", "YOUR-PROFILE", "ami-YOUR-AMI"}
 
 
 @pytest.mark.parametrize("image", ["head_image", "worker_image"])
@@ -84,14 +84,15 @@ def test_every_node_gets_the_project_by_its_constraints_and_the_token() -> None:
         assert any("RAY_AUTH_MODE=token" in command for command in commands)
 
 
-def test_the_home_of_every_node_is_one_share_and_the_shelf_is_in_s3() -> None:
+def test_trials_and_shelf_are_in_s3_and_the_home_is_on_the_heads_own_disk() -> None:
     prepared = prepare_config(cluster())
-    assert prepared["docker"]["run_options"] == [
-        "--volume /home/ubuntu/zoo-home:/home/ray/zoo-home"
+    assert prepared["docker"]["head_run_options"] == [
+        "--volume /home/ubuntu/zoo-home:/home/ray/zoo-home",
+        "--volume /home/ubuntu/mlflow:/home/ray/mlflow",
     ]
-    assert any("YOUR-EFS:/ /home/ubuntu/zoo-home" in line for line in BODY.splitlines())
     assert re.findall(r"export (?:ZOO|MLFLOW)_\S+", BODY) == [
         "export ZOO_HOME=/home/ray/zoo-home",
+        "export ZOO_STORAGE=s3://YOUR-BUCKET/searches",
         "export ZOO_SHELF=s3://YOUR-BUCKET/shelf",
         "export MLFLOW_TRACKING_URI=http://127.0.0.1:5000",
     ]

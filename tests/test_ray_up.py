@@ -20,6 +20,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from tests.processes import aws_at
+
 ROOT = Path(__file__).parent.parent
 REGION = "eu-central-1"
 SSH = """#!/bin/sh
@@ -89,7 +91,6 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
     for name, value in {
         "YOUR-PROFILE": made,
         "ami-YOUR-AMI": image,
-        "YOUR-EFS": "share",
         "YOUR-BUCKET": "bucket",
     }.items():
         text = text.replace(name, value)
@@ -102,10 +103,8 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
         program.parent.mkdir(exist_ok=True)
         program.write_text(script)
         program.chmod(0o755)
-    environment = os.environ | {
-        "AWS_ENDPOINT_URL": here["endpoint_url"],
-        "AWS_ACCESS_KEY_ID": "drawn",
-        "AWS_SECRET_ACCESS_KEY": "drawn",
+    environment = os.environ | aws_at(here["endpoint_url"], tmp_path)
+    environment |= {
         "AWS_DEFAULT_REGION": REGION,
         "HOME": str(tmp_path / "home"),
         "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
@@ -132,11 +131,11 @@ def test_ray_up_starts_a_head_and_sets_it_up_and_ray_down_stops_it(cloud: Cloud)
         r"rsync .* --exclude \*\*/\.venv .* --filter dir-merge,- \.gitignore .*/texture-zoo/$",
         r"rsync .*/\.ray/auth_token .*/home/ray/\.ray/auth_token$",
         r"mkdir -p /home/ubuntu/zoo-home /home/ubuntu/mlflow",
-        r"mount -t nfs4 -o nfsvers=4\.1,hard share:/ /home/ubuntu/zoo-home",
         r"docker pull rayproject/ray:[\d.]+-py311-cpu",
         r"docker run .*zoo-home:/home/ray/zoo-home .*mlflow:/home/ray/mlflow .*-cpu bash",
         r"cd /home/ray/texture-zoo && pip install --quiet --constraint constraints\.txt \.",
         r"export RAY_AUTH_MODE=token$",
+        r"export ZOO_STORAGE=s3://bucket/searches$",
         r"export ZOO_SHELF=s3://bucket/shelf$",
         r'\{"CPU":0\}.*ray start --head --port=6379 .*--autoscaling-config=/home/ray/ray_boot',
         r"mlflow server .*sqlite:////home/ray/mlflow/mlflow\.db .*s3://bucket/mlflow",

@@ -608,7 +608,7 @@ def test_a_plan_that_cannot_be_written_is_refused_with_the_place(tmp_path: Path)
 
 def test_when_the_time_is_over_the_listener_ends_the_search_once() -> None:
     heard: list[int] = []
-    listener = Listener(ListLog(), plan("p", time_budget_s=1e-9), list[str]().append)
+    listener = Listener(ListLog(), plan("p", time_budget_s=1e-9), list[str]().append, folder=Path())
     before = signal.signal(signal.SIGUSR1, lambda number, _: heard.append(number))
     try:
         for step in range(3):
@@ -621,13 +621,15 @@ def test_when_the_time_is_over_the_listener_ends_the_search_once() -> None:
 
 
 def test_a_search_that_ends_before_its_bounds_was_interrupted() -> None:
-    listener = Listener(ListLog(), plan("p", trials=1), list[str]().append)
+    listener = Listener(ListLog(), plan("p", trials=1), list[str]().append, folder=Path())
     listener.close([])
     assert listener.interrupted
 
 
 def test_what_a_listener_counted_goes_on_in_the_one_that_resumes() -> None:
-    first, second = (Listener(ListLog(), plan("p"), list[str]().append) for _ in range(2))
+    first, second = (
+        Listener(ListLog(), plan("p"), list[str]().append, folder=Path()) for _ in range(2)
+    )
     first.ended, first.best, first.best_trial = {"a": "finished"}, 0.5, "a"
     first.held, first.running = {"a": 40.0, "b": 2.0}, {"b": time.monotonic() - 60}
     second.set_state(json.loads(json.dumps(first.get_state())))

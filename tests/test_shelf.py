@@ -16,6 +16,7 @@ from moto.server import ThreadedMotoServer
 
 from registry.shelf import FolderShelf, S3Shelf, home, open_shelf
 from tests.exams import ShelfExam, drawn_bundle, flip
+from tests.processes import aws_at
 from zoo import bundle
 from zoo.errors import BundleError, ConfigError, StorageError, UnknownDetectorError
 
@@ -43,16 +44,7 @@ def endpoint() -> Iterator[str]:
 
 @pytest.fixture
 def aws(endpoint: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name, value in {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "drawn",
-        "AWS_SECRET_ACCESS_KEY": "drawn",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_CONFIG_FILE": str(tmp_path / "no-config"),
-        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "no-credentials"),
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_MAX_ATTEMPTS": "1",
-    }.items():
+    for name, value in aws_at(endpoint, tmp_path).items():
         monkeypatch.setenv(name, value)
 
 

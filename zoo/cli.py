@@ -136,6 +136,7 @@ def _search_all(args: argparse.Namespace) -> None:
         "--space": args.space,
         "--threads": args.threads,
         "--gpus-per-trial": args.gpus_per_trial,
+        "--storage": args.storage,
         "--reports": args.reports,
         "--false-alarm-rate": args.false_alarm_rate,
         "--seed": args.seed,
@@ -491,6 +492,12 @@ def _search(commands: Commands) -> None:
         "--gpus-per-trial", type=float, metavar="SHARE", help="(0.5 where there are GPUs)"
     )
     it.add_argument("--reports", type=_positive, default=8, help="reports of a full trial (8)")
+    it.add_argument(
+        "--storage",
+        metavar="URL",
+        help="where Ray keeps trials under way: s3://BUCKET/PREFIX, or a folder that all nodes of "
+        "a cluster share; ZOO_STORAGE works too (the home)",
+    )
     it.add_argument("--address", help="of a Ray cluster, or `auto`; RAY_ADDRESS works too")
     it.add_argument("--resume", action="store_true", help="go on with this texture's last search")
     it.add_argument("--no-promote", action="store_true", help="keep the winner off the shelf")
@@ -697,11 +704,15 @@ def _materials(texture: Texture) -> Materials:
 
 
 def _plan(args: argparse.Namespace, materials: Materials, storage: Path) -> Plan:
+    import os
     import time
 
     from zoo.listener import HUNG_AFTER_S, Plan
-    from zoo.search import new_name
+    from zoo.search import new_name, place_of
 
+    trials_at = args.storage or os.environ.get("ZOO_STORAGE") or None
+    if trials_at:
+        place_of(trials_at)
     return Plan(
         name=new_name(storage, f"{materials.texture}-{time.strftime('%Y%m%d-%H%M%S')}"),
         texture=materials.texture,
@@ -714,6 +725,7 @@ def _plan(args: argparse.Namespace, materials: Materials, storage: Path) -> Plan
         reports=args.reports,
         pace_s=args.pace or args.time_budget,
         hung_after_s=max(HUNG_AFTER_S, args.time_budget / 4),  # trials grow with the budget
+        storage=trials_at,
     )
 
 

@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
 
 import ray
@@ -20,12 +20,14 @@ from ray.tune import Callback
 from zoo.trial import BUNDLE, FAILURE, METRIC
 
 if TYPE_CHECKING:
+    from ray.train import Checkpoint
     from ray.tune.experiment import Trial
 
 PACE_S = 1200.0  # seconds of a search that the `megapixels` of a space are meant for
 HEARTBEAT_S = 15.0  # a line at least so often, so that a quiet terminal means a stuck search
 HUNG_AFTER_S = 600.0  # least silence of a trial that is taken for a hang
-FULL = "No space left on device"  # as every error of a full disk says
+# What every error of a full disk says, and every one of S3 that Arrow, which writes there, raises.
+FULL, REFUSED = "No space left on device", "AWS Error"
 
 Outcome = Literal["finished", "stopped_early", "failed", "interrupted"]
 
@@ -76,6 +78,8 @@ class Plan:
         gpus_per_trial: Share of a GPU for each trial; None is a half where there are GPUs now.
         reports: How often each trial reports, and so how finely ASHA cuts.
         hung_after_s: A trial that reports nothing for so long is killed, and has failed.
+        storage: Where Ray keeps the trials: an `s3://` address, or a folder that all nodes share;
+            None is the folder of all searches.
     """
 
     name: str
@@ -89,21 +93,23 @@ class Plan:
     reports: int
     pace_s: float = PACE_S
     hung_after_s: float = HUNG_AFTER_S
+    storage: str | None = None
 
 
-def best_checkpoint(trial: Trial) -> tuple[float, Path] | None:
-    """Return the value and the detector of a trial's best report, if it made one."""
+def best_checkpoint(trial: Trial) -> tuple[float, Checkpoint] | None:
+    """Return the value and the checkpoint of a trial's best report, if it made one."""
     manager = trial.run_metadata.checkpoint_manager
     kept = manager.best_checkpoint_results if manager else []
-    scored = [
-        (result.metrics[METRIC], Path(result.checkpoint.path))
-        for result in kept
-        if result.checkpoint
-    ]
+    scored = [(result.metrics[METRIC], result.checkpoint) for result in kept if result.checkpoint]
     if not scored:
         return None
-    value, where = max(scored)
-    return float(value), where / BUNDLE
+    value, checkpoint = max(scored, key=lambda pair: pair[0])
+    return float(value), checkpoint
+
+
+def detector_of(checkpoint: Checkpoint, folder: Path) -> Path:
+    """Return where in the folder of its search a checkpoint's detector is, or is to be brought."""
+    return folder.joinpath(*PurePath(checkpoint.path).parts[-2:], BUNDLE)
 
 
 def _last_line(trial: Trial) -> str:
@@ -130,15 +136,22 @@ class Listener(Callback):
     """
 
     def __init__(
-        self, log: TrialLog, plan: Plan, say: Callable[[str], None], *, gpu_share: float = 0.0
+        self,
+        log: TrialLog,
+        plan: Plan,
+        say: Callable[[str], None],
+        *,
+        folder: Path,
+        gpu_share: float = 0.0,
     ) -> None:
         self.log, self.plan, self.say, self.gpu_share = log, plan, say, gpu_share
+        self.folder = folder
         self.running: dict[str, float] = {}  # since when
         self.held: dict[str, float] = {}  # seconds that a trial held its devices before that
         self.heard: dict[str, float] = {}  # when a running trial last said something
         self.ended: dict[str, Outcome] = {}
         self.best, self.best_trial = -1.0, ""
-        self.failure, self.hung, self.full = "", set[str](), False
+        self.failure, self.hung, self.unwritable = "", set[str](), ""
         self.interrupted = self.over = self.told_of_cpus = False
         self.began = self.spoke = self.looked = time.monotonic()
 
@@ -205,8 +218,9 @@ class Listener(Callback):
         """Tell of a trial that lost its worker, and goes on from its last checkpoint."""
         self.held[trial.trial_id] = self._held(trial.trial_id)
         self.running.pop(trial.trial_id, None)
-        if FULL in _last_line(trial) and not self.full:
-            self.full = True  # every further trial would fail, and this one once too often
+        reason = _last_line(trial)
+        if not self.unwritable and (FULL in reason or REFUSED in reason):
+            self.unwritable = reason  # every further trial would fail, and this one once too often
             _stop_tune()
         else:
             self._tell(f"trial {trial.trial_id} lost its worker and will go on")
@@ -245,7 +259,7 @@ class Listener(Callback):
         )
         self.interrupted = short and not self.over
         for trial in trials:
-            if trial.trial_id in self.running:
+            if trial.trial_id in (self.running | self.held).keys() - self.ended.keys():
                 self._end(trial, "finished" if self._is_whole(trial) else "interrupted")
         if self.failure:
             self._tell(f"the first failure: {self.failure}")
@@ -292,7 +306,8 @@ class Listener(Callback):
         if reason:
             facts["reason"] = reason
             self.failure = self.failure or reason
-        self.log.ended(trial.trial_id, outcome, best[1] if best else None, facts)
+        bundle = detector_of(best[1], self.folder) if best else None
+        self.log.ended(trial.trial_id, outcome, bundle, facts)
         self._tell(f"trial {trial.trial_id} {outcome.replace('_', ' ')}")
 
     def _tell(self, news: str) -> None:

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 import ray
+from pyarrow.fs import FileSelector, FileSystem, copy_files
+from pyarrow.lib import ArrowException
 from ray import tune
 from ray.tune.logger import CSVLoggerCallback, JsonLoggerCallback, TBXLoggerCallback
 from ray.tune.schedulers import ASHAScheduler
@@ -26,14 +28,25 @@ from ray.tune.search import ConcurrencyLimiter
 from search_spaces import Choice, Integer, LogUniform, Space, Uniform
 from zoo import trial as trial_room
 from zoo.bundle import storage_error, write_whole
-from zoo.errors import BadImageError, SearchError, SpaceError, StorageError
-from zoo.listener import PACE_S, Listener, Outcome, Plan, TrialLog, best_checkpoint
+from zoo.errors import BadImageError, ConfigError, SearchError, SpaceError, StorageError
+from zoo.listener import (
+    FULL,
+    PACE_S,
+    Listener,
+    Outcome,
+    Plan,
+    TrialLog,
+    best_checkpoint,
+    detector_of,
+)
 from zoo.recipe import Materials
 from zoo.study import Study
-from zoo.trial import METRIC
+from zoo.trial import BUNDLE, METRIC
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ray.train import Checkpoint
 
 SMALL = 512  # pixels; a picture of a material that is smaller than this was often reduced
 PLAN = "search.json"
@@ -188,13 +201,14 @@ def run(
 ) -> Found:
     """Search, and return the best detector found; go on if the plan's search has begun already.
 
+    The best detector of each trial is in the search's folder afterwards, wherever Ray kept it.
     Only the main thread may search: Ctrl-C and the end of the time reach it as signals.
 
     Args:
         materials: The texture; put into Ray's object store once.
         space: What may vary.
         plan: What bounds the search.
-        storage: Folder (or mounted share) of all searches.
+        storage: Folder of all searches.
         log: Keeps the record.
         say: Receives one line at a time for the person who waits.
 
@@ -202,61 +216,60 @@ def run(
         SpaceError: The space leaves nothing to search for.
         SearchError: Not one trial came as far as a detector.
         KeyboardInterrupt: Nor had one when the search was stopped from the keyboard.
-        StorageError: A disk is full or cannot be written.
+        StorageError: A disk is full or cannot be written, or S3 refuses.
     """
     domains = parameter_space(space)
+    storage = storage.resolve()
     folder = storage / plan.name
-    resume = any(folder.glob("experiment_state-*.json"))
     write_plan(plan, folder)
+    with _told_of_storage(plan, storage):
+        resume = _has_begun(plan, storage)
     share, slots = room_for_trials(plan)
     say(
         f"{'Resuming' if resume else 'Starting'} search {plan.name}: up to {plan.trials} trials, "
         f"{slots} at once with {plan.threads} thread(s) and {share:g} GPU each, "
         f"space '{space.name}'."
     )
-    listener = Listener(log, plan, say, gpu_share=share)
+    listener = Listener(log, plan, say, folder=folder, gpu_share=share)
     # Tune's own, but ours to close: it leaves the files of trials open that were interrupted.
     loggers = (CSVLoggerCallback(), JsonLoggerCallback(), TBXLoggerCallback())
-    try:
-        with _quiet():
-            analysis = tune.run(
-                _trainable(materials, plan, share),
-                name=plan.name,
-                storage_path=str(storage.resolve()),
-                config=domains | {"reports": plan.reports},
-                metric=METRIC,
-                mode="max",
-                num_samples=plan.trials,
-                search_alg=ConcurrencyLimiter(
-                    Study(seed=plan.seed, reports=plan.reports, first=first_trial(space)),
-                    max_concurrent=slots,
-                ),
-                scheduler=ASHAScheduler(
-                    max_t=plan.reports, grace_period=max(1, plan.reports // 4), reduction_factor=2
-                ),
-                checkpoint_config=tune.CheckpointConfig(
-                    num_to_keep=1, checkpoint_score_attribute=METRIC, checkpoint_score_order="max"
-                ),
-                callbacks=[listener, *loggers],
-                reuse_actors=True,
-                raise_on_failed_trial=False,
-                max_failures=LOST_WORKERS,
-                resume=resume,
-                verbose=0,
-            )
-    except OSError as error:
-        raise storage_error(
-            f"The search {plan.name} was stopped, and goes on with --resume", error
-        ) from error
+    with _told_of_storage(plan, storage), _quiet():
+        analysis = tune.run(
+            _trainable(materials, plan, share),
+            name=plan.name,
+            storage_path=plan.storage or str(storage),
+            config=domains | {"reports": plan.reports},
+            metric=METRIC,
+            mode="max",
+            num_samples=plan.trials,
+            search_alg=ConcurrencyLimiter(
+                Study(seed=plan.seed, reports=plan.reports, first=first_trial(space)),
+                max_concurrent=slots,
+            ),
+            scheduler=ASHAScheduler(
+                max_t=plan.reports, grace_period=max(1, plan.reports // 4), reduction_factor=2
+            ),
+            checkpoint_config=tune.CheckpointConfig(
+                num_to_keep=1, checkpoint_score_attribute=METRIC, checkpoint_score_order="max"
+            ),
+            callbacks=[listener, *loggers],
+            reuse_actors=True,
+            raise_on_failed_trial=False,
+            max_failures=LOST_WORKERS,
+            resume=resume,
+            verbose=0,
+        )
     for logger, trial in itertools.product(loggers, analysis.trials):
         logger.log_trial_end(trial)
     listener.close(analysis.trials)
-    if listener.full:
-        raise StorageError(
-            f"The search {plan.name} was stopped: the disk that holds {storage} is full. Free some "
-            "space, then go on with the same command and --resume."
-        )
-    found = [(each, best) for each in analysis.trials if (best := best_checkpoint(each))]
+    if listener.unwritable:
+        raise _stopped(plan, storage, listener.unwritable)
+    with _told_of_storage(plan, storage):
+        found = [
+            (each, (best[0], _brought_home(best[1], folder)))
+            for each in analysis.trials
+            if (best := best_checkpoint(each))
+        ]
     if not found and listener.interrupted:
         say("Interrupted before there was a detector. Go on with the same command and --resume.")
         raise KeyboardInterrupt
@@ -276,6 +289,68 @@ def run(
         seconds=listener.seconds,
         interrupted=listener.interrupted,
     )
+
+
+def place_of(storage: str | Path) -> tuple[FileSystem, str]:
+    """Return what reads and writes there, and the path in it.
+
+    Raises:
+        ConfigError: It is neither an address that is known nor a whole path.
+    """
+    try:
+        where: tuple[FileSystem, str] = FileSystem.from_uri(storage)
+    except ArrowException as error:
+        raise ConfigError(
+            f"'{storage}' is no place for trials: write s3://BUCKET/PREFIX, or the whole path of a "
+            "folder that all nodes share."
+        ) from error
+    return where
+
+
+def _has_begun(plan: Plan, storage: Path) -> bool:
+    """Return whether Ray has written down a state of this search."""
+    where, path = place_of(plan.storage or storage)
+    files = where.get_file_info(FileSelector(f"{path}/{plan.name}", allow_not_found=True))
+    return any(file.base_name.startswith("experiment_state-") for file in files)
+
+
+def _brought_home(checkpoint: Checkpoint, folder: Path) -> Path:
+    """Return a checkpoint's detector in the search's folder, copied there if Ray has it elsewhere.
+
+    Resuming needs the rest of the checkpoint, where Ray has it; whoever reads a search afterwards
+    finds its detectors beside its plan.
+    """
+    home = detector_of(checkpoint, folder)
+    if not home.is_dir():
+        coming = home.with_name(f"{BUNDLE}.part")
+        coming.mkdir(parents=True, exist_ok=True)
+        there = f"{checkpoint.path}/{BUNDLE}"
+        copy_files(there, str(coming), source_filesystem=checkpoint.filesystem)
+        coming.rename(home)
+    return home
+
+
+def _stopped(plan: Plan, storage: Path, reason: str) -> StorageError:
+    where = plan.storage or storage
+    full = f"the disk that holds {where} is full. Free some space"
+    refused = f"{where} cannot be read or written: {reason.rstrip('.')}. When that is mended"
+    return StorageError(
+        f"The search {plan.name} was stopped: {full if FULL in reason else refused}, then go on "
+        "with the same command and --resume."
+    )
+
+
+@contextmanager
+def _told_of_storage(plan: Plan, storage: Path) -> Iterator[None]:
+    """Say what stopped the search if its disk or S3 did.
+
+    Raises:
+        StorageError: In place of an error of the operating system.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _stopped(plan, storage, str(error)) from error
 
 
 def _trainable(materials: Materials, plan: Plan, gpu_share: float) -> Any:
