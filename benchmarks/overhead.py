@@ -35,7 +35,7 @@ from registry.runs import SearchRuns, open_store
 from search_spaces import Field, Integer, LogUniform, Space
 from zoo import demo, recipe, search, textures
 from zoo.errors import SearchError
-from zoo.listener import Outcome, Plan, TrialLog
+from zoo.listener import Facts, Outcome, Plan, TrialLog
 from zoo.trial import METRIC
 
 CORES = os.cpu_count() or 1
@@ -66,19 +66,11 @@ class Heard:
         """Note the parameters."""
         self.params[trial] = dict(params)
 
-    def reported(
-        self,
-        trial: str,
-        step: int,
-        metrics: Mapping[str, float],
-        facts: Mapping[str, float | str],
-    ) -> None:
+    def reported(self, trial: str, step: int, metrics: Mapping[str, float], facts: Facts) -> None:
         """Note how far the trial came."""
         self.steps[trial] = step
 
-    def ended(
-        self, trial: str, outcome: Outcome, bundle: Path | None, facts: Mapping[str, float | str]
-    ) -> None:
+    def ended(self, trial: str, outcome: Outcome, bundle: Path | None, facts: Facts) -> None:
         """Note nothing."""
 
 
@@ -93,20 +85,12 @@ class Both:
         for log in self.logs:
             log.started(trial, params)
 
-    def reported(
-        self,
-        trial: str,
-        step: int,
-        metrics: Mapping[str, float],
-        facts: Mapping[str, float | str],
-    ) -> None:
+    def reported(self, trial: str, step: int, metrics: Mapping[str, float], facts: Facts) -> None:
         """Tell both."""
         for log in self.logs:
             log.reported(trial, step, metrics, facts)
 
-    def ended(
-        self, trial: str, outcome: Outcome, bundle: Path | None, facts: Mapping[str, float | str]
-    ) -> None:
+    def ended(self, trial: str, outcome: Outcome, bundle: Path | None, facts: Facts) -> None:
         """Tell both."""
         for log in self.logs:
             log.ended(trial, outcome, bundle, facts)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from registry.runs import Outcome, Scalar, SearchRuns
+from registry.runs import Facts, Outcome, Scalar, SearchRuns
 from zoo.bundle import storage_error
 from zoo.errors import StorageError
 
@@ -68,19 +68,11 @@ class Outbox:
         """Note a new trial, or one that goes on, and the parameters drawn for it."""
         self._tell("started", trial, dict(params))
 
-    def reported(
-        self,
-        trial: str,
-        step: int,
-        metrics: Mapping[str, float],
-        facts: Mapping[str, Scalar],
-    ) -> None:
+    def reported(self, trial: str, step: int, metrics: Mapping[str, float], facts: Facts) -> None:
         """Note one report, in the order the trial made them, and what it took until then."""
         self._tell("reported", trial, step, dict(metrics), dict(facts))
 
-    def ended(
-        self, trial: str, outcome: Outcome, bundle: Path | None, facts: Mapping[str, Scalar]
-    ) -> None:
+    def ended(self, trial: str, outcome: Outcome, bundle: Path | None, facts: Facts) -> None:
         """Note how the trial ended, and what it took."""
         self._tell("ended", trial, outcome, str(bundle) if bundle else None, dict(facts))
 

@@ -30,6 +30,7 @@ from zoo.errors import StorageError
 
 Outcome = Literal["finished", "stopped_early", "failed", "interrupted"]
 Scalar = float | int | str
+Facts = Mapping[str, Scalar]  # what a trial took, by name
 
 EXPERIMENT = "texture-zoo"
 HTTP_RETRIES = "1"  # of one request; who must not lose anything has the outbox
@@ -246,13 +247,7 @@ class SearchRuns:
         with told("write to", self._store.uri):
             self._note_params(self._run(trial), params)
 
-    def reported(
-        self,
-        trial: str,
-        step: int,
-        metrics: Mapping[str, float],
-        facts: Mapping[str, Scalar],
-    ) -> None:
+    def reported(self, trial: str, step: int, metrics: Mapping[str, float], facts: Facts) -> None:
         """Note one report, in the order the trial made them, and what it took until then.
 
         The facts become tags `zoo.<name>`, so that a trial that is never heard of again has them.
@@ -269,9 +264,7 @@ class SearchRuns:
                 self._note_metrics(run_id, metrics, step=step, tags=_tags(facts))
                 self._steps[trial] = step
 
-    def ended(
-        self, trial: str, outcome: Outcome, bundle: Path | None, facts: Mapping[str, Scalar]
-    ) -> None:
+    def ended(self, trial: str, outcome: Outcome, bundle: Path | None, facts: Facts) -> None:
         """Note how the trial ended, and what it took, as tags `zoo.<name>`.
 
         `bundle` is its detector on disk, if it saved one.

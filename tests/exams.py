@@ -27,7 +27,7 @@ from zoo.baselines import Method
 from zoo.bundle import Bundle
 from zoo.detector import Detector
 from zoo.errors import BadImageError, BundleError, ConfigError, PromotionError, UnknownDetectorError
-from zoo.listener import Outcome, TrialLog
+from zoo.listener import Facts, Outcome, TrialLog
 
 
 def drawn_bundle(folder: Path, *, texture: str = "grid", seed: int = 0) -> Path:
@@ -215,21 +215,13 @@ class ListLog:
         self.told.append(("started", trial))
         self._entry(trial).params |= {name: str(value) for name, value in params.items()}
 
-    def reported(
-        self,
-        trial: str,
-        step: int,
-        metrics: Mapping[str, float],
-        facts: Mapping[str, float | str],
-    ) -> None:
+    def reported(self, trial: str, step: int, metrics: Mapping[str, float], facts: Facts) -> None:
         self.told.append(("reported", trial))
         for name, value in metrics.items():
             self._entry(trial).curves.setdefault(name, []).append((step, value))
         self._entry(trial).facts |= {name: str(value) for name, value in facts.items()}
 
-    def ended(
-        self, trial: str, outcome: Outcome, bundle: Path | None, facts: Mapping[str, float | str]
-    ) -> None:
+    def ended(self, trial: str, outcome: Outcome, bundle: Path | None, facts: Facts) -> None:
         self.told.append(("ended", trial))
         entry = self._entry(trial)
         entry.outcome, entry.bundle = outcome, str(bundle) if bundle else entry.bundle

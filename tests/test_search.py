@@ -26,7 +26,7 @@ from tests.exams import Entry, ListLog, Read, TrialLogExam
 from tests.processes import descendants
 from zoo import bundle, search
 from zoo.errors import BadImageError, SearchError, SpaceError, StorageError
-from zoo.listener import PACE_S, Listener, Plan
+from zoo.listener import PACE_S, Facts, Listener, Plan
 from zoo.recipe import Materials
 from zoo.search import (
     Found,
@@ -324,13 +324,7 @@ class Saboteur(ListLog):
         super().__init__()
         self.hit: list[int] = []
 
-    def reported(
-        self,
-        trial: str,
-        step: int,
-        metrics: Mapping[str, float],
-        facts: Mapping[str, float | str],
-    ) -> None:
+    def reported(self, trial: str, step: int, metrics: Mapping[str, float], facts: Facts) -> None:
         super().reported(trial, step, metrics, facts)
         if step == self.step and not self.hit:
             self.hit = workers()

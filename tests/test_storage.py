@@ -17,7 +17,7 @@ from tests.exams import ListLog
 from tests.processes import aws_at, free_port
 from zoo import bundle, search
 from zoo.errors import ConfigError, StorageError
-from zoo.listener import Plan
+from zoo.listener import Facts, Plan
 from zoo.recipe import Materials
 from zoo.trial import STATE
 
@@ -87,13 +87,7 @@ class Taker(ListLog):
         super().__init__()
         self.s3, self.taken = s3, False
 
-    def reported(
-        self,
-        trial: str,
-        step: int,
-        metrics: Mapping[str, float],
-        facts: Mapping[str, float | str],
-    ) -> None:
+    def reported(self, trial: str, step: int, metrics: Mapping[str, float], facts: Facts) -> None:
         super().reported(trial, step, metrics, facts)
         ended = [each for each in self.entries.values() if each.outcome]
         if ended and not self.taken:

@@ -30,6 +30,7 @@ HUNG_AFTER_S = 600.0  # least silence of a trial that is taken for a hang
 FULL, REFUSED = "No space left on device", "AWS Error"
 
 Outcome = Literal["finished", "stopped_early", "failed", "interrupted"]
+Facts = Mapping[str, float | str]  # what a trial took; `TrialLog.reported` has the names
 
 
 @runtime_checkable
@@ -39,22 +40,14 @@ class TrialLog(Protocol):
     def started(self, trial: str, params: Mapping[str, float | int | str]) -> None:
         """Note a new trial and the parameters drawn for it."""
 
-    def reported(
-        self,
-        trial: str,
-        step: int,
-        metrics: Mapping[str, float],
-        facts: Mapping[str, float | str],
-    ) -> None:
+    def reported(self, trial: str, step: int, metrics: Mapping[str, float], facts: Facts) -> None:
         """Note one report, in the order the trial made them, and what it took until then.
 
         `facts` has `steps` (reports made), `node`, `device`, `cpu_seconds` and `gpu_seconds` (what
         the trial held times how long).
         """
 
-    def ended(
-        self, trial: str, outcome: Outcome, bundle: Path | None, facts: Mapping[str, float | str]
-    ) -> None:
+    def ended(self, trial: str, outcome: Outcome, bundle: Path | None, facts: Facts) -> None:
         """Note how the trial ended, and what it took in all.
 
         `bundle` is its detector on disk, if it saved one. `facts` are those of `reported`, and the
