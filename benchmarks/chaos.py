@@ -29,6 +29,7 @@ import contextlib
 import json
 import os
 import pickle
+import secrets
 import signal
 import subprocess
 import sys
@@ -134,7 +135,10 @@ class Search:
         self._listener.join()
         if self.process.wait():
             raise SystemExit(f"code {self.process.returncode}:\n" + "\n".join(self.said))
-        found: dict[str, Any] = json.loads(printed)
+        try:
+            found: dict[str, Any] = json.loads(printed)
+        except json.JSONDecodeError:
+            raise SystemExit(f"this is no answer:\n{printed}") from None
         return found
 
     def refusal(self) -> str:
@@ -208,7 +212,7 @@ def books(home: Path, name: str, uri: str = "", *, forgotten: bool = False) -> l
     if parent.data.metrics["trials_interrupted"] != len(interrupted):
         wrong.append(f"{len(interrupted)} trials are interrupted")
     folders = list((home / "searches" / name).glob("run_*"))
-    if len(folders) != TRIALS:
+    if len(folders) != TRIALS and not forgotten:
         wrong.append(f"Ray has {len(folders)} trials")
     state = max((home / "searches" / name).glob("searcher-state-*.pkl"), key=os.path.getmtime)
     study = pickle.loads(state.read_bytes())["_ot_study"]  # made just now
@@ -348,7 +352,8 @@ FAKE = {
     "max_workers": 2,
     "upscaling_speed": 1.0,
     "idle_timeout_minutes": 0.25,
-    "provider": {"type": "fake_multinode"},
+    # Its nodes have no shell; one that is not heard of any more is given up, not mended by SSH.
+    "provider": {"type": "fake_multinode", "disable_node_updaters": True},
     "head_node_type": "ray.head.default",
     "available_node_types": {
         "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
@@ -366,14 +371,13 @@ FAKE |= {
 
 
 @contextlib.contextmanager
-def autoscaler(folder: Path) -> Iterator[Callable[[], list[int]]]:
+def autoscaler(folder: Path, access: dict[str, str]) -> Iterator[Callable[[], list[int]]]:
     """A Ray whose GPU nodes come and go; gives its raylets, the head's first."""
-    folder.mkdir()
     config = folder / "fake.json"
     config.write_text(json.dumps(FAKE))
     command = [str(BIN / "ray"), "start", "--head", f"--autoscaling-config={config}"]
     command += ["--num-cpus=0", "--port=6379", f"--temp-dir={folder}", "--disable-usage-stats"]
-    fake = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+    fake = access | {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
     subprocess.run(command, env=os.environ | fake, check=True, stdout=subprocess.DEVNULL)
     place = str(folder).encode()
 
@@ -396,10 +400,17 @@ def autoscaler(folder: Path) -> Iterator[Callable[[], list[int]]]:
 
 def nodes(root: Path, data: Path) -> None:
     """Let nodes come and go, and kill one of them."""
-    with autoscaler(root / "nodes-ray") as raylets:
+    folder = root / "nodes-ray"
+    folder.mkdir()
+    token = folder / "token"
+    token.write_text(secrets.token_hex(16))
+    access = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    with autoscaler(folder, access) as raylets:
         options = ("--address=127.0.0.1:6379", "--gpus-per-trial=1", "--threads=1")
-        search = Search(home=root / "nodes", data=data, more=options).start()
+        search = Search(home=root / "nodes", data=data, more=options, environment=access).start()
         search.until(lambda said: ended(said) >= 1)
+        # Not while the next trial is handed over: Ray then takes one loss for two, and gives up.
+        time.sleep(1.5)
         most = len(raylets())
         os.kill(raylets()[-1], signal.SIGKILL)
         search.until(lambda said: lost(said) >= 1)
@@ -409,6 +420,7 @@ def nodes(root: Path, data: Path) -> None:
         while len(raylets()) > 1 and time.monotonic() < deadline:
             time.sleep(1.0)
         left = len(raylets())
+    wrong += [line for line in search.said if "the first failure" in line]
     wrong += [] if most == 3 else [f"{most - 1} nodes came up"]
     wrong += [] if left == 1 else [f"{left - 1} nodes stayed"]
     told("nodes, 2 came up, one was killed, none stayed", answer, wrong, None)

@@ -12,7 +12,7 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,14 +81,21 @@ class Outbox:
         self._tell("champion", str(bundle), [str(picture) for picture in pictures])
 
     def close(
-        self, summary: Mapping[str, float], outcome: Outcome, *, patience_s: float = PATIENCE_S
+        self,
+        summary: Mapping[str, float],
+        outcome: Outcome,
+        known: Collection[str] | None = None,
+        *,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         """End the parent run, and wait until everything is delivered.
+
+        `known` are all trials of the search, where it has come to its end.
 
         Raises:
             StorageError: MLflow is still away after `patience_s` seconds; nothing is lost.
         """
-        self._tell("close", dict(summary), outcome)
+        self._tell("close", dict(summary), outcome, None if known is None else list(known))
         self.drain(patience_s=patience_s)
 
     def drain(self, *, patience_s: float = PATIENCE_S) -> None:
@@ -149,8 +156,8 @@ class Outbox:
                 self._runs.ended(trial, outcome, Path(bundle) if bundle else None, facts)
             case ["champion", bundle, pictures]:
                 self._runs.champion(Path(bundle), [Path(picture) for picture in pictures])
-            case ["close", summary, outcome]:
-                self._runs.close(summary, outcome)
+            case ["close", summary, outcome, known]:
+                self._runs.close(summary, outcome, known)
             case _:
                 self._say(f"A note of another version of this program is left out: {note}")
 

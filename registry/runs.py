@@ -12,7 +12,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -42,6 +42,7 @@ STATUS: Mapping[Outcome, str] = {
 }
 COSTS = ("steps", "cpu_seconds", "gpu_seconds")
 BEST = "val_pixel_ap"
+FORGOTTEN = "the search could not write down that it ended, and has made another in its place"
 PACKAGES = ("texture-zoo", "torch", "ray", "optuna", "mlflow")
 
 
@@ -283,17 +284,33 @@ class SearchRuns:
             for picture in pictures:
                 self._store.client.log_artifact(self.run_id, str(picture), "maps")
 
-    def close(self, summary: Mapping[str, float], outcome: Outcome) -> None:
+    def close(
+        self,
+        summary: Mapping[str, float],
+        outcome: Outcome,
+        known: Collection[str] | None = None,
+    ) -> None:
         """End the parent run, with the sums over its trials.
 
-        A trial that still counts as running has been killed.
+        A trial that still counts as running has been killed. One that is not `known` ended, but
+        the search could not write it down (a full disk) and made another in its place: it counts
+        as interrupted, with what it took.
         """
         with told("write to", self._store.uri):
             for orphan in self._store.find(self._tags("trial"), only="RUNNING"):
                 self._store.end(orphan.info.run_id, "interrupted")
+            if known is not None:
+                self._forget(known)
             sums = totals(self._store.find(self._tags("trial")))
             self._note_metrics(self.run_id, {**summary, **sums}, step=0)
             self._store.end(self.run_id, outcome)
+
+    def _forget(self, known: Collection[str]) -> None:
+        for run in self._store.find(self._tags("trial")):
+            tags = run.data.tags
+            if tags["zoo.trial"] not in known and tags["zoo.outcome"] != "interrupted":
+                self._store.tag(run.info.run_id, {"reason": FORGOTTEN})
+                self._store.end(run.info.run_id, "interrupted")
 
     def _tags(self, role: Literal["search", "trial"]) -> dict[str, str]:
         return {"zoo.role": role, "zoo.search": self._search, "zoo.texture": self._texture}

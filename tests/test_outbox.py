@@ -85,7 +85,7 @@ def test_what_a_killed_search_could_not_deliver_is_delivered_when_it_goes_on(
     (tmp_path / FILE).write_text(
         '["started", "a", {"patch": 48}]\n'
         '["reported", "a", 1, {"val_pixel_ap": 0.125}, {}]\n'
-        '["close", {}, "interrupted"]\n'
+        '["close", {}, "interrupted", null]\n'
         '["reported", "a", 2, {"val_pi'  # cut short by the kill: it was never told
     )
     log = outbox(uri, "killed", tmp_path)

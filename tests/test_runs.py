@@ -91,6 +91,22 @@ def test_the_totals_of_a_search_are_the_sums_of_its_trials(uri: str) -> None:
     assert sorted(outcomes) == ["finished", "interrupted", "stopped_early"]
 
 
+def test_a_trial_that_the_search_forgot_is_counted_as_interrupted_with_what_it_took(
+    uri: str,
+) -> None:
+    runs = search_runs(uri, "forgetful")
+    for trial, cost in zip("ab", COSTS, strict=True):
+        runs.started(trial, {})
+        runs.ended(trial, "finished", None, cost)
+    runs.close({}, "finished", known=["b"])
+    found = read(uri, "forgetful")
+    parent = found[""].data.metrics
+    assert (parent["trials_finished"], parent["trials_interrupted"]) == (1, 1)
+    assert parent["cpu_seconds"] == 82.0
+    assert "made another in its place" in found["a"].data.tags["zoo.reason"]
+    assert found["a"].info.status == "KILLED"
+
+
 def test_searches_are_listed_with_their_trials_and_what_they_took(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     first = search_runs(uri, "first")

@@ -25,7 +25,7 @@ from tests import textures_drawn
 from tests.exams import Entry, ListLog, Read, TrialLogExam
 from tests.processes import descendants
 from zoo import bundle, search
-from zoo.errors import BadImageError, SearchError, SpaceError, StorageError
+from zoo.errors import BadImageError, ConfigError, SearchError, SpaceError, StorageError
 from zoo.listener import PACE_S, Facts, Listener, Plan
 from zoo.recipe import Materials
 from zoo.search import (
@@ -400,6 +400,17 @@ def test_a_trial_that_hangs_is_ended_as_failed_and_the_search_goes_on(
     assert found.outcomes["failed"] == len(failed)
     assert sum(found.outcomes.values()) == 3
     assert not [each for each in workers() if each in log.hit]
+
+
+def test_an_address_without_a_ray_is_refused_with_what_to_check() -> None:
+    with (
+        pytest.raises(
+            ConfigError, match=r"Cannot join the Ray at '127\.0\.0\.1:9': .*refused"
+        ) as caught,
+        search.cluster("127.0.0.1:9"),
+    ):
+        pytest.fail("there is none")
+    assert "Check that it runs (`ray status`)" in str(caught.value)
 
 
 @pytest.mark.cluster

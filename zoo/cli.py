@@ -197,7 +197,7 @@ def _conclude(
     }
     if found.value <= least:
         say(f"Local statistics, which learn nothing, do as well ({least:.3f}): search for longer.")
-    log.close(summary, "interrupted" if found.interrupted else "finished")
+    log.close(summary, "interrupted" if found.interrupted else "finished", found.trials)
     return folder, summary
 
 

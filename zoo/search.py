@@ -10,6 +10,8 @@ import json
 import logging
 import math
 import os
+import socket
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass, fields, replace
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 
 SMALL = 512  # pixels; a picture of a material that is smaller than this was often reduced
 PLAN = "search.json"
+JOIN_S = 10.0  # that a cluster has to answer
 LOST_WORKERS = 3  # times that a trial goes on from its checkpoint after its worker was lost
 CLUSTER_SLOTS = 8  # trials asked for at once where no node is up yet: the autoscaler follows
 
@@ -62,6 +65,7 @@ class Found:
         best: The best checkpoint's detector on disk.
         best_trial: Whose it is.
         value: Its `val_pixel_ap`.
+        trials: All that there were.
         outcomes: Number of trials by outcome.
         seconds: How long it took.
         interrupted: Whether it was stopped from the keyboard.
@@ -70,6 +74,7 @@ class Found:
     best: Path
     best_trial: str
     value: float
+    trials: tuple[str, ...]
     outcomes: Mapping[Outcome, int]
     seconds: float
     interrupted: bool
@@ -171,18 +176,35 @@ def first_trial(space: Space) -> dict[str, Any]:
 
 @contextmanager
 def cluster(address: str | None = None) -> Iterator[None]:
-    """Join the Ray at `address` or `RAY_ADDRESS`, or start one on this machine for this search."""
+    """Join the Ray at `address` or `RAY_ADDRESS`, or start one on this machine for this search.
+
+    Raises:
+        ConfigError: There is no Ray at the address, it is of another version, or lets nobody in.
+    """
     where = address or os.environ.get("RAY_ADDRESS") or "local"
-    ray.init(
-        address=where,
-        include_dashboard=False if where == "local" else None,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
     try:
-        yield
-    finally:
-        ray.shutdown()
+        if (host := where.rpartition(":"))[0] and host[2].isdecimal():  # Ray would ask for minutes
+            socket.create_connection((host[0], int(host[2])), timeout=JOIN_S).close()
+        ray.init(
+            address=where,
+            include_dashboard=False if where == "local" else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        if where == "local":
+            raise
+        reason = str(error.__cause__ or error).strip().split(". ")[0].splitlines()[0]
+        raise ConfigError(
+            f"Cannot join the Ray at '{where}': {reason}. Check that it runs (`ray status`), that "
+            f"it is Ray {ray.__version__} too, and that its token is in ~/.ray/auth_token here."
+        ) from error
+    # Ray tells of nodes that went, some of it in the end, on stdout, which is for answers.
+    with redirect_stdout(sys.stderr):
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def address() -> str:
@@ -285,6 +307,7 @@ def run(
         best=where,
         best_trial=winner.trial_id,
         value=value,
+        trials=tuple(trial.trial_id for trial in analysis.trials),
         outcomes=listener.outcomes,
         seconds=listener.seconds,
         interrupted=listener.interrupted,
