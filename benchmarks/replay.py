@@ -1,6 +1,6 @@
 """Is the search worth its machinery, and does it matter what Optuna is told? On recorded trials.
 
-    python benchmarks/replay.py record [--megapixels 24]  # trains every setting of a grid: 20 minutes and more
+    python benchmarks/replay.py record [--megapixels 24]  # trains a grid of settings: 20 minutes
     python benchmarks/replay.py replay [--seeds 30]       # searches in that table: a minute
 
 `record` trains 288 settings on photographs of bricks and keeps curve and seconds of each in
