@@ -139,6 +139,7 @@ class Listener(Callback):
     ) -> None:
         self.log, self.plan, self.say, self.gpu_share = log, plan, say, gpu_share
         self.folder = folder
+        self.seen: dict[str, Trial] = {}  # that began here
         self.running: dict[str, float] = {}  # since when
         self.held: dict[str, float] = {}  # seconds that a trial held its devices before that
         self.heard: dict[str, float] = {}  # when a running trial last said something
@@ -173,6 +174,7 @@ class Listener(Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         """Note a trial that begins or goes on."""
+        self.seen[trial.trial_id] = trial
         self.ended.pop(trial.trial_id, None)
         self.running.setdefault(trial.trial_id, time.monotonic())
         self.heard[trial.trial_id] = time.monotonic()

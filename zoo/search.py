@@ -46,9 +46,10 @@ from zoo.study import Study
 from zoo.trial import BUNDLE, METRIC
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ray.train import Checkpoint
+    from ray.tune.logger import LoggerCallback
 
 SMALL = 512  # pixels; a picture of a material that is smaller than this was often reduced
 PLAN = "search.json"
@@ -255,7 +256,7 @@ def run(
     listener = Listener(log, plan, say, folder=folder, gpu_share=share)
     # Tune's own, but ours to close: it leaves the files of trials open that were interrupted.
     loggers = (CSVLoggerCallback(), JsonLoggerCallback(), TBXLoggerCallback())
-    with _told_of_storage(plan, storage), _quiet():
+    with _told_of_storage(plan, storage), _closing(loggers, listener), _quiet():
         analysis = tune.run(
             _trainable(materials, plan, share),
             name=plan.name,
@@ -281,17 +282,17 @@ def run(
             resume=resume,
             verbose=0,
         )
-    for logger, trial in itertools.product(loggers, analysis.trials):
-        logger.log_trial_end(trial)
     listener.close(analysis.trials)
     if listener.unwritable:
         raise _stopped(plan, storage, listener.unwritable)
-    with _told_of_storage(plan, storage):
-        found = [
-            (each, (best[0], _brought_home(best[1], folder)))
-            for each in analysis.trials
-            if (best := best_checkpoint(each))
-        ]
+    found = []
+    for each in analysis.trials:
+        if best := best_checkpoint(each):
+            try:
+                with _told_of_storage(plan, storage):
+                    found.append((each, (best[0], _brought_home(best[1], folder))))
+            except FileNotFoundError:  # replaced by a better one that was not written down any more
+                say(f"The detector of trial {each.trial_id} was lost when the search was stopped.")
     if not found and listener.interrupted:
         say("Interrupted before there was a detector. Go on with the same command and --resume.")
         raise KeyboardInterrupt
@@ -364,6 +365,16 @@ def _stopped(plan: Plan, storage: Path, reason: str) -> StorageError:
 
 
 @contextmanager
+def _closing(loggers: Sequence[LoggerCallback], listener: Listener) -> Iterator[None]:
+    """Close the files of every trial, however the search ends."""
+    try:
+        yield
+    finally:
+        for logger, trial in itertools.product(loggers, listener.seen.values()):
+            logger.log_trial_end(trial)
+
+
+@contextmanager
 def _told_of_storage(plan: Plan, storage: Path) -> Iterator[None]:
     """Say what stopped the search if its disk or S3 did.
 
@@ -372,6 +383,8 @@ def _told_of_storage(plan: Plan, storage: Path) -> Iterator[None]:
     """
     try:
         yield
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise _stopped(plan, storage, str(error)) from error
 

@@ -41,7 +41,7 @@ class Study(OptunaSearch):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Note a report; one that a resumed trial makes again is known already."""
-        if FAILURE in result:
+        if FAILURE in result or trial_id in self._completed_trials:
             return
         value, step = float(result[self.metric]), int(result["training_iteration"])
         curve = self._curves.setdefault(trial_id, {})
@@ -52,7 +52,12 @@ class Study(OptunaSearch):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Note how a trial ended. The report at which it was stopped comes here and not above."""
+        """Note how a trial ended. The report at which it was stopped comes here and not above.
+
+        A trial of which the search could not write down that it ended may end again.
+        """
+        if trial_id in self._completed_trials:
+            return
         if result and self.metric in result:
             self.on_trial_result(trial_id, result)
         error = error or FAILURE in (result or {})
@@ -64,3 +69,4 @@ class Study(OptunaSearch):
             max(curve.values()) if whole else None,
             state=TrialState.FAIL if error else ended,
         )
+        self._completed_trials.add(trial_id)
