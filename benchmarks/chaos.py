@@ -40,6 +40,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import boto3
 from mlflow.tracking import MlflowClient
@@ -311,8 +312,7 @@ def s3(root: Path, data: Path, calm: dict[str, Any]) -> None:
     print(f"s3, told: {search.refusal()}")
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
     server.start()
-    os.environ |= environment
-    try:
+    with mock.patch.dict(os.environ, environment):
         boto3.client("s3").create_bucket(Bucket="zoo")
         again = Search(home=root / "s3", data=data, environment=environment, more=("--resume",))
         answer = again.start().answer()
@@ -320,10 +320,7 @@ def s3(root: Path, data: Path, calm: dict[str, Any]) -> None:
         wrong += [] if answer["promoted"] else ["it was not promoted"]
         loaded = zoo.load("brick").bundle.metrics["val_pixel_ap"]
         wrong += [] if loaded == answer["val_pixel_ap"] else [f"the shelf serves {loaded}"]
-    finally:
-        server.stop()
-        for name in environment:
-            del os.environ[name]
+    server.stop()
     told("s3, away at the promotion", answer, wrong, calm)
 
 

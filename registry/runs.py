@@ -65,10 +65,9 @@ class Store:
     client: MlflowClient
     experiment: str
 
-    def find(self, tags: Mapping[str, str], *, only: str | None = None) -> list[Run]:
-        """Return all runs that carry these tags, newest first; `only` those of one status."""
+    def find(self, tags: Mapping[str, str]) -> list[Run]:
+        """Return all runs that carry these tags, newest first."""
         clauses = [f"tags.`{key}` = {_quoted(value)}" for key, value in tags.items()]
-        clauses += [f"attributes.status = '{only}'"] if only else []
         found: list[Run] = []
         token: str | None = None
         while True:
@@ -91,7 +90,7 @@ class Store:
 
     def tag(self, run_id: str, values: Mapping[str, Scalar | Path]) -> None:
         """Set tags `zoo.<name>` of a run."""
-        self.client.log_batch(run_id, tags=_tags(values))
+        self.client.log_batch(run_id, tags=_run_tags(values))
 
     def end(self, run_id: str, outcome: Outcome) -> None:
         """End a run, with a status that follows from the outcome."""
@@ -262,7 +261,7 @@ class SearchRuns:
                 history = self._store.client.get_metric_history(run_id, name)
                 self._steps[trial] = max((point.step for point in history), default=-1)
             if step > self._steps[trial]:
-                self._note_metrics(run_id, metrics, step=step, tags=_tags(facts))
+                self._note_metrics(run_id, metrics, step=step, tags=_run_tags(facts))
                 self._steps[trial] = step
 
     def ended(self, trial: str, outcome: Outcome, bundle: Path | None, facts: Facts) -> None:
@@ -297,20 +296,17 @@ class SearchRuns:
         as interrupted, with what it took.
         """
         with told("write to", self._store.uri):
-            for orphan in self._store.find(self._tags("trial"), only="RUNNING"):
-                self._store.end(orphan.info.run_id, "interrupted")
-            if known is not None:
-                self._forget(known)
+            for run in self._store.find(self._tags("trial")):
+                tags = run.data.tags
+                forgotten = known is not None and tags["zoo.trial"] not in known
+                if run.info.status == "RUNNING":
+                    self._store.end(run.info.run_id, "interrupted")
+                elif forgotten and tags["zoo.outcome"] != "interrupted":
+                    self._store.tag(run.info.run_id, {"reason": FORGOTTEN})
+                    self._store.end(run.info.run_id, "interrupted")
             sums = totals(self._store.find(self._tags("trial")))
             self._note_metrics(self.run_id, {**summary, **sums}, step=0)
             self._store.end(self.run_id, outcome)
-
-    def _forget(self, known: Collection[str]) -> None:
-        for run in self._store.find(self._tags("trial")):
-            tags = run.data.tags
-            if tags["zoo.trial"] not in known and tags["zoo.outcome"] != "interrupted":
-                self._store.tag(run.info.run_id, {"reason": FORGOTTEN})
-                self._store.end(run.info.run_id, "interrupted")
 
     def _tags(self, role: Literal["search", "trial"]) -> dict[str, str]:
         return {"zoo.role": role, "zoo.search": self._search, "zoo.texture": self._texture}
@@ -342,7 +338,7 @@ class SearchRuns:
         self._store.client.log_batch(run_id, metrics=points, tags=tags)
 
 
-def _tags(values: Mapping[str, Scalar | Path]) -> list[RunTag]:
+def _run_tags(values: Mapping[str, Scalar | Path]) -> list[RunTag]:
     return [RunTag(f"zoo.{name}", str(value)) for name, value in values.items()]
 
 

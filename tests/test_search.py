@@ -402,13 +402,10 @@ def test_a_trial_that_hangs_is_ended_as_failed_and_the_search_goes_on(
     assert not [each for each in workers() if each in log.hit]
 
 
-def test_an_address_without_a_ray_is_refused_with_what_to_check() -> None:
-    with (
-        pytest.raises(
-            ConfigError, match=r"Cannot join the Ray at '127\.0\.0\.1:9': .*refused"
-        ) as caught,
-        search.cluster("127.0.0.1:9"),
-    ):
+@pytest.mark.parametrize("where", ["127.0.0.1:9", "ray://127.0.0.1:9"])
+def test_an_address_without_a_ray_is_refused_with_what_to_check(where: str) -> None:
+    said = f"Cannot join the Ray at '{where}': .*refused"
+    with pytest.raises(ConfigError, match=said) as caught, search.cluster(where):
         pytest.fail("there is none")
     assert "Check that it runs (`ray status`)" in str(caught.value)
 

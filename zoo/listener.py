@@ -253,8 +253,9 @@ class Listener(Callback):
             trial.trial_id not in self.ended for trial in trials
         )
         self.interrupted = short and not self.over
+        left = (self.running | self.held).keys() - self.ended.keys()
         for trial in trials:
-            if trial.trial_id in (self.running | self.held).keys() - self.ended.keys():
+            if trial.trial_id in left:
                 self._end(trial, "finished" if self._is_whole(trial) else "interrupted")
         if self.failure:
             self._tell(f"the first failure: {self.failure}")

@@ -17,6 +17,7 @@ from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import optuna
 import ray
@@ -184,8 +185,7 @@ def cluster(address: str | None = None) -> Iterator[None]:
     """
     where = address or os.environ.get("RAY_ADDRESS") or "local"
     try:
-        if (host := where.rpartition(":"))[0] and host[2].isdecimal():  # Ray would ask for minutes
-            socket.create_connection((host[0], int(host[2])), timeout=JOIN_S).close()
+        _knock(where)
         ray.init(
             address=where,
             include_dashboard=False if where == "local" else None,
@@ -206,6 +206,13 @@ def cluster(address: str | None = None) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def _knock(where: str) -> None:
+    """Fail at once where nothing listens; Ray would ask for minutes."""
+    place = urlsplit(where if "://" in where else f"//{where}")
+    if place.hostname and place.port:
+        socket.create_connection((place.hostname, place.port), timeout=JOIN_S).close()
 
 
 def address() -> str:
@@ -286,13 +293,15 @@ def run(
     if listener.unwritable:
         raise _stopped(plan, storage, listener.unwritable)
     found = []
-    for each in analysis.trials:
-        if best := best_checkpoint(each):
-            try:
-                with _told_of_storage(plan, storage):
-                    found.append((each, (best[0], _brought_home(best[1], folder))))
-            except FileNotFoundError:  # replaced by a better one that was not written down any more
-                say(f"The detector of trial {each.trial_id} was lost when the search was stopped.")
+    for trial in analysis.trials:
+        if best := best_checkpoint(trial):
+            value, checkpoint = best
+            with _told_of_storage(plan, storage):
+                where = _brought_home(checkpoint, folder)
+            if where:
+                found.append((value, trial.trial_id, where))
+            else:
+                say(f"The detector of trial {trial.trial_id} was lost when the search was stopped.")
     if not found and listener.interrupted:
         say("Interrupted before there was a detector. Go on with the same command and --resume.")
         raise KeyboardInterrupt
@@ -303,10 +312,10 @@ def run(
             + (f"The first failure: {listener.failure} " if listener.failure else "")
             + "Give it a longer --time-budget, or another space."
         )
-    winner, (value, where) = max(found, key=lambda pair: pair[1][0])
+    value, winner, where = max(found, key=lambda each: each[0])
     return Found(
         best=where,
-        best_trial=winner.trial_id,
+        best_trial=winner,
         value=value,
         trials=tuple(trial.trial_id for trial in analysis.trials),
         outcomes=listener.outcomes,
@@ -320,9 +329,15 @@ def place_of(storage: str | Path) -> tuple[FileSystem, str]:
 
     Raises:
         ConfigError: It is neither an address that is known nor a whole path.
+        StorageError: S3 cannot be asked for the bucket's region.
     """
     try:
         where: tuple[FileSystem, str] = FileSystem.from_uri(storage)
+    except OSError as error:
+        raise StorageError(
+            f"Cannot reach {storage}: {error}. Check the network, the credentials and the bucket, "
+            "then run the same command again."
+        ) from error
     except ArrowException as error:
         raise ConfigError(
             f"'{storage}' is no place for trials: write s3://BUCKET/PREFIX, or the whole path of a "
@@ -338,18 +353,22 @@ def _has_begun(plan: Plan, storage: Path) -> bool:
     return any(file.base_name.startswith("experiment_state-") for file in files)
 
 
-def _brought_home(checkpoint: Checkpoint, folder: Path) -> Path:
+def _brought_home(checkpoint: Checkpoint, folder: Path) -> Path | None:
     """Return a checkpoint's detector in the search's folder, copied there if Ray has it elsewhere.
 
     Resuming needs the rest of the checkpoint, where Ray has it; whoever reads a search afterwards
-    finds its detectors beside its plan.
+    finds its detectors beside its plan. None if it is gone: a better one took its place, which Ray
+    could not write down any more.
     """
     home = detector_of(checkpoint, folder)
     if not home.is_dir():
         coming = home.with_name(f"{BUNDLE}.part")
         coming.mkdir(parents=True, exist_ok=True)
         there = f"{checkpoint.path}/{BUNDLE}"
-        copy_files(there, str(coming), source_filesystem=checkpoint.filesystem)
+        try:
+            copy_files(there, str(coming), source_filesystem=checkpoint.filesystem)
+        except FileNotFoundError:
+            return None
         coming.rename(home)
     return home
 
@@ -383,8 +402,6 @@ def _told_of_storage(plan: Plan, storage: Path) -> Iterator[None]:
     """
     try:
         yield
-    except FileNotFoundError:
-        raise
     except OSError as error:
         raise _stopped(plan, storage, str(error)) from error
 
