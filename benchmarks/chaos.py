@@ -349,14 +349,19 @@ FAKE = {
     "max_workers": 2,
     "upscaling_speed": 1.0,
     "idle_timeout_minutes": 0.25,
-    "provider": {"type": "fake_multinode"},
+    "provider": {
+        "type": "fake_multinode",
+        # A fake node has nothing to be set up; trying to would fail, and end the node.
+        "disable_node_updaters": True,
+        "disable_launch_config_check": True,
+        "use_node_id_as_ip": True,  # all of them are on this machine
+    },
     "head_node_type": "ray.head.default",
     "available_node_types": {
         "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
         "gpu": {"resources": {"CPU": 1, "GPU": 1}, "node_config": {}, "max_workers": 2},
     },
-    "auth": {"ssh_user": "nobody"},  # by which a node that is not heard of would be mended
-} | {name: {} for name in ("docker", "file_mounts")}
+} | {name: {} for name in ("auth", "docker", "file_mounts")}
 FAKE |= {
     name: []
     for name in (

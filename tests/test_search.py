@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -353,6 +354,76 @@ def test_a_trial_whose_worker_is_killed_goes_on_from_its_last_checkpoint(
     assert any(f"trial {trial} lost its worker and will go on" in line for line in said)
     assert (entry.outcome, entry.facts["steps"]) == ("finished", "4")
     assert found.outcomes["finished"] == 1
+
+
+@dataclass
+class Vandal(Saboteur):
+    """A saboteur that takes the checkpoints away too."""
+
+    storage: Path
+
+    def reported(self, trial: str, step: int, metrics: Mapping[str, float], facts: Facts) -> None:
+        first = not self.hit
+        super().reported(trial, step, metrics, facts)
+        if self.hit and first:
+            for folder in self.storage.rglob("checkpoint_*"):
+                shutil.rmtree(folder)
+
+
+@pytest.mark.cluster
+def test_a_trial_whose_last_checkpoint_is_gone_begins_anew_and_ends_whole(
+    here: None, tiny_materials: Materials, tmp_path: Path
+) -> None:
+    log = Vandal(step=2, signal=signal.SIGKILL, storage=tmp_path)
+    found = search.run(
+        tiny_materials,
+        space(learning_rate=LogUniform(low=5e-4, high=4e-3)),
+        plan("vandal", trials=1, reports=4),
+        storage=tmp_path,
+        log=log,
+        say=list[str]().append,
+    )
+    assert log.hit
+    [entry] = log.entries.values()
+    curve = entry.curves["val_pixel_ap"]
+    assert [step for step, _ in curve] == [1, 2, 1, 2, 3, 4]
+    assert curve[0] == curve[2], "the same seed makes the same reports"
+    assert (entry.outcome, entry.facts["steps"]) == ("finished", "4")
+    assert bundle.load(found.best).metrics["val_pixel_ap"] == found.value
+
+
+class Reaper(ListLog):
+    """A record that kills the worker of the first trial at its end, when it is to be reused."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hit: list[int] = []
+
+    def ended(self, trial: str, outcome: Outcome, bundle: Path | None, facts: Facts) -> None:
+        super().ended(trial, outcome, bundle, facts)
+        if not self.hit:
+            self.hit = workers()
+            for worker in self.hit:
+                os.kill(worker, signal.SIGKILL)
+
+
+@pytest.mark.cluster
+def test_a_worker_that_is_lost_between_two_trials_costs_neither(
+    here: None, tiny_materials: Materials, tmp_path: Path
+) -> None:
+    log, said = Reaper(), list[str]()
+    found = search.run(
+        tiny_materials,
+        space(learning_rate=LogUniform(low=5e-4, high=4e-3)),
+        plan("between", trials=3, threads=os.cpu_count() or 1),
+        storage=tmp_path,
+        log=log,
+        say=said.append,
+    )
+    assert log.hit
+    assert sum("lost its worker and will go on" in line for line in said) == 1
+    assert found.outcomes["failed"] == 0
+    assert sum(found.outcomes.values()) == len(log.entries) == 3
 
 
 @pytest.mark.cluster

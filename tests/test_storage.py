@@ -113,11 +113,9 @@ def test_trials_in_s3_stop_while_it_is_away_go_on_when_it_is_back_and_come_home(
     assert sum("Resuming search weave-1" in line for line in said) == 1
     assert len(found.trials) == 3
     kept = [log.entries[trial] for trial in found.trials]
-    # The trial under way may have failed: the checkpoint that Ray wrote down last can be gone by
-    # then, replaced by a better one of which it could not write down.
-    outcomes = [entry.outcome for entry in kept]
-    assert set(outcomes) <= {"finished", "stopped_early", "failed"}
-    assert outcomes.count("failed") <= 1
+    # Also the trial under way, whose last checkpoint may be gone, replaced by a better one that Ray
+    # could not write down. It began anew then.
+    assert {entry.outcome for entry in kept} <= {"finished", "stopped_early"}
     # What Ray could not write down any more, it made anew.
     gone = [entry.outcome for trial, entry in log.entries.items() if trial not in found.trials]
     assert set(gone) <= {None, "interrupted"}

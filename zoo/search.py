@@ -29,6 +29,7 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import ConcurrencyLimiter
 
 from search_spaces import Choice, Integer, LogUniform, Space, Uniform
+from zoo import controller
 from zoo import trial as trial_room
 from zoo.bundle import storage_error, write_whole
 from zoo.errors import BadImageError, ConfigError, SearchError, SpaceError, StorageError
@@ -263,7 +264,8 @@ def run(
     listener = Listener(log, plan, say, folder=folder, gpu_share=share)
     # Tune's own, but ours to close: it leaves the files of trials open that were interrupted.
     loggers = (CSVLoggerCallback(), JsonLoggerCallback(), TBXLoggerCallback())
-    with _told_of_storage(plan, storage), _closing(loggers, listener), _quiet():
+    told, closing = _told_of_storage(plan, storage), _closing(loggers, listener)
+    with told, controller.installed(), closing, _quiet():
         analysis = tune.run(
             _trainable(materials, plan, share),
             name=plan.name,

@@ -65,7 +65,8 @@ def _report(draft: Draft, *, device: str) -> None:
         bundle.save(draft.bundle, Path(folder) / BUNDLE)
         torch.save(dict(draft.state), Path(folder) / STATE)
         tune.report(
-            {**draft.metrics, "device": device},
+            # Our number, not Ray's count: a trial may have gone back further than Ray knows.
+            {**draft.metrics, "device": device, "training_iteration": draft.report},
             checkpoint=tune.Checkpoint.from_directory(folder),
         )
 
