@@ -4,8 +4,8 @@
     python benchmarks/overhead.py growth [--upto 10000]
 
 `share` searches with so many short trials on photographs of bricks, one at a time on all cores,
-with MLflow's record, and then trains the same trials in a bare loop in this process: as far, with
-the same threads. What the search takes longer, Ray's start apart, is its overhead.
+with MLflow's record, and then trains the same trials in a bare loop in a fresh process: as far,
+with the same threads. What the search takes longer, Ray's start apart, is its overhead.
 
 `growth` searches with 10, 100, 1000... trials that train nothing and report once, without and with
 the record, and prints seconds a trial, the driver's processor time and memory, and what the object
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import multiprocessing
 import os
 import resource
 import tempfile
@@ -122,22 +123,27 @@ class EnoughError(Exception):
     """The bare loop has come as far as the trial did."""
 
 
-def bare(materials: recipe.Materials, heard: Heard, trial: str) -> None:
-    """Train one trial of the search again, as far as it came."""
-    values = {k: v for k, v in heard.params[trial].items() if k in recipe.field_names()}
+def bare(data: Path, heard: Heard) -> float:
+    """Train the trials of a search again, each as far as it came, and return the seconds."""
+    torch.set_num_threads(CORES)
+    materials = recipe.gather(textures.find(data, "brick"))
+    began = time.perf_counter()
+    for trial, params in heard.params.items():
+        values = {k: v for k, v in params.items() if k in recipe.field_names()}
 
-    def report(draft: recipe.Draft) -> None:
-        if draft.report == heard.steps[trial]:
-            raise EnoughError
+        def report(draft: recipe.Draft, last: int = heard.steps[trial]) -> None:
+            if draft.report == last:
+                raise EnoughError
 
-    with contextlib.suppress(EnoughError):
-        recipe.make(materials, recipe.settings(values), seed=0, report=report)
+        with contextlib.suppress(EnoughError):
+            recipe.make(materials, recipe.settings(values), seed=0, report=report)
+    return time.perf_counter() - began
 
 
 def share(root: Path, trials: int, megapixels: float) -> None:
     """Search, train the same in a bare loop, and print the two."""
-    torch.set_num_threads(CORES)
-    materials = recipe.gather(textures.find(demo.make(root, texture="brick").parent, "brick"))
+    data = demo.make(root, texture="brick").parent
+    materials = recipe.gather(textures.find(data, "brick"))
     space = Space(name="b", path=Path("b.yaml"), fields={**SPACE.fields, "megapixels": megapixels})
     heard = Heard()
     with search.cluster(), record(root, "share") as box:
@@ -149,10 +155,8 @@ def share(root: Path, trials: int, megapixels: float) -> None:
         searched = time.perf_counter() - began
     print(f"{sum(found.outcomes.values())} trials, {sum(heard.steps.values())} reports")
     print(f"search         {searched:8.1f} s   1.00")
-    began = time.perf_counter()
-    for trial in heard.params:
-        bare(materials, heard, trial)
-    trained = time.perf_counter() - began
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        trained = pool.apply(bare, (data, heard))
     print(f"bare loop      {trained:8.1f} s   {trained / searched:.2f}")
     print(f"not training   {searched - trained:8.1f} s   {1 - trained / searched:.2f}")
 
