@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -22,13 +21,15 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from registry.audit import audit, check
+from registry.pointer import CHALLENGER, CHAMPION, Act, Entry, Pointer
 from registry.runs import Store, open_store, told
-from registry.shelf import CHAMPION, FILES, Shelf, checked_name, home
+from registry.shelf import FILES, Shelf, checked_name, home
 from zoo import bundle, metrics, recipe
 from zoo.bundle import Bundle
 from zoo.defects import Defective
 from zoo.detector import Detector
-from zoo.errors import BundleError, PromotionError, UnknownDetectorError
+from zoo.errors import BundleError, PromotionError, StorageError, UnknownDetectorError
+from zoo.recipe import Materials
 from zoo.textures import Texture, has_test, same_source
 
 REPLICATES = 1000
@@ -45,6 +46,19 @@ Masks = Sequence[Bool[np.ndarray, "_ _"]]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Registry:
+    """What a promotion changes.
+
+    Attributes:
+        shelf: Where the champion is and the winner goes: what users see.
+        tracking_uri: The MLflow store that keeps the record.
+    """
+
+    shelf: Shelf
+    tracking_uri: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ruling:
     """What the gate says.
 
@@ -54,6 +68,7 @@ class Ruling:
         challenger_ap: Mean over families of its pixel AP at a fixed prevalence.
         champion_ap: The champion's, on the same windows; None if they were not compared.
         win_share: Share of the bootstrap draws that the challenger wins; None likewise.
+        forced: Whether it passes only because somebody said so.
     """
 
     promoted: bool
@@ -61,6 +76,7 @@ class Ruling:
     challenger_ap: float
     champion_ap: float | None
     win_share: float | None
+    forced: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +89,7 @@ class Verdict:
         challenger_ap: As in `Ruling`.
         champion_ap: As in `Ruling`.
         win_share: As in `Ruling`.
+        forced: As in `Ruling`.
         version: Its version on the shelf.
         digest: Its bundle on the shelf. An audited bundle holds its test figures, so its digest
             is not that of the folder which was promoted.
@@ -84,6 +101,7 @@ class Verdict:
     challenger_ap: float
     champion_ap: float | None
     win_share: float | None
+    forced: bool
     version: int
     digest: str
     metrics: Mapping[str, float]
@@ -129,12 +147,15 @@ def promote(
     folder: Path,
     texture: Texture,
     *,
-    shelf: Shelf,
-    tracking_uri: str,
+    registry: Registry,
     run_id: str | None = None,
+    because: str | None = None,
     say: Callable[[str], None],
 ) -> Verdict:
     """Let the detector in `folder` challenge the champion of its texture.
+
+    It must beat the champion, if there is one, and never be below local statistics, which learn
+    nothing. A champion made from other pictures is scored on the challenger's.
 
     What follows the gate is ordered so that a crash anywhere leaves users a working champion, the
     old or the new, and the same command finishes the job:
@@ -150,19 +171,21 @@ def promote(
     Args:
         folder: The challenger's bundle.
         texture: The texture it was made from.
-        shelf: Where the champion is and the winner goes.
-        tracking_uri: The MLflow store that keeps the record.
+        registry: Where the champion is, and the winner goes.
         run_id: The run that made the challenger; without it the promotion gets a run of its own.
+        because: Why the challenger becomes champion whatever the gate says; kept in the history.
         say: Receives lines of progress.
 
     Raises:
-        PromotionError: The bundle is not of this texture or these pictures, or says too little.
+        PromotionError: The bundle is not of this texture or these pictures, or says too little; or
+            another became champion while this one was compared.
         BundleError: The bundle is damaged.
         StorageError: The shelf or MLflow cannot be written.
     """
     challenger = Detector(bundle.load(folder))
-    windows = _windows(challenger.bundle, folder, texture)
-    store = open_store(tracking_uri)
+    materials = _materials(challenger.bundle, folder, texture)
+    windows = materials.validation
+    shelf, store = registry.shelf, open_store(registry.tracking_uri)
     held = _champion(shelf, texture.name)
     champion = Detector(bundle.load(held)) if held else None
     say(f"Comparing on {len(windows)} validation windows.")
@@ -170,15 +193,43 @@ def promote(
         reason = f"This detector is already the champion of '{texture.name}'."
         ruling = _uncompared(challenger, windows, promoted=False, reason=reason)
         return _already(held, ruling, store=store, shelf=shelf)
-    ruling = _ruling(challenger, champion, windows)
+    ruling = _above_the_floor(_ruling(challenger, champion, windows), challenger, materials)
+    if because and not ruling.promoted:
+        reason = f"Forced, because {because.rstrip('.')}. The gate said: {ruling.reason}"
+        ruling = replace(ruling, promoted=True, forced=True, reason=reason)
     if ruling.promoted and has_test(texture):
         say("Auditing the winner on the test images.")
         folder = _audited(challenger, folder, texture)
     elif ruling.promoted:
         say("There are no test images, so the winner is not audited.")
-    verdict = _published(folder, ruling, store=store, shelf=shelf, run_id=run_id)
+    against = bundle.digest(held) if held else None
+    verdict = _published(folder, ruling, against=against, store=store, shelf=shelf, run_id=run_id)
     say(f"Published {texture.name}:{verdict.version} as {_alias(ruling)}.")
     return verdict
+
+
+def roll_back(
+    texture: str, *, registry: Registry, because: str, say: Callable[[str], None]
+) -> Pointer:
+    """Let the champion before this one be the champion again, at once; a second time undoes it.
+
+    The shelf is what users see, and changes in one step. MLflow's alias follows; where MLflow
+    cannot be reached it stays behind, which is told, and the next promotion puts it right.
+
+    Raises:
+        PromotionError: There was no champion before this one.
+        StorageError: The shelf cannot be written.
+    """
+    pointer = registry.shelf.change(texture, lambda old: old.rolled_back(because))
+    try:
+        store, name = open_store(registry.tracking_uri), f"texture-{texture}"
+        with told("write to", store.uri):
+            known = _version_of(store, name, pointer.digests()[CHAMPION])
+            if known is not None:
+                store.client.set_registered_model_alias(name, CHAMPION, str(known.version))
+    except StorageError as error:
+        say(f"The shelf has changed; MLflow's alias has not: {error}")
+    return pointer
 
 
 def check_test(texture: Texture) -> None:
@@ -229,8 +280,8 @@ def _bootstrap(
     return total / len(kinds)
 
 
-def _windows(challenger: Bundle, folder: Path, texture: Texture) -> tuple[Defective, ...]:
-    """Paint the challenger's validation windows again, and check that they are the same."""
+def _materials(challenger: Bundle, folder: Path, texture: Texture) -> Materials:
+    """Gather what the challenger was made from again: the same pictures, the same windows."""
     checked_name(texture.name)
     missing = [name for name in NEEDED if name not in challenger.data]
     if missing:
@@ -260,7 +311,7 @@ def _windows(challenger: Bundle, folder: Path, texture: Texture) -> tuple[Defect
             f"The validation windows of {folder} ({challenger.data['validation'][:19]}) cannot be "
             f"painted again: this version paints others ({found[:19]}). Search again with it."
         )
-    return made.validation
+    return made
 
 
 def _champion(shelf: Shelf, texture: str) -> Path | None:
@@ -301,15 +352,34 @@ def _ruling(
     return gate(ours, theirs, masks=[window.mask for window in unseen], families=families)
 
 
+def _above_the_floor(ruling: Ruling, challenger: Detector, materials: Materials) -> Ruling:
+    """Refuse what local statistics, which learn nothing, would do better on the same windows."""
+    if not ruling.promoted:
+        return ruling
+    floor = Detector(recipe.floor(materials, scale=challenger.preprocessing.scale))
+    ours, least = (_merit(each, materials.validation) for each in (challenger, floor))
+    if ours >= least:
+        return ruling
+    reason = (
+        f"The challenger's val AP of {ours:.3f} is below that of local statistics, which learn "
+        f"nothing ({least:.3f}). Search for longer, or with another space."
+    )
+    return replace(ruling, promoted=False, reason=reason)
+
+
+def _merit(detector: Detector, windows: Sequence[Defective]) -> float:
+    maps = [detector.map(window.image) for window in windows]
+    counts = metrics.count(maps, [window.mask for window in windows])
+    return _objective(counts, [window.family for window in windows])
+
+
 def _uncompared(
     challenger: Detector, windows: Sequence[Defective], *, promoted: bool, reason: str
 ) -> Ruling:
-    maps = [challenger.map(window.image) for window in windows]
-    counts = metrics.count(maps, [window.mask for window in windows])
     return Ruling(
         promoted=promoted,
         reason=reason,
-        challenger_ap=_objective(counts, [window.family for window in windows]),
+        challenger_ap=_merit(challenger, windows),
         champion_ap=None,
         win_share=None,
     )
@@ -327,8 +397,23 @@ def _audited(detector: Detector, folder: Path, texture: Texture) -> Path:
     return target
 
 
-def _alias(ruling: Ruling) -> Literal["champion", "challenger"]:
-    return "champion" if ruling.promoted else "challenger"
+def _alias(ruling: Ruling) -> str:
+    return CHAMPION if ruling.promoted else CHALLENGER
+
+
+def _act(ruling: Ruling) -> Act:
+    if ruling.forced:
+        return "forced"
+    return "promoted" if ruling.promoted else "refused"
+
+
+def _numbers_of(ruling: Ruling) -> dict[str, float]:
+    known = {
+        "val_pixel_ap": ruling.challenger_ap,
+        "champion_val_pixel_ap": ruling.champion_ap,
+        "win_share": ruling.win_share,
+    }
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _already(held: Path, ruling: Ruling, *, store: Store, shelf: Shelf) -> Verdict:
@@ -345,15 +430,24 @@ def _already(held: Path, ruling: Ruling, *, store: Store, shelf: Shelf) -> Verdi
 
 
 def _published(
-    folder: Path, ruling: Ruling, *, store: Store, shelf: Shelf, run_id: str | None
+    folder: Path,
+    ruling: Ruling,
+    *,
+    against: str | None,
+    store: Store,
+    shelf: Shelf,
+    run_id: str | None,
 ) -> Verdict:
-    """Register, publish and alias a bundle, in this order; each step may be repeated."""
+    """Register, publish and alias a bundle, in this order; each step may be repeated.
+
+    `against` is the digest of the champion that the ruling is about.
+    """
     card, digest, alias = bundle.load(folder), bundle.digest(folder), _alias(ruling)
     name = f"texture-{card.texture}"
     tags = {
         "zoo.digest": digest,
         "zoo.texture": card.texture,
-        "zoo.verdict": "promoted" if ruling.promoted else "refused",
+        "zoo.verdict": _act(ruling),
         "zoo.reason": ruling.reason,
     }
     figures = _test_figures(card)
@@ -366,7 +460,24 @@ def _published(
         number = _number(shelf, card.texture, int(registered.version), digest)
         for key, value in (tags | {"zoo.shelf_version": str(number)}).items():
             store.client.set_model_version_tag(name, str(registered.version), key, value)
-    shelf.publish(folder, texture=card.texture, version=number, alias=alias)
+    entry = Entry(
+        act=_act(ruling),
+        version=number,
+        reason=ruling.reason,
+        figures=_numbers_of(ruling) | figures,
+        run=run,
+    )
+
+    def edit(old: Pointer) -> Pointer:
+        now = old.digests().get(CHAMPION)
+        if ruling.promoted and now != against:
+            raise PromotionError(
+                f"Another detector became the champion of '{card.texture}' while this one was "
+                "compared with the one before. Promote it again, to compare it with the new one."
+            )
+        return old.with_version(digest, alias, entry)
+
+    shelf.change(card.texture, edit, folder=folder)
     with told("write to", store.uri):
         store.client.set_registered_model_alias(name, alias, str(registered.version))
     return Verdict(**asdict(ruling), version=number, digest=digest, metrics=figures)
@@ -425,8 +536,8 @@ def _registered(
 
 
 def _numbers(shelf: Shelf, texture: str) -> dict[int, str]:
-    held = shelf.names().get(texture, {})
-    return {int(name): digest for name, digest in held.items() if name.isdigit()}
+    held = shelf.pointers().get(texture)
+    return dict(held.versions) if held else {}
 
 
 def _number(shelf: Shelf, texture: str, version: int, digest: str) -> int:
@@ -435,8 +546,9 @@ def _number(shelf: Shelf, texture: str, version: int, digest: str) -> int:
     A bundle that is on the shelf keeps its number; otherwise it takes MLflow's, or the next free
     one if MLflow counts from the start again beside a shelf that does not.
     """
-    held = _numbers(shelf, texture)
-    own = [number for number, each in held.items() if each == digest]
+    held = shelf.pointers().get(texture, Pointer(texture=texture))
+    own = [number for number, each in held.versions.items() if each == digest]
     if own:
         return own[0]
-    return max(held) + 1 if version in held else version
+    taken = version in held.versions or version in held.gone()
+    return held.next_version() if taken else version

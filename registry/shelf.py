@@ -10,7 +10,6 @@ or the new one, and never half of either. The names a reader may ask for are `gr
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import random
 import re
@@ -19,22 +18,19 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from registry.pointer import CHAMPION, Edit, Entry, Pointer, pointer_from_json
 from zoo import bundle
 from zoo.errors import (
     BundleError,
     ConfigError,
-    PromotionError,
     StorageError,
     UnknownDetectorError,
     did_you_mean,
 )
 
-CHAMPION = "champion"
-CHALLENGER = "challenger"
 FILES = (bundle.WEIGHTS, bundle.CARD)  # the card comes last: an object with a card is complete
 TEXTURE_NAME = re.compile(r"[^\W_][\w. -]*")
 # A failed conditional put means that somebody else's succeeded, so twenty losses in a row need
@@ -46,80 +42,57 @@ ATTEMPTS = 20
 class Shelf(Protocol):
     """A place for published detectors."""
 
-    def names(self) -> dict[str, dict[str, str]]:
-        """Return, for each texture, the digest that each alias and version stands for."""
+    def pointers(self) -> dict[str, Pointer]:
+        """Return the pointer of each texture."""
 
-    def publish(
-        self, folder: Path, *, texture: str, version: int, alias: str | None = CHAMPION
-    ) -> str:
-        """Put a bundle on the shelf, let version and alias point at it, and return its digest."""
+    def change(self, texture: str, edit: Edit, *, folder: Path | None = None) -> Pointer:
+        """Replace a texture's pointer by what `edit` makes of it, and return the new one.
+
+        `folder` is a bundle that the new pointer needs; it is on the shelf before the pointer is.
+        """
 
     def fetch(self, name: str) -> Path:
         """Return a local folder that holds the bundle of this name, every byte of it checked."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pointer:
-    """What one texture's names stand for.
-
-    Attributes:
-        texture: The texture's name.
-        aliases: The version that each alias stands for.
-        versions: The digest of each version; a version never changes its digest.
-    """
-
-    texture: str
-    aliases: Mapping[str, int]
-    versions: Mapping[int, str]
-
-    def with_version(self, version: int, digest: str, alias: str | None) -> Pointer:
-        """Return the pointer with one more version and the alias moved to it.
-
-        Raises:
-            PromotionError: The version is there already and stands for another bundle.
-        """
-        held = self.versions.get(version, digest)
-        if held != digest:
-            raise PromotionError(
-                f"Version {version} of '{self.texture}' is bundle {held[:12]} and cannot become "
-                f"{digest[:12]}: versions never change. Publish it as version "
-                f"{max(self.versions) + 1}."
-            )
-        aliases = {**self.aliases, **({alias: version} if alias else {})}
-        return Pointer(
-            texture=self.texture, aliases=aliases, versions={**self.versions, version: digest}
-        )
-
-    def digests(self) -> dict[str, str]:
-        """Return the digest behind each alias and each version, aliases first."""
-        aliases = {alias: self.versions[at] for alias, at in sorted(self.aliases.items())}
-        return aliases | {str(at): self.versions[at] for at in sorted(self.versions)}
-
-    def to_json(self) -> bytes:
-        """Return the pointer as it is kept."""
-        versions = {str(version): digest for version, digest in self.versions.items()}
-        card = {"texture": self.texture, "aliases": dict(self.aliases), "versions": versions}
-        return json.dumps(card, indent=1, sort_keys=True).encode()
+def names_on(shelf: Shelf) -> dict[str, dict[str, str]]:
+    """Return, for each texture, the digest that each alias and version stands for."""
+    return {texture: pointer.digests() for texture, pointer in shelf.pointers().items()}
 
 
-def pointer_from_json(content: bytes, *, where: str) -> Pointer:
-    """Read a pointer; `where` names it in the error.
+def pointer_of(shelf: Shelf, texture: str) -> Pointer:
+    """Return what one texture's names stand for, and its history.
 
     Raises:
-        BundleError: The content is no pointer.
+        UnknownDetectorError: The shelf has nothing of that texture; near names are offered.
     """
-    try:
-        card = json.loads(content)
-        versions = {int(version): str(digest) for version, digest in card["versions"].items()}
-        aliases = {str(alias): int(version) for alias, version in card["aliases"].items()}
-        if not set(aliases.values()) <= set(versions):
-            raise ValueError("an alias stands for a version that is not there")
-        return Pointer(texture=card["texture"], aliases=aliases, versions=versions)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BundleError(
-            f"The pointer {where} is damaged: {error}. The bundles beside it are unharmed: "
-            "remove the pointer and promote again."
-        ) from error
+    found = shelf.pointers()
+    if texture not in found:
+        raise _unknown(texture, sorted(found), where="in use")
+    return found[texture]
+
+
+def publish(
+    shelf: Shelf,
+    folder: Path,
+    *,
+    texture: str,
+    version: int,
+    alias: str | None = CHAMPION,
+) -> str:
+    """Put a bundle on a shelf without a gate, let version and alias point at it; return its digest.
+
+    Publishing the same again only puts a damaged copy right, and adds a line to the history.
+
+    Raises:
+        BundleError: The bundle is damaged.
+        PromotionError: The version is there already and stands for another bundle.
+        StorageError: The shelf cannot be written; it serves what it served before.
+    """
+    digest = bundle.digest(folder)
+    entry = Entry(act="published", version=version)
+    shelf.change(texture, lambda old: old.with_version(digest, alias, entry), folder=folder)
+    return digest
 
 
 def checked_name(texture: str) -> str:
@@ -143,33 +116,34 @@ class FolderShelf:
         """Name the folder; nothing is made before something is published."""
         self._root = root
 
-    def names(self) -> dict[str, dict[str, str]]:
-        """Return, for each texture, the digest that each alias and version stands for."""
-        return {texture: self._pointer(texture).digests() for texture in self._textures()}
+    def pointers(self) -> dict[str, Pointer]:
+        """Return the pointer of each texture."""
+        return {texture: self._pointer(texture) for texture in self._textures()}
 
-    def publish(
-        self, folder: Path, *, texture: str, version: int, alias: str | None = CHAMPION
-    ) -> str:
-        """Copy a bundle to its address, then replace the texture's pointer, and return the digest.
+    def change(self, texture: str, edit: Edit, *, folder: Path | None = None) -> Pointer:
+        """Copy a bundle to its address, if one is given, then replace the texture's pointer.
 
-        Publishing the same again changes nothing, but puts a damaged copy right.
+        One writer at a time: `edit` sees what the writer before left.
 
         Raises:
             BundleError: The bundle is damaged.
-            PromotionError: The version is there already and stands for another bundle.
+            PromotionError: `edit` refuses; nothing has changed then.
             StorageError: The disk is full or read-only; the shelf serves what it served before.
         """
-        path, digest = self._path(checked_name(texture)), bundle.digest(folder)
+        path = self._path(checked_name(texture))
+        digest = bundle.digest(folder) if folder else ""
         try:
             with _locked(self._root):
-                pointer = self._pointer(texture).with_version(version, digest, alias)
-                _keep(self._root, digest, {file: (folder / file).read_bytes() for file in FILES})
+                pointer = edit(self._pointer(texture))
+                if folder:
+                    parts = {file: (folder / file).read_bytes() for file in FILES}
+                    _keep(self._root, digest, parts)
                 path.parent.mkdir(exist_ok=True)
                 bundle.write_whole(path, pointer.to_json())
         except OSError as error:
             what = f"Cannot publish '{texture}' on {self._root}"
             raise bundle.storage_error(what, error) from error
-        return digest
+        return pointer
 
     def fetch(self, name: str) -> Path:
         """Return the folder of the bundle of this name, every byte of it checked.
@@ -193,7 +167,7 @@ class FolderShelf:
     def _pointer(self, texture: str) -> Pointer:
         path = self._path(texture)
         if not path.is_file():
-            return Pointer(texture=texture, aliases={}, versions={})
+            return Pointer(texture=texture)
         return pointer_from_json(path.read_bytes(), where=str(path))
 
 
@@ -220,41 +194,43 @@ class S3Shelf:
         self._pointers = cache / "textures" / self._bucket / prefix
         self._client = client if client is not None else _s3_client()
 
-    def names(self) -> dict[str, dict[str, str]]:
-        """Return, for each texture, the digest that each alias and version stands for."""
+    def pointers(self) -> dict[str, Pointer]:
+        """Return the pointer of each texture."""
         try:
-            pointers = {texture: self._pointer(texture) for texture in self._textures()}
+            found = {texture: self._pointer(texture) for texture in self._textures()}
         except _UnreachableError as error:
             if not self._pointers.is_dir():
                 raise
-            warnings.warn(f"{error} Listing what the cache holds.", stacklevel=2)
-            pointers = {texture: self._cached(texture) for texture in _stems(self._pointers)}
-        return {texture: pointer.digests() for texture, pointer in pointers.items() if pointer}
+            warnings.warn(f"{error} Listing what the cache holds.", stacklevel=3)
+            found = {texture: self._cached(texture) for texture in _stems(self._pointers)}
+        return {texture: pointer for texture, pointer in found.items() if pointer}
 
-    def publish(
-        self, folder: Path, *, texture: str, version: int, alias: str | None = CHAMPION
-    ) -> str:
-        """Upload a bundle, then replace the texture's pointer, and return the bundle's digest.
+    def change(self, texture: str, edit: Edit, *, folder: Path | None = None) -> Pointer:
+        """Upload a bundle, if one is given, then replace the texture's pointer, and return it.
 
         The pointer is replaced only if it still is the one that was read; otherwise it is read
-        again, so that no publisher loses another's version.
+        again, so that no writer loses what another wrote.
 
         Raises:
             BundleError: The bundle is damaged.
-            PromotionError: The version is there already and stands for another bundle.
+            PromotionError: `edit` refuses; the pointer has not changed then.
             StorageError: S3 refuses or cannot be reached; the shelf serves what it served before.
         """
-        key, digest = self._key(checked_name(texture)), bundle.digest(folder)
-        for file in FILES:
-            self._put(f"{self._prefix}objects/{digest}/{file}", (folder / file).read_bytes(), {})
+        key = self._key(checked_name(texture))
+        digest = bundle.digest(folder) if folder else ""
+        if folder:
+            self._upload(folder, digest)
+        new = Pointer(texture=texture)
         for attempt in range(ATTEMPTS):
             content, tag = self._get(key)
-            old = Pointer(texture=texture, aliases={}, versions={})
+            old = Pointer(texture=texture)
             if content is not None:
                 old = pointer_from_json(content, where=self._url(key))
-            new = old.with_version(version, digest, alias)
+            if new.history and new.history[-1] in old.history:
+                return old  # it was written, and only the answer was lost
+            new = edit(old)
             if self._put(key, new.to_json(), {"IfMatch": tag} if tag else {"IfNoneMatch": "*"}):
-                return digest
+                return new
             time.sleep(random.uniform(0, 0.02 * 2 ** min(attempt, 6)))
         raise StorageError(
             f"Cannot publish '{texture}': {self._url(key)} was replaced by others {ATTEMPTS} times "
@@ -281,6 +257,10 @@ class S3Shelf:
                 return self._object(_digest(pointer, name, reference, where=self._url("")))
         except OSError as error:
             raise bundle.storage_error(f"Cannot keep '{name}' in {self._cache}", error) from error
+
+    def _upload(self, folder: Path, digest: str) -> None:
+        for file in FILES:
+            self._put(f"{self._prefix}objects/{digest}/{file}", (folder / file).read_bytes(), {})
 
     def _key(self, texture: str) -> str:
         return f"{self._prefix}textures/{texture}.json"

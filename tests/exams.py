@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ import numpy as np
 import pytest
 import torch
 
-from registry.shelf import Shelf
+from registry.shelf import Shelf, names_on, pointer_of, publish
 from zoo import baselines, bundle, recipe
 from zoo.baselines import Method
 from zoo.bundle import Bundle
@@ -61,7 +62,7 @@ class ShelfExam:
         return drawn_bundle(tmp_path / "two", seed=2)
 
     def test_what_was_published_is_fetched_byte_for_byte(self, shelf: Shelf, one: Path) -> None:
-        digest = shelf.publish(one, texture="grid", version=1)
+        digest = publish(shelf, one, texture="grid", version=1)
         fetched = shelf.fetch("grid")
         assert fetched != one
         assert digest == bundle.digest(one) == bundle.digest(fetched)
@@ -72,56 +73,56 @@ class ShelfExam:
     def test_alias_version_and_digest_each_name_a_detector(
         self, shelf: Shelf, one: Path, two: Path
     ) -> None:
-        first = shelf.publish(one, texture="grid", version=1)
-        second = shelf.publish(two, texture="grid", version=2, alias="challenger")
+        first = publish(shelf, one, texture="grid", version=1)
+        second = publish(shelf, two, texture="grid", version=2, alias="challenger")
         found = {
             name: bundle.digest(shelf.fetch(name))
             for name in ("grid", "grid@champion", "grid:1", "grid@challenger", "grid:2")
         }
         assert list(found.values()) == [first, first, first, second, second]
         assert bundle.digest(shelf.fetch(f"grid@sha256:{second}")) == second
-        assert shelf.names() == {
+        assert names_on(shelf) == {
             "grid": {"champion": first, "challenger": second, "1": first, "2": second}
         }
 
     def test_a_new_champion_takes_the_place_and_the_old_version_stays(
         self, shelf: Shelf, one: Path, two: Path
     ) -> None:
-        first = shelf.publish(one, texture="grid", version=1)
-        second = shelf.publish(two, texture="grid", version=2)
+        first = publish(shelf, one, texture="grid", version=1)
+        second = publish(shelf, two, texture="grid", version=2)
         assert bundle.digest(shelf.fetch("grid")) == second
         assert bundle.digest(shelf.fetch("grid:1")) == first
 
     def test_a_version_without_an_alias_leaves_the_champion_alone(
         self, shelf: Shelf, one: Path, two: Path
     ) -> None:
-        first = shelf.publish(one, texture="grid", version=1)
-        shelf.publish(two, texture="grid", version=2, alias=None)
+        first = publish(shelf, one, texture="grid", version=1)
+        publish(shelf, two, texture="grid", version=2, alias=None)
         assert bundle.digest(shelf.fetch("grid")) == first
 
     def test_publishing_the_same_again_changes_nothing(self, shelf: Shelf, one: Path) -> None:
-        digest = shelf.publish(one, texture="grid", version=1)
-        before = shelf.names()
-        assert shelf.publish(one, texture="grid", version=1) == digest
-        assert shelf.names() == before
+        digest = publish(shelf, one, texture="grid", version=1)
+        before = names_on(shelf)
+        assert publish(shelf, one, texture="grid", version=1) == digest
+        assert names_on(shelf) == before
 
     def test_another_bundle_under_the_same_version_is_refused_with_both_digests(
         self, shelf: Shelf, one: Path, two: Path
     ) -> None:
-        first = shelf.publish(one, texture="grid", version=1)
+        first = publish(shelf, one, texture="grid", version=1)
         pattern = f"Version 1 of 'grid' is bundle {first[:12]} and cannot become "
         with pytest.raises(PromotionError, match=pattern + bundle.digest(two)[:12]):
-            shelf.publish(two, texture="grid", version=1)
-        assert shelf.names() == {"grid": {"champion": first, "1": first}}
+            publish(shelf, two, texture="grid", version=1)
+        assert names_on(shelf) == {"grid": {"champion": first, "1": first}}
 
     def test_a_damaged_bundle_is_not_published(self, shelf: Shelf, one: Path) -> None:
         flip(one / bundle.WEIGHTS)
         with pytest.raises(BundleError, match=bundle.WEIGHTS):
-            shelf.publish(one, texture="grid", version=1)
-        assert shelf.names() == {}
+            publish(shelf, one, texture="grid", version=1)
+        assert names_on(shelf) == {}
 
     def test_an_empty_shelf_says_how_to_make_a_detector(self, shelf: Shelf) -> None:
-        assert shelf.names() == {}
+        assert names_on(shelf) == {}
         with pytest.raises(
             UnknownDetectorError, match="empty.*`zoo search --category carpt --data DIR`"
         ):
@@ -131,7 +132,7 @@ class ShelfExam:
         self, shelf: Shelf, one: Path
     ) -> None:
         for texture in ("wood", "carpet", "leather"):
-            shelf.publish(one, texture=texture, version=1)
+            publish(shelf, one, texture=texture, version=1)
         with pytest.raises(
             UnknownDetectorError,
             match="No detector 'carpt' on the shelf .*; it has carpet, leather, wood. "
@@ -143,8 +144,8 @@ class ShelfExam:
     def test_an_unknown_alias_version_or_digest_is_refused_with_those_there_are(
         self, shelf: Shelf, one: Path, two: Path, name: str
     ) -> None:
-        shelf.publish(one, texture="grid", version=1)
-        shelf.publish(two, texture="grid", version=2, alias="challenger")
+        publish(shelf, one, texture="grid", version=1)
+        publish(shelf, two, texture="grid", version=2, alias="challenger")
         with pytest.raises(
             UnknownDetectorError,
             match=f"No detector '{name}' .* grid@challenger, grid@champion, grid:1, grid:2",
@@ -161,26 +162,92 @@ class ShelfExam:
         self, shelf: Shelf, one: Path, texture: str
     ) -> None:
         with pytest.raises(ConfigError, match=f"'{texture}' cannot name a texture"):
-            shelf.publish(one, texture=texture, version=1)
+            publish(shelf, one, texture=texture, version=1)
 
     def test_publishers_at_the_same_moment_lose_no_version(
         self, shelf: Shelf, tmp_path: Path
     ) -> None:
         folders = {n: drawn_bundle(tmp_path / f"many{n}", seed=n) for n in range(1, 9)}
 
-        def publish(version: int) -> str:
-            return shelf.publish(folders[version], texture="grid", version=version)
+        def publish_one(version: int) -> str:
+            return publish(shelf, folders[version], texture="grid", version=version)
 
         with ThreadPoolExecutor(8) as pool:
-            digests = list(pool.map(publish, folders))
-        found = shelf.names()["grid"]
+            digests = list(pool.map(publish_one, folders))
+        found = names_on(shelf)["grid"]
         assert {found[str(n)] for n in folders} == set(digests)
-        assert len(found) == 9
+        assert len(found) == 10  # the versions, the champion and the one before
+
+    def test_the_champion_before_is_previous_and_a_rollback_changes_them_over(
+        self, shelf: Shelf, one: Path, two: Path
+    ) -> None:
+        first = publish(shelf, one, texture="grid", version=1)
+        second = publish(shelf, two, texture="grid", version=2)
+        assert bundle.digest(shelf.fetch("grid@previous")) == first
+        shelf.change("grid", lambda old: old.rolled_back("a test"))
+        served = {name: bundle.digest(shelf.fetch(name)) for name in ("grid", "grid@previous")}
+        assert served == {"grid": first, "grid@previous": second}
+        shelf.change("grid", lambda old: old.rolled_back(""))
+        assert bundle.digest(shelf.fetch("grid")) == second
+
+    def test_without_a_champion_before_a_rollback_is_refused_and_changes_nothing(
+        self, shelf: Shelf, one: Path
+    ) -> None:
+        publish(shelf, one, texture="grid", version=1)
+        before = shelf.pointers()
+        with pytest.raises(PromotionError, match="'grid' has no champion before this one"):
+            shelf.change("grid", lambda old: old.rolled_back(""))
+        assert shelf.pointers() == before
+
+    def test_a_removed_version_is_gone_and_its_number_is_not_used_again(
+        self, shelf: Shelf, one: Path, two: Path
+    ) -> None:
+        publish(shelf, one, texture="grid", version=1)
+        publish(shelf, two, texture="grid", version=2)
+        with pytest.raises(PromotionError, match="Version 2 is the champion of 'grid'"):
+            shelf.change("grid", lambda old: old.without(2, ""))
+        with pytest.raises(PromotionError, match="no version 7 of 'grid' to remove; there is 1, 2"):
+            shelf.change("grid", lambda old: old.without(7, ""))
+        shelf.change("grid", lambda old: old.without(1, "its data had to go"))
+        assert set(names_on(shelf)["grid"]) == {"champion", "2"}
+        with pytest.raises(PromotionError, match="numbers are not used again.* as version 3"):
+            publish(shelf, one, texture="grid", version=1)
+
+    def test_the_history_tells_every_change_in_order_and_of_refusals_nothing(
+        self, shelf: Shelf, one: Path, two: Path
+    ) -> None:
+        began = time.time()
+        publish(shelf, one, texture="grid", version=1)
+        publish(shelf, two, texture="grid", version=2)
+        shelf.change("grid", lambda old: old.rolled_back("too many alarms"))
+        with pytest.raises(PromotionError):
+            shelf.change("grid", lambda old: old.without(1, ""))
+        shelf.change("grid", lambda old: old.without(2, "its data had to go"))
+        lines = pointer_of(shelf, "grid").history
+        assert [(line.act, line.version) for line in lines] == [
+            ("published", 1),
+            ("published", 2),
+            ("rolled_back", 1),
+            ("removed", 2),
+        ]
+        assert lines[2].reason == "Back from version 2: too many alarms"
+        assert lines[3].reason == "its data had to go"
+        whens = [line.when for line in lines]
+        assert whens == sorted(whens)
+        assert began - 1 <= whens[0] <= time.time()
+        assert all("@" in line.who for line in lines)
+
+    def test_the_history_of_what_is_not_there_is_refused_with_what_is(
+        self, shelf: Shelf, one: Path
+    ) -> None:
+        publish(shelf, one, texture="carpet", version=1)
+        with pytest.raises(UnknownDetectorError, match="Did you mean 'carpet'"):
+            pointer_of(shelf, "carpt")
 
     def test_a_fetched_bundle_outlives_the_one_it_was_made_from(
         self, shelf: Shelf, one: Path
     ) -> None:
-        shelf.publish(one, texture="grid", version=1)
+        publish(shelf, one, texture="grid", version=1)
         shutil.rmtree(one)
         assert bundle.load(shelf.fetch("grid")).config == {"seed": 1}
 

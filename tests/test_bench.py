@@ -28,7 +28,7 @@ import search_spaces
 import zoo
 from registry import bench
 from registry.bench import Fit, Plan, System
-from registry.shelf import FolderShelf
+from registry.shelf import FolderShelf, publish
 from tests.test_cli import move_in
 from zoo import baselines, bundle, recipe, textures
 from zoo.baselines import Losses
@@ -391,7 +391,7 @@ def test_a_damaged_champion_is_told_and_stops_no_other_system(
 ) -> None:
     move_in(tmp_path / "home", monkeypatch)
     bundle.save(tiny_bundle, tmp_path / "b")
-    FolderShelf(tmp_path / "home" / "shelf").publish(tmp_path / "b", texture="grid", version=1)
+    publish(FolderShelf(tmp_path / "home" / "shelf"), tmp_path / "b", texture="grid", version=1)
     [weights] = (tmp_path / "home" / "shelf").glob("objects/*/weights.safetensors")
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     asked = ["bench", "--category", "grid", "--data", str(grid), "--seeds", "1", "--threads", "1"]

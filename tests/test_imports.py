@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.shelf import FolderShelf
+from registry.shelf import FolderShelf, publish
 from tests.textures_drawn import draw, write
 from zoo import bundle
 from zoo.bundle import Bundle
@@ -38,7 +38,7 @@ def test_loading_and_scoring_import_nothing_that_only_a_search_needs(
     tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
     bundle.save(tiny_bundle, tmp_path / "b")
-    FolderShelf(tmp_path / "shelf").publish(tmp_path / "b", texture="weave", version=1)
+    publish(FolderShelf(tmp_path / "shelf"), tmp_path / "b", texture="weave", version=1)
     import numpy as np
 
     image = write(tmp_path / "a.png", draw(64, 72, np.random.default_rng(0)))

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,13 +20,14 @@ import registry
 import search_spaces
 import zoo
 from registry.audit import audit
-from registry.promote import Verdict, gate, promote, same_detector
+from registry.pointer import Edit
+from registry.promote import Registry, Verdict, gate, promote, roll_back, same_detector
 from registry.runs import SearchRuns, open_store
-from registry.shelf import FolderShelf
+from registry.shelf import FolderShelf, names_on, pointer_of
 from zoo import bundle, recipe, textures
 from zoo.bundle import Bundle
 from zoo.detector import Detector
-from zoo.errors import BundleError, PromotionError, StorageError
+from zoo.errors import BundleError, PromotionError, StorageError, UnknownDetectorError
 from zoo.textures import Texture
 
 # mlflow 3.17 uses what SQLAlchemy 2.1 deprecates; may go with the mlflow that does not.
@@ -192,13 +194,15 @@ class Bench:
         bundle.save(made, folder)
         return folder
 
-    def promote(self, folder: Path, *, run_id: str | None = None) -> Verdict:
+    def promote(
+        self, folder: Path, *, run_id: str | None = None, because: str | None = None
+    ) -> Verdict:
         return promote(
             folder,
             self.texture,
-            shelf=self.shelf,
-            tracking_uri=self.uri,
+            registry=Registry(shelf=self.shelf, tracking_uri=self.uri),
             run_id=run_id,
+            because=because,
             say=self.said.append,
         )
 
@@ -295,7 +299,7 @@ def test_a_worse_challenger_is_kept_as_challenger_and_sees_no_test_image(
 
 
 def test_a_better_challenger_takes_the_place(bench: Bench, made: Bundle, worse: Bundle) -> None:
-    bench.promote(bench.saved(worse))
+    bench.promote(bench.saved(worse), because="it is a start")
     verdict = bench.promote(bench.saved(made))
     assert verdict.promoted
     assert verdict.champion_ap is not None
@@ -303,15 +307,100 @@ def test_a_better_challenger_takes_the_place(bench: Bench, made: Bundle, worse: 
     assert (bench.served(), bench.alias("champion")) == (verdict.digest, 2)
 
 
+def test_a_challenger_below_local_statistics_is_refused_also_as_the_first(
+    bench: Bench, worse: Bundle
+) -> None:
+    verdict = bench.promote(bench.saved(worse))
+    assert not verdict.promoted
+    assert f"val AP of {verdict.challenger_ap:.3f} is below that of local stat" in verdict.reason
+    assert bench.served("mesh@challenger") == verdict.digest
+    with pytest.raises(UnknownDetectorError):
+        bench.served()
+
+
+def test_force_makes_a_champion_and_the_reason_is_kept(bench: Bench, worse: Bundle) -> None:
+    verdict = bench.promote(bench.saved(worse), because="the line must run tonight.")
+    assert verdict.promoted
+    assert verdict.forced
+    assert verdict.reason.startswith("Forced, because the line must run tonight. The gate said: ")
+    assert bench.served() == verdict.digest
+    [line] = pointer_of(bench.shelf, "mesh").history
+    assert (line.act, line.reason) == ("forced", verdict.reason)
+
+
+def test_a_reason_to_force_changes_nothing_where_the_gate_lets_pass(
+    bench: Bench, made: Bundle
+) -> None:
+    verdict = bench.promote(bench.saved(made), because="just in case")
+    assert verdict.promoted
+    assert not verdict.forced
+    assert "just in case" not in verdict.reason
+
+
+def test_the_history_has_each_verdict_with_its_figures_and_its_run(
+    bench: Bench, made: Bundle, worse: Bundle
+) -> None:
+    first = bench.promote(bench.saved(made))
+    second = bench.promote(bench.saved(worse))
+    lines = pointer_of(bench.shelf, "mesh").history
+    assert [(line.act, line.version) for line in lines] == [("promoted", 1), ("refused", 2)]
+    assert [line.reason for line in lines] == [first.reason, second.reason]
+    assert lines[0].figures["test_pixel_ap"] == first.metrics["test_pixel_ap"]
+    assert lines[1].figures["val_pixel_ap"] == second.challenger_ap
+    assert lines[1].figures["champion_val_pixel_ap"] == second.champion_ap
+    for line in lines:
+        assert line.run is not None
+        assert bench.client.get_run(line.run).data.tags["zoo.verdict"] == line.act
+
+
+def test_a_rollback_moves_the_shelf_and_mlflows_alias_and_a_second_undoes_it(
+    bench: Bench, made: Bundle, worse: Bundle
+) -> None:
+    registry = Registry(shelf=bench.shelf, tracking_uri=bench.uri)
+    first = bench.promote(bench.saved(worse), because="it is a start")
+    second = bench.promote(bench.saved(made))
+    for digest, version in ((first.digest, 1), (second.digest, 2)):
+        roll_back("mesh", registry=registry, because="a test", say=bench.said.append)
+        assert (bench.served(), bench.alias("champion")) == (digest, version)
+
+
+def test_a_rollback_needs_no_mlflow(bench: Bench, made: Bundle, worse: Bundle) -> None:
+    first = bench.promote(bench.saved(worse), because="it is a start")
+    bench.promote(bench.saved(made))
+    nowhere = Registry(shelf=bench.shelf, tracking_uri=f"sqlite:///{bench.home}/no/where/x.db")
+    (bench.home / "no").write_text("in the way")
+    roll_back("mesh", registry=nowhere, because="", say=bench.said.append)
+    assert bench.served() == first.digest
+    assert "The shelf has changed; MLflow's alias has not" in bench.said[-1]
+
+
+def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(
+    bench: Bench, made: Bundle, worse: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rival, change = bench.saved(worse), FolderShelf.change
+
+    def late(shelf: FolderShelf, texture: str, edit: Edit, *, folder: Path | None = None) -> Any:
+        """Let the rival be first, at the last moment."""
+        monkeypatch.setattr(FolderShelf, "change", change)
+        bench.promote(rival, because="it was quicker")
+        return shelf.change(texture, edit, folder=folder)
+
+    monkeypatch.setattr(FolderShelf, "change", late)
+    with pytest.raises(PromotionError, match="Another detector became the champion of 'mesh'"):
+        bench.promote(bench.saved(made))
+    assert [line.act for line in pointer_of(bench.shelf, "mesh").history] == ["forced"]
+    assert bench.promote(bench.saved(made)).promoted
+
+
 def test_the_champion_is_refused_as_its_own_challenger(bench: Bench, made: Bundle) -> None:
     folder = bench.saved(made)
     first = bench.promote(folder)
-    names = bench.shelf.names()
+    names = names_on(bench.shelf)
     again = bench.promote(folder)
     assert not again.promoted
     assert again.reason == "This detector is already the champion of 'mesh'."
     assert (again.version, again.digest, again.metrics) == (1, first.digest, first.metrics)
-    assert bench.shelf.names() == names
+    assert names_on(bench.shelf) == names
     assert len(bench.client.search_model_versions("name = 'texture-mesh'")) == 1
 
 
@@ -373,7 +462,8 @@ def test_a_champion_that_was_fitted_on_the_windows_cannot_be_compared(
     bench: Bench, made: Bundle, worse: Bundle
 ) -> None:
     everything = [picture.key for picture in bench.texture.pictures]
-    bench.promote(bench.saved(replace(worse, data={**worse.data, "fit": everything})))
+    seen = replace(worse, data={**worse.data, "fit": everything})
+    bench.promote(bench.saved(seen), because="it is a start")
     verdict = bench.promote(bench.saved(made))
     assert not verdict.promoted
     assert "0 in 0 families show no pixel that challenger or champion was fitted on" in (
@@ -402,7 +492,7 @@ def test_a_bundle_that_does_not_fit_is_refused_by_name(
     with pytest.raises(PromotionError, match=message) as caught:
         bench.promote(folder)
     assert str(folder) in str(caught.value)
-    assert bench.shelf.names() == {}
+    assert names_on(bench.shelf) == {}
 
 
 def _with_data(made: Bundle, **changed: str) -> Bundle:
@@ -428,7 +518,7 @@ def test_a_damaged_challenger_is_told(bench: Bench, made: Bundle) -> None:
 def test_an_unknown_run_is_told_with_the_store(bench: Bench, made: Bundle) -> None:
     with pytest.raises(StorageError, match=rf"{bench.uri}.*nowhere"):
         bench.promote(bench.saved(made), run_id="nowhere")
-    assert bench.shelf.names() == {}
+    assert names_on(bench.shelf) == {}
 
 
 # -------------------------------------------------------------------------------------- the audit

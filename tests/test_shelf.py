@@ -14,7 +14,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from registry.shelf import FolderShelf, S3Shelf, home, open_shelf
+from registry.shelf import FolderShelf, S3Shelf, home, names_on, open_shelf, publish
 from tests.exams import ShelfExam, drawn_bundle, flip
 from tests.processes import aws_at
 from zoo import bundle
@@ -83,7 +83,7 @@ class Counted:
 @pytest.mark.parametrize("at", [0, 8, -1])
 def test_a_flipped_byte_on_a_shelf_is_found(tmp_path: Path, file: str, at: int) -> None:
     shelf = FolderShelf(tmp_path / "shelf")
-    digest = shelf.publish(drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+    digest = publish(shelf, drawn_bundle(tmp_path / "b"), texture="grid", version=1)
     flip(tmp_path / "shelf" / "objects" / digest / file, at)
     with pytest.raises(BundleError, match=digest):
         shelf.fetch("grid")
@@ -91,7 +91,7 @@ def test_a_flipped_byte_on_a_shelf_is_found(tmp_path: Path, file: str, at: int) 
 
 def test_another_whole_bundle_in_its_place_is_found_by_the_address(tmp_path: Path) -> None:
     shelf, other = FolderShelf(tmp_path / "shelf"), drawn_bundle(tmp_path / "other", seed=1)
-    digest = shelf.publish(drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+    digest = publish(shelf, drawn_bundle(tmp_path / "b"), texture="grid", version=1)
     assert bundle.digest(other) != digest
     for file in (bundle.CARD, bundle.WEIGHTS):
         shutil.copy(other / file, tmp_path / "shelf" / "objects" / digest / file)
@@ -102,15 +102,15 @@ def test_another_whole_bundle_in_its_place_is_found_by_the_address(tmp_path: Pat
 
 def test_publishing_again_puts_a_damaged_bundle_right(tmp_path: Path) -> None:
     shelf, folder = FolderShelf(tmp_path / "shelf"), drawn_bundle(tmp_path / "b")
-    digest = shelf.publish(folder, texture="grid", version=1)
+    digest = publish(shelf, folder, texture="grid", version=1)
     flip(tmp_path / "shelf" / "objects" / digest / bundle.WEIGHTS)
-    shelf.publish(folder, texture="grid", version=1)
+    publish(shelf, folder, texture="grid", version=1)
     assert bundle.digest(shelf.fetch("grid")) == digest
 
 
 def test_a_missing_object_is_named(tmp_path: Path) -> None:
     shelf = FolderShelf(tmp_path / "shelf")
-    digest = shelf.publish(drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+    digest = publish(shelf, drawn_bundle(tmp_path / "b"), texture="grid", version=1)
     (tmp_path / "shelf" / "objects" / digest / bundle.WEIGHTS).unlink()
     with pytest.raises(BundleError, match=f"{digest}.*{bundle.WEIGHTS} is missing"):
         shelf.fetch("grid")
@@ -121,7 +121,7 @@ def test_a_missing_object_is_named(tmp_path: Path) -> None:
 )
 def test_a_damaged_pointer_is_named(tmp_path: Path, content: bytes) -> None:
     shelf = FolderShelf(tmp_path / "shelf")
-    shelf.publish(drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+    publish(shelf, drawn_bundle(tmp_path / "b"), texture="grid", version=1)
     (tmp_path / "shelf" / "textures" / "grid.json").write_bytes(content)
     with pytest.raises(BundleError, match=r"pointer .*grid\.json is damaged"):
         shelf.fetch("grid")
@@ -130,20 +130,20 @@ def test_a_damaged_pointer_is_named(tmp_path: Path, content: bytes) -> None:
 def test_a_file_in_the_way_of_the_shelf_is_named(tmp_path: Path) -> None:
     (tmp_path / "shelf").write_text("in the way")
     with pytest.raises(StorageError, match=f"Cannot publish 'grid' on {tmp_path / 'shelf'}"):
-        FolderShelf(tmp_path / "shelf").publish(
-            drawn_bundle(tmp_path / "b"), texture="grid", version=1
+        publish(
+            FolderShelf(tmp_path / "shelf"), drawn_bundle(tmp_path / "b"), texture="grid", version=1
         )
 
 
 def test_a_failed_publication_leaves_the_champion(tmp_path: Path) -> None:
     shelf = FolderShelf(tmp_path / "shelf")
-    first = shelf.publish(drawn_bundle(tmp_path / "a", seed=1), texture="grid", version=1)
+    first = publish(shelf, drawn_bundle(tmp_path / "a", seed=1), texture="grid", version=1)
     second = drawn_bundle(tmp_path / "b", seed=2)
     (tmp_path / "shelf" / "objects" / bundle.digest(second)).write_text("in the way")
     with pytest.raises(StorageError, match="Cannot publish 'grid'"):
-        shelf.publish(second, texture="grid", version=2)
+        publish(shelf, second, texture="grid", version=2)
     assert bundle.digest(shelf.fetch("grid")) == first
-    assert shelf.names() == {"grid": {"champion": first, "1": first}}
+    assert names_on(shelf) == {"grid": {"champion": first, "1": first}}
 
 
 def test_publishers_in_other_processes_lose_no_version(tmp_path: Path) -> None:
@@ -158,13 +158,13 @@ def test_publishers_in_other_processes_lose_no_version(tmp_path: Path) -> None:
     for worker in workers:
         worker.join()
     assert [worker.exitcode for worker in workers] == [0, 0]
-    found = FolderShelf(tmp_path / "shelf").names()["grid"]
-    assert {str(version) for version in range(1, 21)} == set(found) - {"champion"}
+    found = names_on(FolderShelf(tmp_path / "shelf"))["grid"]
+    assert {str(version) for version in range(1, 21)} == set(found) - {"champion", "previous"}
 
 
 def _publish_ten(root: Path, folder: Path, first: int) -> None:
     for version in range(first, first + 10):
-        FolderShelf(root).publish(folder, texture="grid", version=version)
+        publish(FolderShelf(root), folder, texture="grid", version=version)
 
 
 # ------------------------------------------------------------------------------------------- S3
@@ -173,7 +173,7 @@ def _publish_ten(root: Path, folder: Path, first: int) -> None:
 def test_a_second_fetch_downloads_nothing_but_the_pointer(bucket: str, tmp_path: Path) -> None:
     client = Counted()
     shelf = S3Shelf(f"s3://{bucket}", tmp_path / "cache", client)
-    digest = shelf.publish(drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+    digest = publish(shelf, drawn_bundle(tmp_path / "b"), texture="grid", version=1)
     client.got.clear()
     shelf.fetch("grid")
     assert client.got == [
@@ -188,7 +188,7 @@ def test_a_second_fetch_downloads_nothing_but_the_pointer(bucket: str, tmp_path:
 def test_a_pinned_digest_asks_s3_nothing_once_it_is_cached(bucket: str, tmp_path: Path) -> None:
     client = Counted()
     shelf = S3Shelf(f"s3://{bucket}", tmp_path / "cache", client)
-    digest = shelf.publish(drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+    digest = publish(shelf, drawn_bundle(tmp_path / "b"), texture="grid", version=1)
     shelf.fetch("grid")
     client.got.clear()
     client.lose_the_network()
@@ -201,13 +201,13 @@ def test_without_a_network_the_last_pointer_is_used_with_a_warning(
 ) -> None:
     client = Counted()
     shelf = S3Shelf(f"s3://{bucket}", tmp_path / "cache", client)
-    digest = shelf.publish(drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+    digest = publish(shelf, drawn_bundle(tmp_path / "b"), texture="grid", version=1)
     shelf.fetch("grid")
     client.lose_the_network()
     with pytest.warns(UserWarning, match="s3://zoo/textures/grid.json.*last pointer seen"):
         assert bundle.digest(shelf.fetch("grid")) == digest
     with pytest.warns(UserWarning, match="what the cache holds"):
-        assert list(shelf.names()) == ["grid"]
+        assert list(names_on(shelf)) == ["grid"]
 
 
 def test_without_a_network_and_a_cache_the_address_is_named(bucket: str, tmp_path: Path) -> None:
@@ -217,12 +217,12 @@ def test_without_a_network_and_a_cache_the_address_is_named(bucket: str, tmp_pat
     with pytest.raises(StorageError, match="Cannot read s3://zoo/p/textures/grid.json.*network"):
         shelf.fetch("grid")
     with pytest.raises(StorageError, match="Cannot list s3://zoo/p/textures"):
-        shelf.names()
+        names_on(shelf)
 
 
 def test_two_shelves_in_one_cache_do_not_mix(bucket: str, tmp_path: Path) -> None:
     one, two = (S3Shelf(f"s3://{bucket}/{p}", tmp_path / "cache") for p in ("one", "two"))
-    one.publish(drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+    publish(one, drawn_bundle(tmp_path / "b"), texture="grid", version=1)
     one.fetch("grid")
     with pytest.raises(UnknownDetectorError, match="shelf s3://zoo/two; it is empty"):
         two.fetch("grid")
@@ -230,7 +230,7 @@ def test_two_shelves_in_one_cache_do_not_mix(bucket: str, tmp_path: Path) -> Non
 
 def test_a_byte_flipped_in_s3_is_found_and_not_kept(bucket: str, tmp_path: Path) -> None:
     shelf = S3Shelf(f"s3://{bucket}", tmp_path / "cache")
-    digest = shelf.publish(drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+    digest = publish(shelf, drawn_bundle(tmp_path / "b"), texture="grid", version=1)
     client, key = boto3.client("s3"), f"objects/{digest}/{bundle.WEIGHTS}"
     good = client.get_object(Bucket=bucket, Key=key)["Body"].read()
     client.put_object(Bucket=bucket, Key=key, Body=good[:-1] + bytes([good[-1] ^ 1]))
@@ -243,14 +243,14 @@ def test_a_byte_flipped_in_s3_is_found_and_not_kept(bucket: str, tmp_path: Path)
 
 def test_a_byte_flipped_in_the_cache_is_downloaded_again(bucket: str, tmp_path: Path) -> None:
     shelf = S3Shelf(f"s3://{bucket}", tmp_path / "cache")
-    digest = shelf.publish(drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+    digest = publish(shelf, drawn_bundle(tmp_path / "b"), texture="grid", version=1)
     flip(shelf.fetch("grid") / bundle.WEIGHTS)
     assert bundle.digest(shelf.fetch("grid")) == digest
 
 
 def test_an_object_missing_in_s3_is_named(bucket: str, tmp_path: Path) -> None:
     shelf = S3Shelf(f"s3://{bucket}", tmp_path / "cache")
-    digest = shelf.publish(drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+    digest = publish(shelf, drawn_bundle(tmp_path / "b"), texture="grid", version=1)
     boto3.client("s3").delete_object(Bucket=bucket, Key=f"objects/{digest}/{bundle.CARD}")
     with pytest.raises(BundleError, match=f"s3://zoo/objects/{digest}/{bundle.CARD} is missing"):
         shelf.fetch("grid")
@@ -259,7 +259,7 @@ def test_an_object_missing_in_s3_is_named(bucket: str, tmp_path: Path) -> None:
 def test_a_bucket_that_is_not_there_is_named(aws: None, tmp_path: Path) -> None:
     shelf = S3Shelf("s3://nowhere/p", tmp_path / "cache")
     with pytest.raises(StorageError, match="Cannot write s3://nowhere/p/objects/.*no such bucket"):
-        shelf.publish(drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+        publish(shelf, drawn_bundle(tmp_path / "b"), texture="grid", version=1)
     with pytest.raises(StorageError, match=r"Cannot read s3://nowhere/p/textures/grid\.json"):
         shelf.fetch("grid")
 
@@ -308,9 +308,9 @@ def test_an_address_that_is_no_shelf_is_refused(url: str, aws: None) -> None:
 def test_a_folder_shelf_needs_neither_mlflow_nor_boto3(tmp_path: Path) -> None:
     drawn_bundle(tmp_path / "b")
     code = (
-        "import sys; from pathlib import Path; from registry.shelf import open_shelf\n"
-        f"open_shelf({str(tmp_path / 'shelf')!r}).publish(\n"
-        f"    Path({str(tmp_path / 'b')!r}), texture='grid', version=1)\n"
+        "import sys; from pathlib import Path; from registry.shelf import open_shelf, publish\n"
+        f"publish(open_shelf({str(tmp_path / 'shelf')!r}), Path({str(tmp_path / 'b')!r}),\n"
+        "    texture='grid', version=1)\n"
         "heavy = {'mlflow', 'ray', 'optuna', 'boto3', 'botocore'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

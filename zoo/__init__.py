@@ -42,9 +42,9 @@ def names(pattern: str = "*", *, shelf: str | None = None) -> list[str]:
         >>> names("c*", shelf="no-such-folder")
         []
     """
-    from registry.shelf import open_shelf
+    from registry.shelf import names_on, open_shelf
 
-    known = open_shelf(shelf).names()
+    known = names_on(open_shelf(shelf))
     with_champion = [name for name, references in known.items() if "champion" in references]
     return sorted(fnmatch.filter(with_champion, pattern))
 

@@ -27,6 +27,7 @@ from zoo.errors import (
 
 if TYPE_CHECKING:
     from registry.outbox import Outbox
+    from registry.promote import Registry
     from search_spaces import Space
     from zoo.bundle import Bundle
     from zoo.listener import Plan
@@ -111,7 +112,7 @@ def search(args: argparse.Namespace) -> None:
         )
     else:
         try:
-            result |= _promoted(folder, args, record.run_id)
+            result |= _promoted(folder, args, run_id=record.run_id)
         except StorageError as error:
             raise StorageError(
                 f"{error} What was found is kept; when that is mended, promote it with "
@@ -327,11 +328,58 @@ def promote(args: argparse.Namespace) -> None:
     """Put a detector through the gate."""
     from zoo import bundle
 
+    if args.force and not args.because:
+        raise ConfigError(
+            "--force takes --because: whoever loads the detector later will want to know why it is "
+            'there. Add --because "...".'
+        )
+    if args.because and not args.force:
+        raise ConfigError("--because says why the gate is overruled: add --force, or leave it out.")
     args.category = bundle.load(args.bundle).texture
-    result = _promoted(args.bundle, args, None)
+    result = _promoted(args.bundle, args, because=args.because)
     _answer(result, args.json)
     if not result["promoted"]:
         sys.exit(2)
+
+
+def rollback(args: argparse.Namespace) -> None:
+    """Bring back the champion before this one."""
+    from registry import promote as promote_room
+    from registry.pointer import CHAMPION
+
+    pointer = promote_room.roll_back(
+        args.name, registry=_registry(), because=args.because or "", say=say
+    )
+    _answer({"texture": args.name, "champion": pointer.aliases[CHAMPION]}, args.json)
+
+
+def history(args: argparse.Namespace) -> None:
+    """Show what was promoted, refused, rolled back and removed."""
+    import time
+    from dataclasses import asdict
+
+    from registry.shelf import open_shelf, pointer_of
+
+    pointer = pointer_of(open_shelf(), args.name)
+    if args.json:
+        print(json.dumps([asdict(entry) for entry in pointer.history]))
+        return
+    rows = [("WHEN", "WHAT", "VERSION", "WHO", "VAL AP", "RUN", "REASON")]
+    for entry in pointer.history:
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.when))
+        merit = entry.figures.get("val_pixel_ap")
+        rows.append(
+            (
+                when,
+                entry.act.replace("_", " "),
+                str(entry.version),
+                entry.who,
+                "-" if merit is None else f"{merit:.3f}",
+                (entry.run or "-")[:8],
+                entry.reason,
+            )
+        )
+    _table(rows)
 
 
 def bench(args: argparse.Namespace) -> None:
@@ -407,8 +455,8 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    making = (_demo, _search, _train, _score, _names, _show, _runs, _promote)
-    for build in (*making, _bench, _audit, _cluster):
+    using = (_score, _names, _show, _history, _rollback)
+    for build in (_demo, _search, _train, *using, _runs, _promote, _bench, _audit, _cluster):
         build(commands)
     return top
 
@@ -568,6 +616,33 @@ def _promote(commands: Commands) -> None:
     it.add_argument("bundle", type=Path, metavar="BUNDLE", help="a bundle's folder")
     it.add_argument("--data", type=Path, required=True, metavar="DIR")
     it.add_argument("--licence", help="of the data")
+    it.add_argument(
+        "--force", action="store_true", help="make it champion whatever the gate says; --because"
+    )
+    it.add_argument("--because", metavar="WHY", help="kept in the history of the texture")
+    it.add_argument("--json", action="store_true")
+
+
+def _rollback(commands: Commands) -> None:
+    it = _command(
+        commands,
+        rollback,
+        "bring back the champion before this one, at once; a second time undoes it",
+        'zoo rollback wood --because "too many false alarms on the night shift"',
+    )
+    it.add_argument("name", help="a texture")
+    it.add_argument("--because", metavar="WHY", help="kept in the history of the texture")
+    it.add_argument("--json", action="store_true")
+
+
+def _history(commands: Commands) -> None:
+    it = _command(
+        commands,
+        history,
+        "show what was promoted, refused, rolled back and removed: when, by whom and why",
+        "zoo history wood",
+    )
+    it.add_argument("name", help="a texture")
     it.add_argument("--json", action="store_true")
 
 
@@ -777,22 +852,30 @@ def _example_maps(best: Bundle, materials: Materials, folder: Path) -> list[Path
     return [report.save(report.stacked(rows), folder / "maps_on_val.png"), sheet]
 
 
-def _promoted(folder: Path, args: argparse.Namespace, run_id: str | None) -> dict[str, Any]:
+def _promoted(
+    folder: Path, args: argparse.Namespace, *, run_id: str | None = None, because: str | None = None
+) -> dict[str, Any]:
     """Put a detector through the gate, and return the verdict as an answer."""
     from registry import promote as promote_room
-    from registry.runs import tracking_uri
-    from registry.shelf import open_shelf
 
     verdict = promote_room.promote(
         folder,
         _texture(args),
-        shelf=open_shelf(),
-        tracking_uri=tracking_uri(),
+        registry=_registry(),
         run_id=run_id,
+        because=because,
         say=say,
     )
     say(f"{'Promoted' if verdict.promoted else 'Not promoted'}: {verdict.reason}")
     return {"promoted": verdict.promoted, "reason": verdict.reason, **verdict.metrics}
+
+
+def _registry() -> Registry:
+    from registry.promote import Registry
+    from registry.runs import tracking_uri
+    from registry.shelf import open_shelf
+
+    return Registry(shelf=open_shelf(), tracking_uri=tracking_uri())
 
 
 def _flat(path: Path, images: Sequence[Path]) -> str:
