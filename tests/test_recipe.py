@@ -364,15 +364,3 @@ def test_no_family_is_lost_when_rules_are_ranked_on_small_pictures(
     figures = recipe.floor(tiny_materials, scale=scale).metrics
     families = {window.family for window in tiny_materials.validation}
     assert families <= {name.removeprefix("val_pixel_ap_") for name in figures}
-
-
-def test_a_bounded_segmenter_scores_alike_before_and_after_a_disk(
-    tiny_materials: Materials, tmp_path: Path
-) -> None:
-    values = {"reports": 1, "defect_rounds": 1, "segmenter_spectral_norm": True}
-    [draft] = made(tiny_materials, recipe.settings(textures_drawn.TINY | values))
-    bundle.save(draft.bundle, tmp_path)
-    window = tiny_materials.validation[0].image
-    now, later = (Detector(each).map(window) for each in (draft.bundle, bundle.load(tmp_path)))
-    assert draft.bundle.config["segmenter_spectral_norm"]
-    np.testing.assert_array_equal(now, later)

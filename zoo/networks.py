@@ -19,7 +19,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.parametrizations import spectral_norm
 
 from zoo.errors import ConfigError
 
@@ -46,8 +45,6 @@ class FCBiGANConfig:
         discriminator_norm: Batch norm in discriminator and segmenter, or none.
         segmenter: Add a network that learns from synthetic defects; off in the thesis.
         segmenter_depth: Strided layers of the segmenter. Each doubles how far it sees.
-        segmenter_spectral_norm: Divide each of the segmenter's weights by its largest singular
-            value, so that no single pattern can drive its answer up.
     """
 
     patch: int = 48
@@ -58,7 +55,6 @@ class FCBiGANConfig:
     discriminator_norm: Norm = "batch"
     segmenter: bool = False
     segmenter_depth: int = 4
-    segmenter_spectral_norm: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, naming field and value."""
@@ -273,12 +269,9 @@ class Segmenter(nn.Module):
 
     Source:
         Ronneberger et al. 2015; the finer layers are added, not joined, as in Lin et al. 2017.
-        Spectral norm: Miyato et al. 2018.
     """
 
-    def __init__(
-        self, *, channels: int, width: int, depth: int, norm: Norm, bounded: bool = False
-    ) -> None:
+    def __init__(self, *, channels: int, width: int, depth: int, norm: Norm) -> None:
         super().__init__()
         self.cell = 2**depth
         steps = widths(width, depth)
@@ -295,9 +288,6 @@ class Segmenter(nn.Module):
             nn.Sequential(*_layer(before, before, 3, norm=norm)) for before, _ in back
         )
         self.head = nn.Conv2d(steps[first], 1, 1)
-        if bounded:
-            for layer in [each for each in self.modules() if isinstance(each, nn.Conv2d)]:
-                spectral_norm(layer)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b hs ws"]:
         """Return a logit for each square of pixels; sides must be multiples of `2 ** depth`."""
@@ -382,7 +372,6 @@ class FCBiGAN(nn.Module):
                 width=config.width,
                 depth=config.segmenter_depth,
                 norm=config.discriminator_norm,
-                bounded=config.segmenter_spectral_norm,
             )
             if config.segmenter
             else None

@@ -247,9 +247,7 @@ class DefectPatches:
 
 def new_networks(config: FCBiGANConfig, *, channels: int, seed: int) -> FCBiGAN:
     """Build untrained networks; the same seed draws the same weights."""
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(seed)  # spectral norm draws where it begins, and takes no generator
-        networks = FCBiGAN(config, channels=channels)
+    networks = FCBiGAN(config, channels=channels)
     initialise(networks, torch.Generator().manual_seed(seed))
     return networks
 
