@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ import torch
 from PIL import Image
 
 import zoo
+from registry.shelf import FolderShelf, publish
+from tests.exams import flip
 from tests.textures_drawn import draw, draw_hole, write
-from zoo import bundle, recipe
+from zoo import bundle, recipe, scoring
 from zoo.bundle import Bundle
-from zoo.detector import Detector, Score, available, pixels_of
+from zoo.detector import Detector, Score, available, calibrated, pixels_of
 from zoo.errors import BadImageError, BundleError, ConfigError
 from zoo.recipe import Materials
 
@@ -68,6 +72,8 @@ def test_scoring_twice_gives_the_same(detector: Detector, pixels: np.ndarray) ->
 FORMS: dict[str, Callable[[np.ndarray, Path], Any]] = {
     "path": lambda pixels, path: path,
     "string": lambda pixels, path: str(path),
+    "bytes": lambda pixels, path: path.read_bytes(),
+    "memory view": lambda pixels, path: memoryview(path.read_bytes()),
     "pil": lambda pixels, path: Image.fromarray(pixels[..., 0]),
     "pil from a file": lambda pixels, path: Image.open(path),
     "array h w": lambda pixels, path: pixels[..., 0],
@@ -139,7 +145,77 @@ def test_the_score_is_the_mean_of_the_highest_pixels_of_the_map(
     found = detector.score(pixels)
     count = round(found.map.size * detector.calibration.rule.top_fraction)
     assert found.score == pytest.approx(float(np.sort(found.map, axis=None)[-count:].mean()))
-    assert found.threshold == detector.bundle.threshold["value"]
+
+
+def test_scores_and_maps_are_calibrated_to_a_threshold_of_one(
+    detector: Detector, pixels: np.ndarray
+) -> None:
+    found, raw = detector.score(pixels), detector.map(pixels)
+    assert found.threshold == 1.0
+    assert detector.threshold == detector.bundle.threshold["value"] > 0
+    np.testing.assert_allclose(found.map, raw / detector.threshold, rtol=1e-6)
+    np.testing.assert_array_equal(found.mask, raw > detector.threshold)
+
+
+@pytest.mark.parametrize("value", [-2.0, 0.0, 1e-3, 7.0])
+def test_calibrated_scores_keep_their_order_and_their_side_of_the_threshold(value: float) -> None:
+    raw = np.linspace(-9, 9, 181)
+    found = calibrated(raw, value)
+    assert (np.diff(found) > 0).all()
+    assert calibrated(value, value) == 1.0
+    np.testing.assert_array_equal(found > 1, raw > value)
+
+
+def test_an_image_is_anomalous_where_its_p_value_is_within_the_false_alarm_rate(
+    tiny_bundle: Bundle,
+) -> None:
+    rng, rate = np.random.default_rng(3), 0.1
+    plain = Detector(tiny_bundle)
+    good = [draw(HEIGHT, WIDTH, rng) for _ in range(19)]
+    scores = [plain.score(each).score * plain.threshold for each in good]
+    threshold = scoring.threshold(scores, false_alarm_rate=rate)
+    detector = Detector(replace(tiny_bundle, threshold=asdict(threshold)))
+    for image in (*(draw(HEIGHT, WIDTH, rng) for _ in range(20)), draw_hole(HEIGHT, WIDTH, rng)[0]):
+        found = detector.score(image)
+        assert found.p_value is not None
+        assert found.is_anomalous == (found.p_value <= rate)
+    assert found.p_value == 1 / 20
+
+
+def test_too_few_good_images_give_no_p_value(detector: Detector, pixels: np.ndarray) -> None:
+    assert detector.bundle.threshold["rule"] == "normal"
+    assert detector.score(pixels).p_value is None
+
+
+def test_a_bundle_from_before_p_values_has_none(tiny_bundle: Bundle, pixels: np.ndarray) -> None:
+    old = {k: v for k, v in tiny_bundle.threshold.items() if k != "scores"} | {"rule": "conformal"}
+    assert Detector(replace(tiny_bundle, threshold=old)).score(pixels).p_value is None
+
+
+def test_many_threads_score_as_one_does(detector: Detector) -> None:
+    rng = np.random.default_rng(4)
+    images = [draw(40 + 3 * n, 60 - 2 * n, rng) for n in range(12)]
+    expected = [detector.score(image) for image in images]
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(detector.score, images))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.map, other.map)
+
+
+def test_an_iterator_is_scored_image_by_image_as_it_is_asked(
+    detector: Detector, pixels: np.ndarray
+) -> None:
+    asked: list[int] = []
+
+    def camera() -> Iterator[np.ndarray]:
+        for number in range(1000):
+            asked.append(number)
+            yield pixels
+
+    scores = detector.score(camera())
+    assert asked == []
+    assert next(scores).score == detector.score(pixels).score
+    assert asked == [0]
 
 
 def test_a_detector_has_the_name_of_its_texture(detector: Detector) -> None:
@@ -188,7 +264,26 @@ def test_floats_outside_0_to_1_are_refused_with_their_range(
         detector.score(image)
 
 
-@pytest.mark.parametrize("image", [None, 3, b"bytes", {"a": 1}])
+@pytest.mark.parametrize("content", [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + bytes(40)])
+def test_bytes_that_are_no_picture_are_refused_with_their_number(content: bytes) -> None:
+    with pytest.raises(BadImageError, match=f"These {len(content)} bytes cannot be read as a pict"):
+        pixels_of(content)
+
+
+def test_an_address_is_refused_and_not_asked_for() -> None:
+    with pytest.raises(BadImageError, match="'http://host/a.png' is an address"):
+        pixels_of("http://host/a.png")
+
+
+def test_an_image_above_the_limit_is_refused_with_both_sizes(
+    detector: Detector, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zoo.detector.MOST_PIXELS", 4_000)
+    with pytest.raises(BadImageError, match="has 64x72 pixels; 0 megapixels are the most"):
+        detector.score(pixels)
+
+
+@pytest.mark.parametrize("image", [None, 3, {"a": 1}])
 def test_what_is_no_image_is_refused_by_its_type(image: Any) -> None:
     with pytest.raises(BadImageError, match=f"not {type(image).__name__}"):
         pixels_of(image)
@@ -263,6 +358,72 @@ def test_a_colour_image_is_scored_by_a_grey_detector(
 ) -> None:
     found = detector.score(np.repeat(pixels, 3, axis=2))
     np.testing.assert_allclose(found.map, detector.score(pixels).map, atol=1e-4)
+
+
+def test_a_grey_detector_says_once_that_it_makes_colour_grey(
+    tiny_bundle: Bundle, pixels: np.ndarray
+) -> None:
+    colour, detector = np.repeat(pixels, 3, axis=2), Detector(tiny_bundle)
+    colour[0, 0] = (255, 0, 0)
+    with pytest.warns(UserWarning, match="The detector 'weave' is grey: colour is turned to grey"):
+        detector.score(colour)
+    detector.score(colour)
+
+
+# ----------------------------------------------------------------------------------- following
+
+
+@pytest.fixture
+def shelf(tiny_bundle: Bundle, tmp_path: Path) -> FolderShelf:
+    """A shelf with a first and a second detector, the first of them the champion."""
+    made = FolderShelf(tmp_path / "shelf")
+    for version, scale in ((1, 1.0), (2, 0.5)):
+        changed = tiny_bundle.preprocessing | {"scale": scale}
+        bundle.save(replace(tiny_bundle, preprocessing=changed), tmp_path / str(version))
+    publish(made, tmp_path / "2", texture="weave", version=2)
+    publish(made, tmp_path / "1", texture="weave", version=1)
+    return made
+
+
+def test_a_refreshed_detector_is_the_new_champion(shelf: FolderShelf, tmp_path: Path) -> None:
+    detector = zoo.load("weave", shelf=str(tmp_path / "shelf"))
+    assert detector.preprocessing.scale == 1.0
+    assert not detector.refresh()
+    shelf.change("weave", lambda old: old.rolled_back(""))
+    assert detector.refresh()
+    assert detector.preprocessing.scale == 0.5
+    assert not detector.refresh()
+
+
+def test_a_detector_that_is_old_enough_follows_by_itself(
+    shelf: FolderShelf, tmp_path: Path, pixels: np.ndarray
+) -> None:
+    young = zoo.load("weave", shelf=str(tmp_path / "shelf"), max_age_s=1e6)
+    old = zoo.load("weave", shelf=str(tmp_path / "shelf"), max_age_s=0.0)
+    shelf.change("weave", lambda held: held.rolled_back(""))
+    deadline = time.monotonic() + 20
+    while old.preprocessing.scale != 0.5 and time.monotonic() < deadline:
+        old.score(pixels)
+        young.score(pixels)
+    assert (old.preprocessing.scale, young.preprocessing.scale) == (0.5, 1.0)
+
+
+def test_a_damaged_new_champion_is_told_and_the_old_one_goes_on(
+    shelf: FolderShelf, tmp_path: Path, pixels: np.ndarray
+) -> None:
+    detector = zoo.load("weave", shelf=str(tmp_path / "shelf"))
+    before = detector.score(pixels).score
+    flip(shelf.fetch("weave@previous") / bundle.WEIGHTS)
+    shelf.change("weave", lambda held: held.rolled_back(""))
+    for _ in range(2):
+        with pytest.raises(BundleError, match="is damaged"):
+            detector.refresh()
+        assert detector.score(pixels).score == before
+
+
+def test_a_detector_that_came_from_no_shelf_has_nothing_to_follow(detector: Detector) -> None:
+    with pytest.raises(ConfigError, match="not loaded from a shelf, so nothing can be newer"):
+        detector.refresh()
 
 
 def test_one_pixel_is_refused_by_every_method(tiny_materials: Materials) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from zoo import networks, training
+from zoo import networks, scoring, training
 from zoo.errors import ConfigError
 from zoo.networks import FCBiGAN, FCBiGANConfig, Segmenter, receptive_field
 from zoo.scoring import fcbigan_losses
@@ -154,6 +154,36 @@ def test_every_pixel_of_any_image_gets_its_losses(height: int, width: int, strid
     losses = fcbigan_losses(built(segmenter=True, segmenter_depth=3), x, output_stride=stride)
     assert losses.shape == (3, height, width)
     assert losses.isfinite().all()
+
+
+@pytest.mark.parametrize("depth", [1, 3, 4])
+@pytest.mark.parametrize("discriminator_depth", [2, 4])
+@pytest.mark.parametrize("segmenter_depth", [2, 4])
+@pytest.mark.parametrize(("stride", "views"), [(1, 1), (4, 4)])
+def test_a_large_image_in_pieces_has_the_losses_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch,
+    depth: int,
+    discriminator_depth: int,
+    segmenter_depth: int,
+    stride: int,
+    views: int,
+) -> None:
+    depths = {"discriminator_depth": discriminator_depth, "segmenter_depth": segmenter_depth}
+    gan = built(depth=depth, segmenter=True, patch=64, **depths)
+    x = drawn(1, 219, 350)
+    whole = fcbigan_losses(gan, x, output_stride=stride, views=views)
+    monkeypatch.setattr(scoring, "TILE", 64)
+    pieces = fcbigan_losses(gan, x, output_stride=stride, views=views)
+    assert float((pieces - whole).abs().max()) < 1e-4
+
+
+def test_pieces_that_do_not_overlap_enough_would_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    gan, x = built(segmenter=True, patch=64, segmenter_depth=4), drawn(1, 219, 350)
+    whole = fcbigan_losses(gan, x, output_stride=4)
+    monkeypatch.setattr(scoring, "TILE", 64)
+    monkeypatch.setattr(FCBiGAN, "seam", lambda self, stride: (16, 16))
+    pieces = fcbigan_losses(gan, x, output_stride=4)
+    assert float((pieces - whole).abs().max()) > 1e-2
 
 
 @torch.no_grad()

@@ -168,7 +168,7 @@ def test_finishing_sets_the_threshold_on_all_calibration_images(
     many = replace(tiny_materials, splits=replace(splits, calibration=more))
     finished = recipe.finish(tiny_bundle, many, false_alarm_rate=0.1)
     detector = Detector(tiny_bundle)
-    scores = [detector.score(picture.pixels).score for picture in more]
+    scores = [detector.score(picture.pixels).score * detector.threshold for picture in more]
     expected = scoring.threshold(scores, false_alarm_rate=0.1)
     assert finished.threshold["value"] == pytest.approx(expected.value)
     assert finished.threshold["images"] == len(more)

@@ -7,6 +7,7 @@ MLflow.
 from __future__ import annotations
 
 import fnmatch
+import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,13 +16,17 @@ if TYPE_CHECKING:
 __all__ = ["Detector", "Score", "load", "names"]
 
 
-def load(name: str, *, shelf: str | None = None, device: str = "cpu") -> Detector:
+def load(
+    name: str, *, shelf: str | None = None, device: str = "cpu", max_age_s: float = math.inf
+) -> Detector:
     """Load a detector from the shelf, its every byte checked.
 
     Args:
-        name: A texture (`grid`), one of its aliases (`grid@challenger`) or versions (`grid:3`).
+        name: A texture (`grid`), one of its aliases (`grid@previous`) or versions (`grid:3`).
         shelf: A folder or `s3://bucket/prefix`; `ZOO_SHELF`, or the home's shelf, by default.
         device: Where to compute: `cpu`, `cuda`, `cuda:1`.
+        max_age_s: Look for a new champion by itself, while it scores and when so many seconds have
+            gone by (never); `refresh()` looks at once.
 
     Raises:
         UnknownDetectorError: The shelf has none of that name; near names are offered.
@@ -30,9 +35,12 @@ def load(name: str, *, shelf: str | None = None, device: str = "cpu") -> Detecto
     """
     from registry.shelf import open_shelf
     from zoo import bundle
-    from zoo.detector import Detector
+    from zoo.detector import Detector, Source
 
-    return Detector(bundle.load(open_shelf(shelf).fetch(name)), device=device)
+    place = open_shelf(shelf)
+    folder = place.fetch(name)
+    source = Source(folder=folder, now=lambda: place.fetch(name), max_age_s=max_age_s)
+    return Detector(bundle.load(folder), device=device, source=source)
 
 
 def names(pattern: str = "*", *, shelf: str | None = None) -> list[str]:

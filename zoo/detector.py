@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -15,20 +18,29 @@ from torch import Tensor
 
 from zoo import baselines
 from zoo.baselines import Losses
-from zoo.bundle import Bundle
-from zoo.errors import BadImageError, BundleError, ConfigError
+from zoo.bundle import Bundle, load
+from zoo.errors import BadImageError, BundleError, ConfigError, ZooError
 from zoo.networks import FCBiGAN, FCBiGANConfig
 from zoo.patches import Preprocessing, prepare
-from zoo.scoring import Calibration, Rule, anomaly_map, enlarge, fcbigan_losses, image_score
-from zoo.textures import read_image
+from zoo.scoring import (
+    Calibration,
+    Rule,
+    anomaly_map,
+    enlarge,
+    fcbigan_losses,
+    image_score,
+    p_value,
+)
+from zoo.textures import from_bytes, read_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    Picture = str | Path | Image | np.ndarray | Tensor
+    Picture = str | Path | bytes | Image | np.ndarray | Tensor
 
 FCBIGAN = "fcbigan"
 METHODS = (FCBIGAN, *baselines.NAMES)
+MOST_PIXELS = 2**28  # of an image, 16384 both ways: its maps alone need some ten gigabytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +50,16 @@ class Score:
     Attributes:
         map: Anomaly of each pixel, as high and wide as the image; higher is more anomalous.
         score: Anomaly of the image: the mean of the map's highest pixels.
-        threshold: Where good ends, for the score and for the map alike.
+        p_value: How many good images, as a share, score as high or higher: the calibration images
+            and this one. None where there were too few of them to set the threshold by rank.
+        threshold: Where good ends, for the score and for the map alike: scores are calibrated so
+            that it is 1.
     """
 
     map: Float[np.ndarray, "h w"]
     score: float
-    threshold: float
+    p_value: float | None = None
+    threshold: float = 1.0
 
     @property
     def is_anomalous(self) -> bool:
@@ -64,6 +80,31 @@ class Score:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where a detector came from, so that it can follow its name.
+
+    Attributes:
+        folder: Of its bundle; on a shelf it is named by its content.
+        now: Returns the folder of the bundle that the name stands for now.
+        max_age_s: Look there while scoring, this many seconds after the last look.
+    """
+
+    folder: Path
+    now: Callable[[], Path]
+    max_age_s: float = math.inf
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ready:
+    """A bundle and what was built of it; replaced whole, so that no score is made of two."""
+
+    bundle: Bundle
+    preprocessing: Preprocessing
+    calibration: Calibration
+    losses: Losses
+
+
 class Detector:
     """A bundle brought to life on one device.
 
@@ -73,39 +114,77 @@ class Detector:
         True
     """
 
-    def __init__(self, bundle: Bundle, *, device: str | torch.device = "cpu") -> None:
-        """Build the method that the bundle names.
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        device: str | torch.device = "cpu",
+        source: Source | None = None,
+    ) -> None:
+        """Build the method that the bundle names. It may be used by many threads at once.
+
+        Args:
+            bundle: The detector on disk.
+            device: Where to compute.
+            source: Where the bundle came from; without it there is no `refresh`.
 
         Raises:
             BundleError: Its method, its configuration or its weights do not fit this version.
             ConfigError: The device does not exist here.
         """
-        self.bundle = bundle
         self.device = available(device)
-        self.preprocessing = Preprocessing(**bundle.preprocessing)
-        self.calibration = calibration_from(bundle.calibration)
-        if bundle.method not in METHODS:
-            raise BundleError(
-                f"The bundle of '{bundle.texture}' is made by method '{bundle.method}'; this "
-                f"version knows {', '.join(METHODS)}. Update texture-zoo."
-            )
-        try:
-            self._losses = ready(bundle, self.device)
-        except (RuntimeError, KeyError, TypeError) as error:
-            raise BundleError(
-                f"The weights of '{bundle.texture}' do not fit its configuration: {error}. "
-                "Fetch or promote it again."
-            ) from error
+        self._now = self._built(bundle)
+        self._source, self._folder = source, source.folder if source else None
+        self._looked, self._looking = time.monotonic(), threading.Lock()
+        self._told_of_colour = False
+
+    @property
+    def bundle(self) -> Bundle:
+        """What it was built from."""
+        return self._now.bundle
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What happens to an image first."""
+        return self._now.preprocessing
+
+    @property
+    def calibration(self) -> Calibration:
+        """How losses become a map."""
+        return self._now.calibration
 
     @property
     def name(self) -> str:
         """The texture this detector is for."""
         return self.bundle.texture
 
-    @cached_property
+    @property
     def threshold(self) -> float:
-        """The score above which an image is anomalous."""
+        """Where good ends on the map, before scores are calibrated to have it at 1."""
         return float(self.bundle.threshold["value"])
+
+    def refresh(self) -> bool:
+        """Become what the name stands for on the shelf now, and return whether that is new.
+
+        Scores under way end with the detector they began with; none waits.
+
+        Raises:
+            BundleError: What is there now is damaged, or too new; the old one stays in use.
+            StorageError: The shelf cannot be reached; likewise.
+            ConfigError: The detector did not come from a shelf.
+        """
+        if self._source is None:
+            raise ConfigError(
+                f"This detector of '{self.name}' was built from a bundle and not loaded from a "
+                "shelf, so nothing can be newer. Take zoo.load(...)."
+            )
+        with self._looking:
+            self._looked = time.monotonic()
+            found = self._source.now()
+            if found == self._folder:
+                return False
+            self._now, self._folder = self._built(load(found)), found
+            return True
 
     @overload
     def score(self, image: Picture) -> Score: ...
@@ -113,25 +192,33 @@ class Detector:
     @overload
     def score(self, image: list[Picture]) -> list[Score]: ...
 
-    def score(self, image: Picture | list[Picture]) -> Score | list[Score]:
-        """Score one image, or each of a list.
+    @overload
+    def score(self, image: Iterator[Picture]) -> Iterator[Score]: ...
+
+    def score(
+        self, image: Picture | list[Picture] | Iterator[Picture]
+    ) -> Score | list[Score] | Iterator[Score]:
+        """Score one image, or each of many; their sizes may differ.
 
         Args:
-            image: A path; a PIL image; an array `h w` or `h w c`, or a tensor `h w` or `c h w`,
-                of bytes, 16-bit integers, or floats in [0, 1]; or a list of such.
+            image: A path; the bytes of a file; a PIL image; an array `h w` or `h w c`, or a tensor
+                `h w` or `c h w`, of bytes, 16-bit integers, or floats in [0, 1]; or a list or an
+                iterator of such.
 
         Returns:
-            A `Score`, or a list of them for a list.
+            A `Score`; a list of them for a list; for an iterator one that scores as it is asked.
 
         Raises:
-            BadImageError: It cannot be read, is no picture, or is too small for this detector.
+            BadImageError: It cannot be read, is no picture, or is too small or too large.
         """
         if isinstance(image, list | tuple):
             return [self._score(each) for each in image]
+        if isinstance(image, Iterator):
+            return map(self._score, image)
         return self._score(image)
 
     def map(self, pixels: Shaped[np.ndarray, "h w c"]) -> Float[np.ndarray, "h w"]:
-        """Return the anomaly map of an image in memory, as high and wide as the image.
+        """Return the map of an image in memory before it is calibrated: as the rule has it.
 
         Args:
             pixels: uint8 or uint16, one or three channels.
@@ -139,27 +226,99 @@ class Detector:
         Raises:
             BadImageError: The image is too small for this detector.
         """
-        anomaly = anomaly_map(self.losses(pixels), self.calibration)
-        return enlarge(anomaly, *pixels.shape[:2]).cpu().numpy()
+        return self._map(self._now, pixels)
 
     def losses(self, pixels: Shaped[np.ndarray, "h w c"]) -> Float[Tensor, "t h2 w2"]:
         """Return the method's losses of each pixel of the scaled image, before any rule."""
-        x = prepare(pixels, self.preprocessing)
-        patch = int(self.bundle.config.get("patch", 1))
-        if min(x.shape[-2:]) < patch:
-            need = -(-patch // self.preprocessing.scale)
+        return self._losses(self._now, pixels)
+
+    def _losses(self, now: _Ready, pixels: Shaped[np.ndarray, "h w c"]) -> Float[Tensor, "t h2 w2"]:
+        height, width = pixels.shape[:2]
+        if height * width > MOST_PIXELS:
             raise BadImageError(
-                f"The image has {pixels.shape[0]}x{pixels.shape[1]} pixels; the detector "
-                f"'{self.name}' was trained on patches that are {need:.0f}x{need:.0f} pixels "
-                "large in it. Score larger images."
+                f"The image has {height}x{width} pixels; {MOST_PIXELS / 1e6:.0f} megapixels are "
+                "the most that is scored at once. Cut it into pieces."
             )
-        return self._losses(x.to(self.device))
+        x = prepare(pixels, now.preprocessing)
+        patch = int(now.bundle.config.get("patch", 1))
+        if min(x.shape[-2:]) < patch:
+            need = -(-patch // now.preprocessing.scale)
+            raise BadImageError(
+                f"The image has {height}x{width} pixels; the detector '{now.bundle.texture}' was "
+                f"trained on patches that are {need:.0f}x{need:.0f} pixels large in it. Score "
+                "larger images."
+            )
+        return now.losses(x.to(self.device))
+
+    def _map(self, now: _Ready, pixels: Shaped[np.ndarray, "h w c"]) -> Float[np.ndarray, "h w"]:
+        anomaly = anomaly_map(self._losses(now, pixels), now.calibration)
+        return enlarge(anomaly, *pixels.shape[:2]).cpu().numpy()
 
     def _score(self, image: Picture) -> Score:
-        anomaly = self.map(pixels_of(image))
-        top = float(self.calibration.rule.top_fraction)
-        score = image_score(torch.from_numpy(anomaly), top)
-        return Score(map=anomaly, score=score, threshold=self.threshold)
+        age = time.monotonic() - self._looked
+        if self._source and age > self._source.max_age_s:
+            self._looked = time.monotonic()
+            threading.Thread(target=self._look, daemon=True).start()
+        now, pixels = self._now, pixels_of(image)
+        if now.preprocessing.mode == "L" and not self._told_of_colour and _is_colour(pixels):
+            self._told_of_colour = True
+            warnings.warn(
+                f"The detector '{self.name}' is grey: colour is turned to grey before it is "
+                "scored. This is said once.",
+                stacklevel=3,
+            )
+        anomaly, known = self._map(now, pixels), now.bundle.threshold
+        score = image_score(torch.from_numpy(anomaly), float(now.calibration.rule.top_fraction))
+        good = known.get("scores", ()) if known["rule"] == "conformal" else ()
+        return Score(
+            map=calibrated(anomaly, float(known["value"])),
+            score=float(calibrated(score, float(known["value"]))),
+            p_value=p_value(score, good) if good else None,
+        )
+
+    def _look(self) -> None:
+        """Refresh, in a thread of its own: nobody waits for it, and a failure is only told."""
+        try:
+            self.refresh()
+        except ZooError as error:
+            warnings.warn(f"The detector '{self.name}' stays as it is: {error}", stacklevel=1)
+
+    def _built(self, bundle: Bundle) -> _Ready:
+        if bundle.method not in METHODS:
+            raise BundleError(
+                f"The bundle of '{bundle.texture}' is made by method '{bundle.method}'; this "
+                f"version knows {', '.join(METHODS)}. Update texture-zoo."
+            )
+        try:
+            losses = ready(bundle, self.device)
+        except (RuntimeError, KeyError, TypeError) as error:
+            raise BundleError(
+                f"The weights of '{bundle.texture}' do not fit its configuration: {error}. "
+                "Fetch or promote it again."
+            ) from error
+        return _Ready(
+            bundle=bundle,
+            preprocessing=Preprocessing(**bundle.preprocessing),
+            calibration=calibration_from(bundle.calibration),
+            losses=losses,
+        )
+
+
+def _is_colour(pixels: Shaped[np.ndarray, "h w c"]) -> bool:
+    return bool((pixels[:, :, :1] != pixels).any())
+
+
+def calibrated(raw: Any, threshold: float) -> Any:
+    """Bring a map or a score to where the threshold is 1, keeping the order.
+
+    0 stays 0, which is the average of good pixels for rules that add z-scores. A threshold of 0 or
+    below, where that cannot be, is moved to 1 instead.
+
+    Example:
+        >>> calibrated(6.0, 3.0), calibrated(-1.0, -2.0), calibrated(0.5, 0.0)
+        (2.0, 1.5, 1.5)
+    """
+    return raw / threshold if threshold > 0 else 1 + (raw - threshold) / (abs(threshold) or 1.0)
 
 
 def pixels_of(image: Picture) -> Shaped[np.ndarray, "h w c"]:
@@ -168,8 +327,15 @@ def pixels_of(image: Picture) -> Shaped[np.ndarray, "h w c"]:
     Raises:
         BadImageError: It is no picture: a wrong shape, type or range, or an unreadable file.
     """
+    if isinstance(image, str) and "://" in image:
+        raise BadImageError(
+            f"'{image}' is an address, and nothing is downloaded here. Pass a path, or the bytes "
+            "of the file."
+        )
     if isinstance(image, str | Path):
         return read_image(Path(image))
+    if isinstance(image, bytes | bytearray | memoryview):
+        return from_bytes(bytes(image))
     if isinstance(image, Tensor):
         # NumPy has no bfloat16, and 16-bit floats would overflow below.
         wide = image.float() if image.is_floating_point() else image
@@ -183,7 +349,8 @@ def pixels_of(image: Picture) -> Shaped[np.ndarray, "h w c"]:
         return from_pil(image)
     else:
         raise BadImageError(
-            f"An image is a path, a PIL image, an array or a tensor, not {type(image).__name__}."
+            "An image is a path, the bytes of a file, a PIL image, an array or a tensor, not "
+            f"{type(image).__name__}."
         )
     if array.ndim == 2:
         array = array[:, :, None]

@@ -377,6 +377,25 @@ class FCBiGAN(nn.Module):
             else None
         )
 
+    def seam(self, output_stride: int) -> tuple[int, int]:
+        """Return where an image may be cut without any loss of a pixel changing.
+
+        Args:
+            output_stride: Pixels between two of D's verdicts.
+
+        Returns:
+            The step of places at which all networks look alike, and how far beyond a piece the
+            networks see; both in pixels of the scaled image.
+        """
+        step = max(self.cell, output_stride, self.segmenter.cell if self.segmenter else 1)
+        # A 4-wide layer of stride 2 sees 1.5 pixels of its input to each side, a 3-wide one 1,
+        # and a pixel of a level is twice one of the level before: each sum is a geometric series.
+        encoded = 2.5 * self.cell
+        far = max(encoded + 3 * self.cell, encoded + self.discriminator.windows.side)
+        if self.segmenter:
+            far = max(far, 6.0 * self.segmenter.cell)
+        return step, -int(-far // step) * step
+
     def whole_cells(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
         """Mirror the image's lower and right edge until both sides are whole cells."""
         return _whole_cells(x, self.cell)

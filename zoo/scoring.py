@@ -32,6 +32,7 @@ MEAN_FILTERS = (1, 3, 7, 15, 31)  # widths tried on val, in pixels after scaling
 THIN = 3  # of the pixels both ways that rank rules
 # The image as it is, mirrored, upside down, and turned by 180 degrees: axes to flip.
 VIEWS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))
+TILE = 2048  # pixels both ways, after scaling, of which the networks see no more at once
 LINEAR_STEPS = 4  # eq. (7) is tried on val with shares of a loss in steps of a quarter
 
 
@@ -102,6 +103,7 @@ class Threshold:
         rule: `conformal`, a rank among the calibration scores, which holds for any distribution;
             or `normal`, a prediction bound, where there are too few images for that rank.
         images: Calibration images (or regions of images) that it was set on.
+        scores: Theirs, ascending; what a p-value is told by.
         set_on: Their split.
     """
 
@@ -109,6 +111,7 @@ class Threshold:
     false_alarm_rate: float
     rule: Literal["conformal", "normal"]
     images: int
+    scores: tuple[float, ...] = ()
     set_on: Literal["calibration"] = "calibration"
 
 
@@ -123,6 +126,9 @@ def fcbigan_losses(
 ) -> Float[Tensor, "t h w"]:
     """Return L_R and L_D of every pixel of one image, and the segmenter's logit if there is one.
 
+    An image larger than `TILE` goes through the networks in overlapping pieces, with the same
+    losses; so what they need of memory does not grow with the image.
+
     Args:
         networks: In evaluation mode.
         x: The image, prepared.
@@ -132,11 +138,11 @@ def fcbigan_losses(
 
     Source: Peccia 2021, eq. (7); the segmenter and the views are ours.
     """
-    found = [
-        _losses(networks, x.flip(axes), output_stride=output_stride, used=used).flip(axes)
-        for axes in VIEWS[:views]
-    ]
-    return torch.stack(found).mean(dim=0) if views > 1 else found[0]
+    total = torch.zeros(())
+    for axes in VIEWS[:views]:
+        seen = _losses(networks, x.flip(axes), output_stride=output_stride, used=used).flip(axes)
+        total = total.to(seen) + seen
+    return total / views
 
 
 def _losses(
@@ -144,6 +150,25 @@ def _losses(
 ) -> Float[Tensor, "t h w"]:
     height, width = x.shape[-2:]
     whole = networks.whole_cells(x[None])
+    if max(whole.shape[-2:]) <= TILE:
+        return _of_piece(networks, whole, output_stride, used)[:, :height, :width]
+    step, margin = networks.seam(output_stride)
+    side = max(TILE // step * step, step)
+    rows, columns = (range(0, length, side) for length in whole.shape[-2:])
+    losses = whole.new_empty(2 + (networks.segmenter is not None), *whole.shape[-2:])
+    for top, left in itertools.product(rows, columns):
+        above, before = min(top, margin), min(left, margin)
+        piece = whole[..., top - above : top + side + margin, left - before : left + side + margin]
+        found = _of_piece(networks, piece, output_stride, used)
+        inside = found[:, above : above + side, before : before + side]
+        losses[:, top : top + side, left : left + side] = inside
+    return losses[:, :height, :width]
+
+
+def _of_piece(
+    networks: FCBiGAN, whole: Float[Tensor, "1 c h w"], output_stride: int, used: Sequence[bool]
+) -> Float[Tensor, "t h w"]:
+    """Return the losses of an image, or a piece of one, whose sides are whole cells."""
     nothing = torch.zeros_like(whole[:, 0])
     losses = [nothing, nothing]
     if used[0] or used[1]:
@@ -156,7 +181,7 @@ def _losses(
         losses[1] = discriminator_score(verdict)
     if networks.segmenter is not None:
         losses.append(networks.segmenter.everywhere(whole) if used[2] else nothing)
-    return torch.cat(losses)[:, :height, :width]
+    return torch.cat(losses)
 
 
 def smooth(maps: Float[Tensor, "n h w"], side: int) -> Float[Tensor, "n h w"]:
@@ -292,7 +317,7 @@ def threshold(scores: Sequence[float], *, false_alarm_rate: float) -> Threshold:
         )
     if n < 2:
         raise ConfigError(f"A threshold needs at least 2 good images, not {n}. Add some.")
-    rank = math.ceil((n + 1) * (1 - false_alarm_rate) - 1e-9)  # 1 - 0.42 is a little above 0.58
+    rank = _rank(n, false_alarm_rate)
     if rank <= n:
         value, rule = sorted(scores)[rank - 1], "conformal"
     else:
@@ -304,7 +329,46 @@ def threshold(scores: Sequence[float], *, false_alarm_rate: float) -> Threshold:
         false_alarm_rate=false_alarm_rate,
         rule="conformal" if rule == "conformal" else "normal",
         images=n,
+        scores=tuple(sorted(float(score) for score in scores)),
     )
+
+
+def p_value(score: float, good: Sequence[float]) -> float:
+    """Return the share of good images at or above a score, the image itself counted as one.
+
+    For images like the calibration ones it is at most p with a chance of at most p, whatever the
+    distribution; it is never below 1 / (n + 1).
+
+    Args:
+        score: Of the image.
+        good: Scores of the calibration images.
+
+    Source: Vovk et al. 2005, chapter 2 (conformal p-values).
+    """
+    return (1 + sum(each >= score for each in good)) / (len(good) + 1)
+
+
+def false_alarm_interval(
+    images: int, false_alarm_rate: float, *, confidence: float = 0.95
+) -> tuple[float, float] | None:
+    """Return where the real false-alarm rate of a conformal threshold lies.
+
+    The rate is right on average over calibration sets; that of one set, for all the good images
+    to come, has a Beta distribution with these quantiles. None where there were too few images for
+    a rank, so that nothing is promised whatever the distribution.
+
+    Source: Vovk 2012, "Conditional validity of inductive conformal predictors".
+    """
+    rank = _rank(images, false_alarm_rate)
+    if rank > images:
+        return None
+    law, tail = stats.beta(images - rank + 1, rank), (1 - confidence) / 2
+    return float(law.ppf(tail)), float(law.ppf(1 - tail))
+
+
+def _rank(images: int, false_alarm_rate: float) -> int:
+    # 1 - 0.42 is a little above 0.58.
+    return math.ceil((images + 1) * (1 - false_alarm_rate) - 1e-9)
 
 
 def candidates(losses: int, *, mean_filters: Sequence[int] = MEAN_FILTERS) -> list[Rule]:

@@ -230,6 +230,20 @@ def read_image(path: Path) -> Shaped[np.ndarray, "h w c"]:
         ) from error
 
 
+def from_bytes(content: bytes) -> Shaped[np.ndarray, "h w c"]:
+    """Return the pixels of a file that was read already, by the same rules as `read_image`.
+
+    Raises:
+        BadImageError: It is no picture, damaged or cut short, or its values are no 16 bits'.
+    """
+    try:
+        return _decoded(content)
+    except _UNREADABLE as error:
+        raise BadImageError(
+            f"These {len(content)} bytes cannot be read as a picture: {error}. Pass a whole file."
+        ) from error
+
+
 def from_pil(image: Image.Image) -> Shaped[np.ndarray, "h w c"]:
     """Return the pixels of a Pillow image by the same rules as `read_image`.
 
