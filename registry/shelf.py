@@ -18,6 +18,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -70,6 +71,15 @@ def pointer_of(shelf: Shelf, texture: str) -> Pointer:
     if texture not in found:
         raise _unknown(texture, sorted(found), where="in use")
     return found[texture]
+
+
+def lineage(shelf: Shelf, texture: str, *, digest: str) -> dict[str, Any]:
+    """Return where a bundle of a texture stands on a shelf, and how it came there."""
+    pointer = pointer_of(shelf, texture)
+    version = next(at for at, each in pointer.versions.items() if each == digest)
+    came = next((asdict(each) for each in pointer.history if each.version == version), {})
+    aliases = sorted(alias for alias, at in pointer.aliases.items() if at == version)
+    return {"digest": digest, "lineage": {"version": version, "aliases": aliases} | came}
 
 
 def publish(

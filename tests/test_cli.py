@@ -33,6 +33,7 @@ ROOT = Path(__file__).parent.parent
 ZOO = Path(sys.executable).parent / "zoo"
 SETTINGS = textures_drawn.TINY | {"megapixels": 0.1, "reports": 1, "output_stride": 2}
 TRAIN = ["train", "--preset", "thesis", "--threads", "1"]
+FORCE = ["--force", "--because", "a second of training is below local statistics"]
 TRAIN += [part for name, value in SETTINGS.items() for part in ("--set", f"{name}={value}")]
 
 
@@ -75,7 +76,7 @@ def stocked(drawn_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Sho
     of_weave = ["--category", "weave", "--data", str(data)]
     for command in (
         [*TRAIN, *of_weave, "--out", str(root / "made"), "--json"],
-        ["promote", str(root / "made"), "--data", str(data), "--json"],
+        ["promote", str(root / "made"), "--data", str(data), "--json", *FORCE],
     ):
         printed = io.StringIO()
         with pytest.MonkeyPatch.context() as monkeypatch, contextlib.redirect_stdout(printed):
@@ -139,8 +140,8 @@ def commands() -> dict[str, argparse.ArgumentParser]:
 
 
 def test_there_are_the_commands_that_the_readme_tells_of() -> None:
-    known = ["zoo", "demo", "search", "train", "score", "names", "show", "runs", "promote"]
-    known += ["bench", "audit", "cluster"]
+    known = ["zoo", "demo", "search", "train", "score", "names", "show"]
+    known += ["history", "rollback", "runs", "promote", "bench", "audit", "cluster"]
     assert list(commands()) == known
 
 
@@ -324,7 +325,7 @@ def test_a_mask_of_another_size_fails_the_audit_and_the_champion_stays(
     bundle.save(replace(made, weights=blind), tmp_path / "blind")
     materials = recipe.gather(textures.find(weave.parent, "weave"))
     bundle.save(recipe.floor(materials, scale=1.0), tmp_path / "better")
-    main(["promote", str(tmp_path / "blind"), "--data", str(weave.parent)])
+    main(["promote", str(tmp_path / "blind"), "--data", str(weave.parent), *FORCE])
     before = bundle.digest(home_champion(home))
 
     Image.new("L", (40, 30)).save(weave / "ground_truth" / "hole" / "001_mask.png")
@@ -425,6 +426,8 @@ def test_training_with_the_preset_says_where_the_detector_is_and_how_to_promote_
 
 def test_promoting_answers_with_the_verdict_and_the_audit(shop: Shop) -> None:
     assert shop.promoted["promoted"] is True
+    assert shop.promoted["reason"].startswith("Forced, because a second of training")
+    assert "is below that of local statistics" in shop.promoted["reason"]
     assert shop.promoted["test_images"] == 6
     assert 0 <= shop.promoted["test_pixel_ap"] <= 1
 
@@ -505,14 +508,49 @@ def test_a_card_shows_where_a_detector_comes_from_and_how_good_it_is(
     main(["show", "weave", "--json"])
     card = json.loads(capsys.readouterr().out)
     assert card["texture"] == "weave"
-    assert card["metrics"]["test_pixel_ap"] == round(shop.promoted["test_pixel_ap"], 4)
+    assert card["metrics"]["test"]["pixel_ap"] == shop.promoted["test_pixel_ap"]
     assert card["data"]["fingerprint"].startswith("sha256:")
     assert card["threshold"]["set_on"] == "calibration"
+    assert "scores" not in card["threshold"]
     assert card["made_by"]["texture_zoo"]
+    assert card["lineage"]["version"] == 1
+    assert card["lineage"]["aliases"] == ["champion"]
+    assert card["lineage"]["act"] == "forced"
+    assert card["lineage"]["reason"] == shop.promoted["reason"]
+    assert card["digest"] == zoo_folder(shop, "weave").name
+    assert card["seconds_per_image"] > 0
+    assert card == json.loads(json.dumps(zoo.show("weave@champion")))
     main(["show", "weave:1"])
     shown = capsys.readouterr().out
     assert "texture " in shown
-    assert "test_pixel_ap" in shown
+    assert "test metrics" in shown
+
+
+def test_a_history_has_a_line_for_each_change(
+    capsys: pytest.CaptureFixture[str], shop: Shop
+) -> None:
+    main(["history", "weave", "--json"])
+    [line] = json.loads(capsys.readouterr().out)
+    assert (line["act"], line["version"]) == ("forced", 1)
+    assert line["figures"]["test_pixel_ap"] == shop.promoted["test_pixel_ap"]
+    main(["history", "weave"])
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split()[:3] == ["WHEN", "WHAT", "VERSION"]
+    assert "forced  1" in row
+    assert line["who"] in row
+    assert "Did you mean 'weave'" in refused(capsys, "history", "waeve")
+
+
+def test_a_rollback_without_a_champion_before_is_refused(
+    capsys: pytest.CaptureFixture[str], shop: Shop
+) -> None:
+    assert "no champion before this one" in refused(capsys, "rollback", "weave")
+
+
+def test_force_and_its_reason_come_together(capsys: pytest.CaptureFixture[str], shop: Shop) -> None:
+    promote = ("promote", shop.made, "--data", shop.data)
+    assert "--force takes --because" in refused(capsys, *promote, "--force")
+    assert "add --force, or leave it out" in refused(capsys, *promote, "--because", "x")
 
 
 @pytest.fixture

@@ -34,6 +34,43 @@ def flat(maps: list[Tensor]) -> Tensor:
     return torch.cat([each.flatten(-2) for each in maps], dim=-1)
 
 
+# ---------------------------------------------------------------------------- what a number means
+
+
+def test_a_p_value_counts_the_good_images_at_or_above_and_the_image_itself() -> None:
+    good = [1.0, 2.0, 2.0, 5.0]
+    found = [scoring.p_value(score, good) for score in (0.5, 2.0, 3.0, 5.0, 9.0)]
+    assert found == [5 / 5, 4 / 5, 2 / 5, 2 / 5, 1 / 5]
+
+
+@pytest.mark.parametrize("p", [0.05, 0.1, 0.5])
+def test_good_images_have_a_p_value_within_p_no_more_often_than_p(p: float) -> None:
+    draws = np.random.default_rng(0).exponential(size=(4000, 20))
+    share = np.mean([scoring.p_value(row[-1], row[:-1].tolist()) <= p for row in draws])
+    assert share <= p + 3 * math.sqrt(p * (1 - p) / len(draws))
+    assert share > p - 0.06
+
+
+@pytest.mark.parametrize(("images", "rate"), [(20, 0.1), (40, 0.05), (200, 0.02)])
+def test_the_false_alarm_interval_holds_for_as_many_calibration_sets_as_it_says(
+    images: int, rate: float
+) -> None:
+    interval = scoring.false_alarm_interval(images, rate, confidence=0.9)
+    assert interval is not None
+    rng = np.random.default_rng(1)
+    rates = []
+    for _ in range(2000):
+        value = scoring.threshold(rng.normal(size=images).tolist(), false_alarm_rate=rate).value
+        rates.append(stats.norm.sf(value))  # of all the good images to come
+    inside = np.mean([interval[0] <= each <= interval[1] for each in rates])
+    assert inside == pytest.approx(0.9, abs=0.03)
+    assert interval[0] < rate < interval[1]
+
+
+def test_where_there_is_no_rank_there_is_no_interval() -> None:
+    assert scoring.false_alarm_interval(5, 0.05) is None
+
+
 # ------------------------------------------------------------------------------------ mean filter
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo.detector import Detector, Score
 
-__all__ = ["Detector", "Score", "load", "names"]
+__all__ = ["Detector", "Score", "load", "names", "show"]
 
 
 def load(
@@ -55,6 +55,31 @@ def names(pattern: str = "*", *, shelf: str | None = None) -> list[str]:
     known = names_on(open_shelf(shelf))
     with_champion = [name for name, references in known.items() if "champion" in references]
     return sorted(fnmatch.filter(with_champion, pattern))
+
+
+def show(name: str, *, shelf: str | None = None) -> dict[str, Any]:
+    """Return a detector's card: what it is, how good, on which data, where it came from.
+
+    Args:
+        name: As for `load`.
+        shelf: As for `load`.
+
+    Returns:
+        What `zoo.card.of` says, with `digest` and `lineage`: version, aliases, and the line of the
+        history that put it on the shelf.
+
+    Raises:
+        UnknownDetectorError: The shelf has none of that name; near names are offered.
+        BundleError: It is damaged, or of a newer format.
+        StorageError: The shelf cannot be reached.
+    """
+    from registry.shelf import lineage, open_shelf
+    from zoo import bundle, card
+
+    place = open_shelf(shelf)
+    folder = place.fetch(name)
+    found = bundle.load(folder)
+    return card.of(found) | lineage(place, found.texture, digest=folder.name)
 
 
 def __getattr__(name: str) -> Any:

@@ -248,7 +248,8 @@ def score(args: argparse.Namespace) -> None:
         line = {
             "image": str(path),
             "score": round(found.score, 6),
-            "threshold": round(found.threshold, 6),
+            "threshold": found.threshold,
+            "p_value": found.p_value,
             "is_anomalous": found.is_anomalous,
             "anomalous_pixels": int(found.mask.sum()),
         }
@@ -279,24 +280,23 @@ def names(args: argparse.Namespace) -> None:
 
 def show(args: argparse.Namespace) -> None:
     """Show a detector's card."""
-    from registry.shelf import open_shelf
-    from zoo import bundle
+    import zoo
 
-    found = bundle.load(open_shelf().fetch(args.name))
-    card = {
-        "texture": found.texture,
-        "method": found.method,
-        "config": found.config,
-        "preprocessing": found.preprocessing,
-        "rule": found.calibration["rule"],
-        "threshold": found.threshold,
-        "metrics": {name: round(value, 4) for name, value in sorted(found.metrics.items())},
-        "data": {k: v for k, v in found.data.items() if k != "fit"}
-        | {"fit": f"{len(found.data['fit'])} pictures or regions"},
-        "made_by": found.made_by,
-        "megabytes": round(sum(t.nbytes for t in found.weights.values()) / 1e6, 2),
+    card = zoo.show(args.name)
+    if args.json:
+        print(json.dumps(card))
+        return
+    metrics = {
+        f"{split} metrics": ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+        for split, figures in card.pop("metrics").items()
     }
-    _answer(card, args.json)
+    parts = {
+        name: ", ".join(f"{key} {each}" for key, each in value.items())
+        if isinstance(value, dict)
+        else value
+        for name, value in card.items()
+    }
+    _answer(metrics | parts, as_json=False)
 
 
 def runs(args: argparse.Namespace) -> None:
