@@ -215,7 +215,7 @@ def books(home: Path, name: str, uri: str = "", *, forgotten: bool = False) -> l
     folders = list((home / "searches" / name).glob("run_*"))
     if len(folders) != TRIALS and not forgotten:
         wrong.append(f"Ray has {len(folders)} trials")
-    state = max((home / "searches" / name).glob("searcher-state-*.pkl"), key=os.path.getmtime)
+    state = max((home / "searches" / name).glob("searcher-state-*.pkl"))  # as Ray chooses
     study = pickle.loads(state.read_bytes())["_ot_study"]  # made just now
     states = [trial.state for trial in study.trials]
     if len(states) != TRIALS or TrialState.RUNNING in states:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import re
 import socket
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from zoo.errors import BundleError, PromotionError
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+DIGEST = re.compile(r"[0-9a-f]{64}")
 PREVIOUS = "previous"  # the champion before this one, which a rollback brings back
 
 Act = Literal["published", "promoted", "forced", "refused", "rolled_back", "removed"]
@@ -30,6 +32,7 @@ class Entry:
     Attributes:
         act: What was done.
         version: To which version.
+        digest: Of its bundle.
         reason: Why, with the figures in words.
         figures: The same as numbers.
         run: The MLflow run that the detector came from, if it is known.
@@ -39,6 +42,7 @@ class Entry:
 
     act: Act
     version: int
+    digest: str = ""
     reason: str = ""
     figures: Mapping[str, float] = field(default_factory=dict)
     run: str | None = None
@@ -92,7 +96,7 @@ class Pointer:
         if alias == CHAMPION and aliases.get(CHALLENGER) == version:
             del aliases[CHALLENGER]  # it is one no more
         return replace(self, aliases=aliases, versions={**self.versions, version: digest})._and(
-            entry
+            replace(entry, digest=digest)
         )
 
     def rolled_back(self, reason: str) -> Pointer:
@@ -110,7 +114,7 @@ class Pointer:
         aliases = {**self.aliases, CHAMPION: before, PREVIOUS: now}
         said = f"Back from version {now}" + (f": {reason}" if reason else ".")
         return replace(self, aliases=aliases)._and(
-            Entry(act="rolled_back", version=before, reason=said)
+            Entry(act="rolled_back", version=before, digest=self.versions[before], reason=said)
         )
 
     def without(self, version: int, reason: str) -> Pointer:
@@ -133,7 +137,7 @@ class Pointer:
             self,
             aliases={alias: at for alias, at in self.aliases.items() if at != version},
             versions={at: digest for at, digest in self.versions.items() if at != version},
-        )._and(Entry(act="removed", version=version, reason=reason))
+        )._and(Entry(act="removed", version=version, digest=self.versions[version], reason=reason))
 
     def gone(self) -> set[int]:
         """Return the versions that were removed."""
@@ -174,13 +178,15 @@ def pointer_from_json(content: bytes, *, where: str) -> Pointer:
         aliases = {str(alias): int(version) for alias, version in card["aliases"].items()}
         if not set(aliases.values()) <= set(versions):
             raise ValueError("an alias stands for a version that is not there")
+        if not all(DIGEST.fullmatch(digest) for digest in versions.values()):
+            raise ValueError("a digest is no SHA-256")  # it names a folder that may be replaced
         history = tuple(Entry(**entry) for entry in card.get("history", ()))
         if not {entry.act for entry in history} <= set(get_args(Act)):
             raise ValueError("its history tells of acts that this version does not know")
         return Pointer(
             texture=str(card["texture"]), aliases=aliases, versions=versions, history=history
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(
             f"The pointer {where} is damaged: {error}. The bundles beside it are unharmed: "
             "remove the pointer and promote again."

@@ -14,6 +14,7 @@ import os
 import random
 import re
 import shutil
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,6 +57,20 @@ class Shelf(Protocol):
         """Return a local folder that holds the bundle of this name, every byte of it checked."""
 
 
+@runtime_checkable
+class Objects(Protocol):
+    """The bundles that a shelf holds, whether a pointer needs them or not."""
+
+    def ages(self) -> dict[str, float]:
+        """Return how many seconds ago each object was last written, by digest."""
+
+    def check(self, digest: str) -> None:
+        """Read an object where it lies, past any cache, and compare every byte with its name."""
+
+    def discard(self, digest: str) -> bool:
+        """Remove an object unless a pointer needs it now, and return whether it went."""
+
+
 def names_on(shelf: Shelf) -> dict[str, dict[str, str]]:
     """Return, for each texture, the digest that each alias and version stands for."""
     return {texture: pointer.digests() for texture, pointer in shelf.pointers().items()}
@@ -71,6 +86,11 @@ def pointer_of(shelf: Shelf, texture: str) -> Pointer:
     if texture not in found:
         raise _unknown(texture, sorted(found), where="in use")
     return found[texture]
+
+
+def needed(pointers: Mapping[str, Pointer]) -> set[str]:
+    """Return the digests of all versions of all textures."""
+    return {digest for pointer in pointers.values() for digest in pointer.versions.values()}
 
 
 def lineage(shelf: Shelf, texture: str, *, digest: str) -> dict[str, Any]:
@@ -168,6 +188,35 @@ class FolderShelf:
         digest = _digest(self._pointer(texture), name, reference, where=str(self._root))
         return _checked(self._root / "objects" / digest, digest)
 
+    def ages(self) -> dict[str, float]:
+        """Return how many seconds ago each object was last written, by digest."""
+        folders = [each for each in (self._root / "objects").glob("[!.]*") if each.is_dir()]
+        return {
+            folder.name: time.time()
+            - max(each.stat().st_mtime for each in (folder, *folder.iterdir()))
+            for folder in folders
+        }
+
+    def check(self, digest: str) -> None:
+        """Read an object and compare every byte of it with its name.
+
+        Raises:
+            BundleError: It is damaged or missing.
+        """
+        _checked(self._root / "objects" / digest, digest)
+
+    def discard(self, digest: str) -> bool:
+        """Remove an object unless a pointer needs it; no publisher is at work meanwhile."""
+        try:
+            with _locked(self._root):
+                if digest in needed(self.pointers()):
+                    return False
+                shutil.rmtree(self._root / "objects" / digest)
+        except OSError as error:
+            what = f"Cannot remove {digest} from {self._root}"
+            raise bundle.storage_error(what, error) from error
+        return True
+
     def _path(self, texture: str) -> Path:
         return self._root / "textures" / f"{texture}.json"
 
@@ -207,13 +256,22 @@ class S3Shelf:
     def pointers(self) -> dict[str, Pointer]:
         """Return the pointer of each texture."""
         try:
-            found = {texture: self._pointer(texture) for texture in self._textures()}
+            return self._pointers_there()
         except _UnreachableError as error:
             if not self._pointers.is_dir():
                 raise
             warnings.warn(f"{error} Listing what the cache holds.", stacklevel=3)
             found = {texture: self._cached(texture) for texture in _stems(self._pointers)}
         return {texture: pointer for texture, pointer in found.items() if pointer}
+
+    def _pointers_there(self) -> dict[str, Pointer]:
+        found = {}
+        for texture in self._textures():
+            key = self._key(texture)
+            content, _ = self._get(key)
+            if content is not None:
+                found[texture] = pointer_from_json(content, where=self._url(key))
+        return found
 
     def change(self, texture: str, edit: Edit, *, folder: Path | None = None) -> Pointer:
         """Upload a bundle, if one is given, then replace the texture's pointer, and return it.
@@ -240,6 +298,8 @@ class S3Shelf:
                 return old  # it was written, and only the answer was lost
             new = edit(old)
             if self._put(key, new.to_json(), {"IfMatch": tag} if tag else {"IfNoneMatch": "*"}):
+                if folder and not self._has(digest):  # a collector thought that nobody needs it
+                    self._upload(folder, digest)
                 return new
             time.sleep(random.uniform(0, 0.02 * 2 ** min(attempt, 6)))
         raise StorageError(
@@ -268,6 +328,48 @@ class S3Shelf:
         except OSError as error:
             raise bundle.storage_error(f"Cannot keep '{name}' in {self._cache}", error) from error
 
+    def ages(self) -> dict[str, float]:
+        """Return how many seconds ago each object was last written, by digest."""
+        found: dict[str, float] = {}
+        for entry in self._listed(f"{self._prefix}objects/"):
+            digest = entry["Key"].removeprefix(f"{self._prefix}objects/").split("/")[0]
+            age = time.time() - entry["LastModified"].timestamp()
+            found[digest] = min(age, found.get(digest, age))
+        return found
+
+    def check(self, digest: str) -> None:
+        """Download an object anew and compare every byte of it with its name.
+
+        Raises:
+            BundleError: It is damaged or missing.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            _keep(Path(folder), digest, self._parts(digest))
+            try:
+                _checked(Path(folder) / "objects" / digest, digest)
+            except BundleError as error:
+                raise BundleError(
+                    f"{self._url(f'{self._prefix}objects/{digest}')} is damaged: its SHA-256 is "
+                    "not its name. Promote the detector again."
+                ) from error
+
+    def discard(self, digest: str) -> bool:
+        """Remove an object unless a pointer needs it, its card first: without it, it is none.
+
+        A publisher of the same bundle at this very moment finds it gone and puts it back.
+        """
+        if digest in needed(self._pointers_there()):
+            return False
+        for file in reversed(FILES):
+            key = f"{self._prefix}objects/{digest}/{file}"
+            with _told("remove", self._url(key)):
+                self._client.delete_object(Bucket=self._bucket, Key=key)
+        return True
+
+    def _has(self, digest: str) -> bool:
+        keys = {entry["Key"] for entry in self._listed(f"{self._prefix}objects/{digest}/")}
+        return all(f"{self._prefix}objects/{digest}/{file}" in keys for file in FILES)
+
     def _upload(self, folder: Path, digest: str) -> None:
         for file in FILES:
             self._put(f"{self._prefix}objects/{digest}/{file}", (folder / file).read_bytes(), {})
@@ -280,13 +382,16 @@ class S3Shelf:
 
     def _textures(self) -> list[str]:
         folder = f"{self._prefix}textures/"
-        with _told("list", self._url(folder)):
-            pages = self._client.get_paginator("list_objects_v2").paginate(
-                Bucket=self._bucket, Prefix=folder
-            )
-            keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+        keys = [entry["Key"] for entry in self._listed(folder)]
         names = [key.removeprefix(folder) for key in keys if key.endswith(".json")]
         return sorted(name.removesuffix(".json") for name in names if "/" not in name)
+
+    def _listed(self, prefix: str) -> list[dict[str, Any]]:
+        with _told("list", self._url(prefix)):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=prefix
+            )
+            return [entry for page in pages for entry in page.get("Contents", [])]
 
     def _pointer(self, texture: str) -> Pointer | None:
         key = self._key(texture)
@@ -318,17 +423,20 @@ class S3Shelf:
             return _checked(folder, digest)
         except BundleError:
             shutil.rmtree(folder, ignore_errors=True)  # not there yet, or damaged on this disk
-        keys = {file: f"{self._prefix}objects/{digest}/{file}" for file in FILES}
-        parts = {file: self._get(key)[0] for file, key in keys.items()}
-        missing = [self._url(keys[file]) for file, content in parts.items() if content is None]
-        if missing:
-            raise BundleError(f"{missing[0]} is missing. Promote the detector again.")
-        _keep(self._cache, digest, {file: content or b"" for file, content in parts.items()})
+        _keep(self._cache, digest, self._parts(digest))
         try:
             return _checked(folder, digest)
         except BundleError:
             shutil.rmtree(folder)
             raise
+
+    def _parts(self, digest: str) -> dict[str, bytes]:
+        keys = {file: f"{self._prefix}objects/{digest}/{file}" for file in FILES}
+        parts = {file: self._get(key)[0] for file, key in keys.items()}
+        missing = [self._url(keys[file]) for file, content in parts.items() if content is None]
+        if missing:
+            raise BundleError(f"{missing[0]} is missing. Promote the detector again.")
+        return {file: content or b"" for file, content in parts.items()}
 
     def _get(self, key: str) -> tuple[bytes | None, str]:
         from botocore.exceptions import ClientError

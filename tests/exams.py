@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 
+from registry import keeping
 from registry.shelf import Shelf, names_on, pointer_of, publish
 from zoo import baselines, bundle, recipe
 from zoo.baselines import Method
@@ -243,6 +244,30 @@ class ShelfExam:
         publish(shelf, one, texture="carpet", version=1)
         with pytest.raises(UnknownDetectorError, match="Did you mean 'carpet'"):
             pointer_of(shelf, "carpt")
+
+    def test_what_no_version_needs_is_collected_once_nobody_can_be_reading_it(
+        self, shelf: Shelf, one: Path, two: Path
+    ) -> None:
+        first = publish(shelf, one, texture="grid", version=1)
+        second = publish(shelf, two, texture="grid", version=2)
+        assert keeping.collect(shelf, grace_s=0) == []
+        shelf.change("grid", lambda old: old.without(1, ""))
+        assert keeping.collect(shelf) == []
+        assert keeping.collect(shelf, grace_s=0, dry=True) == [first]
+        assert keeping.collect(shelf, grace_s=0) == [first]
+        assert keeping.collect(shelf, grace_s=0) == []
+        assert bundle.digest(shelf.fetch("grid")) == second
+        assert [each.problem for each in keeping.verify(shelf)] == [""]
+
+    def test_a_version_is_collected_only_when_no_other_is_the_same_bundle(
+        self, shelf: Shelf, one: Path
+    ) -> None:
+        digest = publish(shelf, one, texture="grid", version=1)
+        publish(shelf, one, texture="carpet", version=7)
+        publish(shelf, one, texture="grid", version=2)
+        shelf.change("grid", lambda old: old.without(1, ""))
+        assert keeping.collect(shelf, grace_s=0) == []
+        assert bundle.digest(shelf.fetch("carpet")) == digest
 
     def test_a_fetched_bundle_outlives_the_one_it_was_made_from(
         self, shelf: Shelf, one: Path

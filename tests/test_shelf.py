@@ -14,6 +14,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from registry import keeping
+from registry.pointer import Entry, Pointer
 from registry.shelf import FolderShelf, S3Shelf, home, names_on, open_shelf, publish
 from tests.exams import ShelfExam, drawn_bundle, flip
 from tests.processes import aws_at
@@ -106,6 +108,29 @@ def test_publishing_again_puts_a_damaged_bundle_right(tmp_path: Path) -> None:
     flip(tmp_path / "shelf" / "objects" / digest / bundle.WEIGHTS)
     publish(shelf, folder, texture="grid", version=1)
     assert bundle.digest(shelf.fetch("grid")) == digest
+
+
+def test_verifying_names_each_version_that_is_damaged_or_missing(tmp_path: Path) -> None:
+    shelf = FolderShelf(tmp_path / "shelf")
+    digests = [
+        publish(shelf, drawn_bundle(tmp_path / str(n), seed=n), texture="grid", version=n)
+        for n in (1, 2, 3)
+    ]
+    flip(tmp_path / "shelf" / "objects" / digests[0] / bundle.WEIGHTS)
+    shutil.rmtree(tmp_path / "shelf" / "objects" / digests[2])
+    found = {each.version: each.problem for each in keeping.verify(shelf)}
+    assert "is damaged" in found[1]
+    assert found[2] == ""
+    assert "is missing" in found[3]
+
+
+def test_a_damaged_pointer_lets_nothing_be_collected(tmp_path: Path) -> None:
+    shelf = FolderShelf(tmp_path / "shelf")
+    digest = publish(shelf, drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+    (tmp_path / "shelf" / "textures" / "grid.json").write_bytes(b"{")
+    with pytest.raises(BundleError, match=r"The pointer .*grid\.json is damaged"):
+        keeping.collect(shelf, grace_s=0)
+    assert (tmp_path / "shelf" / "objects" / digest).is_dir()
 
 
 def test_a_missing_object_is_named(tmp_path: Path) -> None:
@@ -254,6 +279,33 @@ def test_an_object_missing_in_s3_is_named(bucket: str, tmp_path: Path) -> None:
     boto3.client("s3").delete_object(Bucket=bucket, Key=f"objects/{digest}/{bundle.CARD}")
     with pytest.raises(BundleError, match=f"s3://zoo/objects/{digest}/{bundle.CARD} is missing"):
         shelf.fetch("grid")
+
+
+def test_verifying_reads_s3_and_not_the_cache(bucket: str, tmp_path: Path) -> None:
+    shelf = S3Shelf(f"s3://{bucket}", tmp_path / "cache")
+    digest = publish(shelf, drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+    shelf.fetch("grid")
+    boto3.client("s3").put_object(
+        Bucket=bucket, Key=f"objects/{digest}/{bundle.WEIGHTS}", Body=b"other"
+    )
+    [found] = keeping.verify(shelf)
+    assert f"s3://{bucket}/objects/{digest} is damaged" in found.problem
+
+
+def test_a_bundle_that_a_collector_took_away_under_a_publisher_is_put_back(
+    bucket: str, tmp_path: Path
+) -> None:
+    shelf = S3Shelf(f"s3://{bucket}", tmp_path / "cache")
+    folder = drawn_bundle(tmp_path / "b")
+
+    def edit(old: Pointer) -> Pointer:
+        """Collect between the upload and the pointer."""
+        assert len(keeping.collect(shelf, grace_s=0)) == 1
+        entry = Entry(act="published", version=1)
+        return old.with_version(bundle.digest(folder), "champion", entry)
+
+    shelf.change("grid", edit, folder=folder)
+    assert bundle.digest(shelf.fetch("grid")) == bundle.digest(folder)
 
 
 def test_a_bucket_that_is_not_there_is_named(aws: None, tmp_path: Path) -> None:

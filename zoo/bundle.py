@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from zoo.errors import BundleError, StorageError
 FORMAT = 1
 WEIGHTS = "weights.safetensors"
 CARD = "bundle.json"
+MOST_BYTES = {WEIGHTS: 2**31, CARD: 2**26}  # of a file; a bundle of ours has a thousandth of it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +99,20 @@ def load(folder: Path) -> Bundle:
     """
     card, blob = _verified(folder)
     try:
-        return Bundle(**card, weights=load_tensors(blob))
-    except (SafetensorError, TypeError) as error:
+        found = Bundle(**card, weights=load_tensors(blob))
+    except (SafetensorError, TypeError, ValueError, KeyError) as error:
         raise BundleError(
             f"The bundle {folder} cannot be opened: {error}. Fetch or promote it again."
         ) from error
+    kinds = {"texture": str, "method": str} | dict.fromkeys(_DICTS, dict)
+    wrong = [name for name, kind in kinds.items() if not isinstance(getattr(found, name), kind)]
+    wrong += [name for name, tensor in found.weights.items() if not tensor.isfinite().all()]
+    if wrong:
+        raise BundleError(
+            f"The bundle {folder} cannot be used: {', '.join(wrong[:3])} is not what it should be "
+            "(a weight must be a finite number). Fetch or promote it again."
+        )
+    return found
 
 
 def digest(folder: Path) -> str:
@@ -149,6 +160,9 @@ def storage_error(what: str, error: OSError) -> StorageError:
     return StorageError(f"{what}: {where}: {advice}.")
 
 
+_DICTS = ("config", "preprocessing", "calibration", "threshold", "metrics", "data", "made_by")
+
+
 def _text(card: Mapping[str, Any]) -> bytes:
     return json.dumps(card, indent=1, sort_keys=True, allow_nan=False).encode()
 
@@ -159,21 +173,22 @@ def _card_hash(card: Mapping[str, Any]) -> str:
 
 def _verified(folder: Path) -> tuple[dict[str, Any], bytes]:
     try:
-        text = (folder / CARD).read_bytes()
-        blob = (folder / WEIGHTS).read_bytes()
+        text, blob = (_content(folder / name) for name in (CARD, WEIGHTS))
         card = json.loads(text)
+        card = card if isinstance(card, dict) else {}
+        # The text is compared too: several spellings of a number or a letter are one value.
+        same_text = text == _text(card)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise BundleError(
             f"{folder} is no bundle: {Path(error.filename).name} is missing. A bundle is a folder "
             f"with {WEIGHTS} and {CARD}."
         ) from error
-    except ValueError as error:
+    except OSError as error:
+        raise BundleError(f"The bundle {folder} cannot be read: {error}.") from error
+    except (ValueError, RecursionError) as error:
         raise BundleError(
             f"{folder / CARD} is damaged: {error}. Fetch or promote the detector again."
         ) from error
-    card = card if isinstance(card, dict) else {}
-    # The text is compared too: several spellings of a number or a letter are one value.
-    same_text = text == _text(card)
     found, said = card.get("format"), card.pop("card_sha256", None)
     if found == FORMAT and not (same_text and said == _card_hash(card)):
         raise BundleError(
@@ -193,3 +208,14 @@ def _verified(folder: Path) -> tuple[dict[str, Any], bytes]:
             "Fetch or promote the detector again."
         )
     return card, blob
+
+
+def _content(path: Path) -> bytes:
+    """Read a file that is one, and not too large to be of a bundle."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_BYTES[path.name]:
+        raise BundleError(
+            f"{path} is no file of a bundle: it should be a plain file of at most "
+            f"{MOST_BYTES[path.name] / 1e6:.0f} MB. Fetch or promote the detector again."
+        )
+    return path.read_bytes()

@@ -382,6 +382,37 @@ def history(args: argparse.Namespace) -> None:
     _table(rows)
 
 
+def shelf(args: argparse.Namespace) -> None:
+    """Look after the shelf."""
+    from registry import keeping
+    from registry.shelf import open_shelf
+
+    place = open_shelf()
+    if args.action == "verify":
+        checked = list(keeping.verify(place))
+        for each in checked:
+            print(f"{each.texture}:{each.version} {each.digest} {each.problem or 'ok'}")
+        if bad := sum(bool(each.problem) for each in checked):
+            raise BundleError(
+                f"{bad} of {len(checked)} versions are damaged, as listed. Promote them again, or "
+                "remove them with `zoo shelf remove`."
+            )
+    elif args.action == "gc":
+        gone = keeping.collect(place, grace_s=args.older_than, dry=args.dry_run)
+        for digest in gone:
+            print(digest)
+        say(f"{len(gone)} objects {'would go' if args.dry_run else 'are gone'}.")
+    else:
+        texture, _, version = (args.name or "").partition(":")
+        if not version.isdigit():
+            raise ConfigError(
+                f"Say which version to remove, as `zoo shelf remove grid:3`, not '{args.name}'."
+            )
+        because = args.because or "no reason was given"
+        place.change(texture, lambda old: old.without(int(version), because))
+        say(f"{args.name} is no version any more. `zoo shelf gc` removes its bundle after a day.")
+
+
 def bench(args: argparse.Namespace) -> None:
     """Fit systems side by side, measure them on the test images, and leave a table."""
     import os
@@ -456,7 +487,8 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     using = (_score, _names, _show, _history, _rollback)
-    for build in (_demo, _search, _train, *using, _runs, _promote, _bench, _audit, _cluster):
+    making = (_demo, _search, _train, *using, _runs, _promote)
+    for build in (*making, _shelf, _bench, _audit, _cluster):
         build(commands)
     return top
 
@@ -644,6 +676,27 @@ def _history(commands: Commands) -> None:
     )
     it.add_argument("name", help="a texture")
     it.add_argument("--json", action="store_true")
+
+
+def _shelf(commands: Commands) -> None:
+    it = _command(
+        commands,
+        shelf,
+        "look after the shelf: `verify` hashes every byte again, `remove` takes a version away, "
+        "`gc` removes the bundles that no version needs",
+        "zoo shelf verify",
+    )
+    it.add_argument("action", choices=("verify", "gc", "remove"))
+    it.add_argument("name", nargs="?", metavar="NAME:VERSION", help="what to remove")
+    it.add_argument("--because", metavar="WHY", help="of a removal, kept in the history")
+    it.add_argument(
+        "--older-than",
+        type=_seconds,
+        default=24 * 3600.0,
+        metavar="TIME",
+        help="gc leaves what was written or removed later than so long ago (24h)",
+    )
+    it.add_argument("--dry-run", action="store_true", help="gc only says what would go")
 
 
 def _bench(commands: Commands) -> None:

@@ -40,6 +40,16 @@ if TYPE_CHECKING:
 
 FCBIGAN = "fcbigan"
 METHODS = (FCBIGAN, *baselines.NAMES)
+# What a card can say that is whole, but no detector.
+_UNFIT = (
+    ArithmeticError,
+    AttributeError,
+    ConfigError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 MOST_PIXELS = 2**28  # of an image, 16384 both ways: its maps alone need some ten gigabytes
 
 
@@ -290,17 +300,17 @@ class Detector:
                 f"version knows {', '.join(METHODS)}. Update texture-zoo."
             )
         try:
+            calibration = calibration_from(bundle.calibration)
+            preprocessing = Preprocessing(**bundle.preprocessing)
+            float(bundle.threshold["value"]), str(bundle.threshold["rule"])
             losses = ready(bundle, self.device)
-        except (RuntimeError, KeyError, TypeError) as error:
+        except _UNFIT as error:
             raise BundleError(
                 f"The weights of '{bundle.texture}' do not fit its configuration: {error}. "
                 "Fetch or promote it again."
             ) from error
         return _Ready(
-            bundle=bundle,
-            preprocessing=Preprocessing(**bundle.preprocessing),
-            calibration=calibration_from(bundle.calibration),
-            losses=losses,
+            bundle=bundle, preprocessing=preprocessing, calibration=calibration, losses=losses
         )
 
 
@@ -382,6 +392,10 @@ def calibration_from(card: Mapping[str, Any]) -> Calibration:
     """Read a calibration from a bundle's card."""
     rule = dict(card["rule"])
     rule["weights"] = tuple(rule["weights"])
+    losses = len(card["mean"])
+    rows = [len(row) for row in card["covariance"]]
+    if rows != [losses] * losses or len(rule["weights"]) not in (0, losses):
+        raise ValueError(f"the calibration is of {losses} losses, and not all of it is")
     return Calibration(
         rule=Rule(**rule),
         mean=tuple(card["mean"]),
@@ -418,12 +432,17 @@ def ready(bundle: Bundle, device: torch.device) -> Losses:
 def _fcbigan(bundle: Bundle, device: torch.device) -> Losses:
     config = dict(bundle.config)
     stride, views = int(config.pop("output_stride")), int(config.pop("views", 1))
-    networks = FCBiGAN(
-        FCBiGANConfig(**config), channels=Preprocessing(**bundle.preprocessing).channels
-    )
-    networks.load_state_dict(bundle.weights)
+    # Without memory of their own: what is too large for its weights costs nothing to refuse.
+    with torch.device("meta"):
+        networks = FCBiGAN(
+            FCBiGANConfig(**config), channels=Preprocessing(**bundle.preprocessing).channels
+        )
+    networks.load_state_dict(bundle.weights, assign=True)
     networks = networks.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    used = calibration_from(bundle.calibration).rule.uses(losses=3)
+    calibration = calibration_from(bundle.calibration)
+    if len(calibration.mean) != 2 + (networks.segmenter is not None):
+        raise ValueError(f"the calibration is of {len(calibration.mean)} losses")
+    used = calibration.rule.uses(losses=3)
     return lambda x: fcbigan_losses(networks, x, output_stride=stride, views=views, used=used)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from zoo.errors import BadImageError, ConfigError
-from zoo.textures import to_mode, unit
+from zoo.textures import Mode, to_mode, unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +26,13 @@ class Preprocessing:
             networks see twice as far; details finer than two pixels of the smaller image are lost.
     """
 
-    mode: Literal["L", "RGB"]
+    mode: Mode
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse a scale outside (0, 1]."""
+        """Refuse another mode, and a scale outside (0, 1]."""
+        if self.mode not in get_args(Mode):
+            raise ConfigError(f"mode must be L or RGB, not '{self.mode}'. Change it.")
         if not 0 < self.scale <= 1:
             raise ConfigError(f"scale must be above 0 and at most 1, not {self.scale}. Change it.")
 

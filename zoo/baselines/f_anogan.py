@@ -153,8 +153,9 @@ class FAnoGAN:
     def ready(self, weights: Mapping[str, Tensor]) -> Losses:
         """Return what gives each pixel its own residual, and that of its patches' features."""
         first = weights["encoder.0.weight"]
-        networks = self._networks(channels=first.shape[1]).to(first.device).eval()
-        networks.load_state_dict(dict(weights))
+        with torch.device("meta"):
+            networks = self._networks(channels=first.shape[1]).eval()
+        networks.load_state_dict(dict(weights), assign=True)
 
         @torch.no_grad()
         def losses(x: Float[Tensor, "c h w"]) -> Float[Tensor, "2 h w"]:

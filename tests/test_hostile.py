@@ -1,0 +1,438 @@
+"""Bundles, pointers, spaces and pictures by somebody who wishes us ill: each refused, none run.
+
+Hashes protect from accidents and not from an author, so what is forged here is signed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import shutil
+import struct
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from safetensors.torch import save as save_tensors
+
+from registry.pointer import Pointer, pointer_from_json
+from registry.shelf import FolderShelf
+from search_spaces import Space, load_file
+from zoo import bundle
+from zoo.bundle import CARD, WEIGHTS, Bundle
+from zoo.detector import Detector, pixels_of
+from zoo.errors import BadImageError, BundleError, SpaceError
+from zoo.recipe import field_names
+
+SECONDS = 5.0  # to refuse anything
+MEGABYTES = 600  # beyond what torch takes, to refuse anything
+MANY = settings(
+    max_examples=int(os.environ.get("ZOO_EXAMPLES", "300")),
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+class Bomb:
+    """What leaves a trace when it is unpickled."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return Path.write_text, (self.trace, "it ran")
+
+
+def signed(
+    folder: Path, change: Callable[[dict[str, Any]], None], blob: bytes | None = None
+) -> None:
+    """Change a card, or the weights, and make all hashes fit."""
+    card = json.loads((folder / CARD).read_bytes())
+    if blob is not None:
+        (folder / WEIGHTS).write_bytes(blob)
+        card["weights_sha256"] = hashlib.sha256(blob).hexdigest()
+    card.pop("card_sha256")
+    change(card)
+    text = json.dumps(card, indent=1, sort_keys=True).encode()
+    card["card_sha256"] = hashlib.sha256(text).hexdigest()
+    (folder / CARD).write_bytes(json.dumps(card, indent=1, sort_keys=True).encode())
+
+
+def with_value(path: str, value: Any) -> Callable[[Path], None]:
+    """Return what puts a value into a card, at `a.b.c`, and signs it."""
+
+    def change(card: dict[str, Any]) -> None:
+        *before, last = path.split(".")
+        place = card
+        for name in before:
+            place = place[name]
+        place[last] = value
+
+    return lambda folder: signed(folder, change)
+
+
+def with_weights(made: Callable[[bytes], bytes]) -> Callable[[Path], None]:
+    """Return what puts other weights into a bundle, and signs them."""
+    return lambda folder: signed(folder, lambda card: None, made((folder / WEIGHTS).read_bytes()))
+
+
+def with_text(content: bytes) -> Callable[[Path], None]:
+    """Return what puts another card in its place."""
+
+    def change(folder: Path) -> None:
+        (folder / CARD).write_bytes(content)
+
+    return change
+
+
+def header(said: Any) -> bytes:
+    """Return a safetensors file with this header and eight bytes of data."""
+    text = json.dumps(said).encode()
+    return struct.pack("<Q", len(text)) + text + bytes(8)
+
+
+def tensor(shape: list[Any], *, dtype: str = "F32", end: int = 8) -> bytes:
+    """Return a file of one tensor that claims a shape."""
+    return header({"w": {"dtype": dtype, "shape": shape, "data_offsets": [0, end]}})
+
+
+def torch_file(content: Any) -> bytes:
+    """Return a file of torch.save, which is a zip with a pickle."""
+    disk = io.BytesIO()
+    torch.save(content, disk)
+    return disk.getvalue()
+
+
+def zip_bomb() -> bytes:
+    """Return a megabyte that unzips to a gigabyte."""
+    disk = io.BytesIO()
+    with zipfile.ZipFile(disk, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("data.pkl", bytes(2**30))
+    return disk.getvalue()
+
+
+def in_the_place(name: str, make: Callable[[Path], None]) -> Callable[[Path], None]:
+    """Return what puts something that is no file in a file's place."""
+
+    def change(folder: Path) -> None:
+        (folder / name).unlink()
+        make(folder / name)
+
+    return change
+
+
+def sparse(path: Path) -> None:
+    """Make a file that claims four gigabytes and takes none."""
+    with path.open("wb") as file:
+        file.truncate(2**32)
+
+
+def not_finite(blob: bytes) -> bytes:
+    """Return the weights with one that is not a number."""
+    weights = torch_weights(blob)
+    first = next(name for name, each in weights.items() if each.is_floating_point())
+    weights[first].view(-1)[0] = torch.nan
+    return save_tensors(weights)
+
+
+def torch_weights(blob: bytes) -> dict[str, torch.Tensor]:
+    """Read weights."""
+    from safetensors.torch import load
+
+    return dict(load(blob))
+
+
+TRACE = Path(os.environ.get("TMPDIR", "/tmp")) / f"zoo-trace-{os.getpid()}"
+HOSTILE: dict[str, Callable[[Path], None]] = {
+    "weights are a pickle": with_weights(lambda blob: pickle.dumps(Bomb(TRACE))),
+    "weights are a file of torch": with_weights(lambda blob: torch_file(Bomb(TRACE))),
+    "weights are tensors of torch": with_weights(lambda blob: torch_file(torch_weights(blob))),
+    "weights are a zip bomb": with_weights(lambda blob: zip_bomb()),
+    "weights are nothing": with_weights(lambda blob: b""),
+    "weights are noise": with_weights(lambda blob: np.random.default_rng(0).bytes(len(blob))),
+    "weights are cut": with_weights(lambda blob: blob[: len(blob) // 2]),
+    "weights go on": with_weights(lambda blob: blob + bytes(2**20)),
+    "weights are not finite": with_weights(not_finite),
+    "weights are of another": with_weights(lambda blob: tensor([2])),
+    "header beyond the file": with_weights(lambda blob: struct.pack("<Q", 2**63) + blob[8:]),
+    "header of no JSON": with_weights(lambda blob: struct.pack("<Q", 8) + b"{{{{{{{{"),
+    "header nested": with_weights(lambda blob: struct.pack("<Q", 200_000) + b"[" * 200_000),
+    "shape too large": with_weights(lambda blob: tensor([2**40, 2**40])),
+    "shape that overflows": with_weights(lambda blob: tensor([2**32, 2**32])),
+    "shape negative": with_weights(lambda blob: tensor([-1])),
+    "shape of words": with_weights(lambda blob: tensor(["two"])),
+    "dtype unknown": with_weights(lambda blob: tensor([2], dtype="Q7")),
+    "offsets beyond the file": with_weights(lambda blob: tensor([2**30], end=2**32)),
+    "card is a pickle": with_text(pickle.dumps(Bomb(TRACE))),
+    "card is nested": with_text(b"[" * 200_000),
+    "card is nested and closed": with_text(b'{"a":' * 90_000 + b"1" + b"}" * 90_000),
+    "card is a list": with_text(b"[]"),
+    "card is a number of many digits": with_text(b"9" * 100_000),
+    "card is not unicode": with_text(b"\xff\xfe{}"),
+    "card is not finite": with_text(b'{"format": 1, "a": NaN}'),
+    "card is a directory": in_the_place(CARD, lambda path: path.mkdir()),
+    "card is a device": in_the_place(CARD, lambda path: path.symlink_to("/dev/zero")),
+    "card is a pipe": in_the_place(CARD, os.mkfifo),
+    "card is four gigabytes": in_the_place(CARD, sparse),
+    "card is a loop": in_the_place(CARD, lambda path: path.symlink_to(path)),
+    "weights are a device": in_the_place(WEIGHTS, lambda path: path.symlink_to("/dev/zero")),
+    "weights are a pipe": in_the_place(WEIGHTS, os.mkfifo),
+    "weights are four gigabytes": in_the_place(WEIGHTS, sparse),
+    "weights are somebody's": in_the_place(WEIGHTS, lambda path: path.symlink_to("/etc/passwd")),
+    "format newer": with_value("format", 2),
+    "format a word": with_value("format", "1"),
+    "texture a path": with_value("texture", ["../../etc"]),
+    "method a path": with_value("method", "../../os"),
+    "method a module": with_value("method", "os.system"),
+    "config wide": with_value("config.width", 1024),
+    "config wide and deep": with_value(
+        "config", {"patch": 512, "depth": 6, "width": 1024, "latent_channels": 4096,
+                   "discriminator_depth": 6, "output_stride": 1},
+    ),
+    "config without bounds": with_value("config.width", 10**12),
+    "config unknown": with_value("config.__class__", "x"),
+    "config a list": with_value("config", []),
+    "config a word": with_value("config.depth", "2"),
+    "output stride of nothing": with_value("config.output_stride", None),
+    "mode unknown": with_value("preprocessing.mode", "CMYK"),
+    "scale 0": with_value("preprocessing.scale", 0),
+    "scale a word": with_value("preprocessing.scale", "1"),
+    "scale huge": with_value("preprocessing.scale", 1e9),
+    "threshold none": with_value("threshold.value", None),
+    "threshold a word": with_value("threshold.value", "high"),
+    "threshold a list": with_value("threshold", [1]),
+    "no rule": with_value("calibration", {}),
+    "rule unknown": with_value("calibration.rule.aggregation", "eval"),
+    "rule of too many": with_value("calibration.rule.weights", [0.1] * 9),
+    "mean of too few": with_value("calibration.mean", []),
+    "covariance ragged": with_value("calibration.covariance", [[1.0], [1.0, 2.0]]),
+    "top of everything": with_value("calibration.rule.top_fraction", 7),
+    "unknown key": with_value("run_me", "import os"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tiny_bundle: Bundle, tmp_path: Path) -> Path:
+    bundle.save(tiny_bundle, tmp_path / "bundle")
+    return tmp_path / "bundle"
+
+
+@pytest.mark.parametrize("how", HOSTILE)
+def test_a_hostile_bundle_is_refused_at_once_and_nothing_of_it_runs(how: str, folder: Path) -> None:
+    HOSTILE[how](folder)
+    began = time.monotonic()
+    with pytest.raises(BundleError):
+        Detector(bundle.load(folder))
+    assert time.monotonic() - began < SECONDS
+    assert not TRACE.exists()
+
+
+def test_the_trap_works() -> None:
+    pickle.loads(pickle.dumps(Bomb(TRACE)))
+    assert TRACE.read_text() == "it ran"
+    TRACE.unlink()
+
+
+def test_refusing_takes_no_memory(folder: Path, tmp_path: Path) -> None:
+    for number, change in enumerate(HOSTILE.values()):
+        shutil.copytree(folder, tmp_path / "all" / str(number))
+        change(tmp_path / "all" / str(number))
+    code = f"""
+import resource, sys
+from pathlib import Path
+from zoo import bundle
+from zoo.detector import Detector
+from zoo.errors import BundleError
+Detector(bundle.load(Path({str(folder)!r})))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for each in sorted(Path({str(tmp_path / "all")!r}).iterdir()):
+    try:
+        Detector(bundle.load(each))
+    except BundleError:
+        continue
+    sys.exit(f"{{each}} was not refused")
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert int(ended.stdout) < MEGABYTES
+
+
+@pytest.mark.parametrize("digest", ["../../keep", "/etc", "a" * 63, "A" * 64, ""])
+def test_a_pointer_that_points_outside_is_refused_and_what_is_there_stays(
+    digest: str, tmp_path: Path
+) -> None:
+    (tmp_path / "keep").mkdir()
+    (tmp_path / "shelf" / "textures").mkdir(parents=True)
+    card = {"texture": "grid", "aliases": {"champion": 1}, "versions": {"1": digest}}
+    (tmp_path / "shelf" / "textures" / "grid.json").write_text(json.dumps(card))
+    with pytest.raises(BundleError, match="a digest is no SHA-256"):
+        FolderShelf(tmp_path / "shelf").fetch("grid")
+    assert (tmp_path / "keep").is_dir()
+
+
+# -------------------------------------------------------- thousands that nobody thought of
+
+ANYTHING = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+NAMES = st.sampled_from(field_names())
+PLACES = (
+    "format", "texture", "method", "config", "config.patch", "config.depth", "config.width",
+    "config.discriminator_depth", "config.latent_channels", "config.discriminator_norm",
+    "config.output_stride", "config.segmenter", "config.views", "preprocessing",
+    "preprocessing.mode", "preprocessing.scale", "calibration", "calibration.rule",
+    "calibration.mean", "calibration.covariance", "calibration.rule.weights",
+    "calibration.rule.mean_filter", "calibration.rule.top_fraction",
+    "calibration.rule.aggregation", "threshold", "threshold.value", "threshold.rule",
+    "threshold.scores", "metrics", "data", "made_by", "nothing.of.ours",
+)  # fmt: skip
+
+
+@MANY
+@given(place=st.sampled_from(PLACES), value=ANYTHING)
+def test_whatever_a_card_says_a_detector_scores_or_is_refused(
+    tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory, place: str, value: Any
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "any"
+    bundle.save(tiny_bundle, folder)
+    try:
+        with_value(place, value)(folder)
+    except (KeyError, TypeError):
+        return  # a place inside what is none
+    try:
+        detector = Detector(bundle.load(folder))
+        found = detector.score(np.full((40, 48), 128, np.uint8))
+    except (BundleError, BadImageError):
+        return
+    assert np.isfinite(found.map).all()
+
+
+@MANY
+@given(at=st.integers(0), bits=st.integers(1, 255), weights=st.booleans())
+def test_whatever_byte_is_changed_a_bundle_is_refused(
+    tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory, at: int, bits: int, weights: bool
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "flipped"
+    bundle.save(tiny_bundle, folder)
+    path = folder / (WEIGHTS if weights else CARD)
+    content = bytearray(path.read_bytes())
+    content[at % len(content)] ^= bits
+    path.write_bytes(content)
+    with pytest.raises(BundleError):
+        bundle.load(folder)
+
+
+@MANY
+@given(content=st.binary(max_size=200) | ANYTHING.map(lambda value: json.dumps(value).encode()))
+def test_whatever_a_pointer_holds_it_is_one_or_refused(content: bytes) -> None:
+    try:
+        found = pointer_from_json(content, where="x")
+    except BundleError:
+        return
+    assert isinstance(found, Pointer)
+
+
+@MANY
+@given(
+    content=st.text(max_size=200)
+    | st.dictionaries(st.sampled_from(field_names()) | st.text(max_size=6), ANYTHING).map(
+        json.dumps
+    )
+    | st.dictionaries(
+        NAMES,
+        st.dictionaries(
+            st.sampled_from(["choice", "integer", "uniform", "log_uniform", "x"]), ANYTHING
+        ),
+    ).map(json.dumps)
+)
+def test_whatever_a_space_holds_it_is_one_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, content: str
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "space.yaml"
+    path.write_text(content, "utf-8", errors="surrogatepass")
+    try:
+        found = load_file(path, known=field_names())
+    except SpaceError:
+        return
+    assert isinstance(found, Space)
+
+
+@MANY
+@given(
+    shape=st.lists(st.integers(0, 5), max_size=4),
+    dtype=st.sampled_from(
+        ["bool", "u1", "u2", "u4", "i1", "i8", "f2", "f4", "f8", "c8", "U3", "O", "M8[s]"]
+    ),
+    low=st.floats(-2, 2) | st.sampled_from([float("nan"), float("inf")]),
+)
+def test_whatever_an_array_is_it_is_pixels_or_refused(
+    shape: list[int], dtype: str, low: float
+) -> None:
+    with np.errstate(all="ignore"):
+        array = np.zeros(shape, dtype)
+        if array.size and array.dtype.kind == "f":
+            array.flat[0] = low
+    try:
+        found = pixels_of(array)
+    except BadImageError:
+        return
+    assert found.dtype in (np.uint8, np.uint16)
+    assert found.ndim == 3
+    assert found.shape[2] in (1, 3)
+
+
+def encoded(kind: str) -> bytes:
+    """Return a small picture as a file."""
+    rng, disk = np.random.default_rng(0), io.BytesIO()
+    Image.fromarray(rng.integers(0, 255, (9, 7, 3), np.uint8)).save(disk, kind)
+    return disk.getvalue()
+
+
+FILES = [encoded(kind) for kind in ("PNG", "JPEG", "TIFF", "BMP", "WEBP")]
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow's, of what is odd in a file
+@MANY
+@given(
+    content=st.sampled_from(FILES),
+    changes=st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), max_size=6),
+    cut=st.integers(0, 4000),
+)
+def test_whatever_a_file_holds_it_is_a_picture_or_refused(
+    content: bytes, changes: list[tuple[int, int]], cut: int
+) -> None:
+    damaged = bytearray(content)
+    for at, value in changes:
+        damaged[at % len(damaged)] = value
+    if cut < len(damaged):
+        damaged = damaged[:cut]
+    try:
+        found = pixels_of(bytes(damaged))
+    except BadImageError:
+        return
+    assert found.dtype in (np.uint8, np.uint16)
+    assert found.ndim == 3
