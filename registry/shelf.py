@@ -38,6 +38,7 @@ TEXTURE_NAME = re.compile(r"[^\W_][\w. -]*")
 # A failed conditional put means that somebody else's succeeded, so twenty losses in a row need
 # twenty-one publishers of one texture at the same moment: by then something else is wrong.
 ATTEMPTS = 20
+READS = 4  # of an object whose answer breaks off
 
 
 @runtime_checkable
@@ -439,16 +440,28 @@ class S3Shelf:
         return {file: content or b"" for file, content in parts.items()}
 
     def _get(self, key: str) -> tuple[bytes | None, str]:
-        from botocore.exceptions import ClientError
+        from botocore.exceptions import (
+            ClientError,
+            IncompleteReadError,
+            ReadTimeoutError,
+            ResponseStreamingError,
+        )
+        from urllib3.exceptions import HTTPError
 
+        broken = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError, HTTPError)
         with _told("read", self._url(key)):
-            try:
-                answer = self._client.get_object(Bucket=self._bucket, Key=key)
-                return answer["Body"].read(), answer["ETag"]
-            except ClientError as error:
-                if _code(error) == "NoSuchKey":
-                    return None, ""
-                raise
+            for attempt in range(READS):
+                try:
+                    answer = self._client.get_object(Bucket=self._bucket, Key=key)
+                    return answer["Body"].read(), answer["ETag"]
+                except ClientError as error:
+                    if _code(error) == "NoSuchKey":
+                        return None, ""
+                    raise
+                except broken:  # half-way, where boto3 does not try again
+                    if attempt == READS - 1:
+                        raise
+        raise AssertionError("every attempt ends")
 
     def _put(self, key: str, content: bytes, condition: Mapping[str, str]) -> bool:
         """Write one object and return whether its condition held."""
@@ -494,8 +507,11 @@ class _UnreachableError(StorageError):
 
 def _s3_client() -> Any:
     import boto3
+    from botocore.config import Config
 
-    return boto3.client("s3")
+    # boto3 would wait a minute for each of five attempts.
+    retries = {"mode": "standard", "max_attempts": 4}
+    return boto3.client("s3", config=Config(connect_timeout=5, read_timeout=20, retries=retries))
 
 
 def _code(error: Any) -> str:
@@ -512,6 +528,7 @@ def _told(verb: str, url: str) -> Iterator[None]:
         HTTPClientError,
         NoCredentialsError,
     )
+    from urllib3.exceptions import HTTPError  # boto3 lets it pass where an answer breaks off
 
     try:
         yield
@@ -527,7 +544,7 @@ def _told(verb: str, url: str) -> Iterator[None]:
             f"Cannot {verb} {url}: there are no AWS credentials; run `aws configure` or set "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         ) from error
-    except (ConnectionError, HTTPClientError) as error:
+    except (ConnectionError, HTTPClientError, HTTPError) as error:
         raise _UnreachableError(
             f"Cannot {verb} {url}: {error}. Check the network and AWS_ENDPOINT_URL."
         ) from error

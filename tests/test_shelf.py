@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import random
 import shutil
 import subprocess
 import sys
@@ -12,12 +13,22 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
 from registry import keeping
 from registry.pointer import Entry, Pointer
-from registry.shelf import FolderShelf, S3Shelf, home, names_on, open_shelf, publish
+from registry.shelf import (
+    FolderShelf,
+    S3Shelf,
+    home,
+    names_on,
+    open_shelf,
+    pointer_of,
+    publish,
+)
 from tests.exams import ShelfExam, drawn_bundle, flip
+from tests.faulty import Fault, Faulty, running
 from tests.processes import aws_at
 from zoo import bundle
 from zoo.errors import BundleError, ConfigError, StorageError, UnknownDetectorError
@@ -306,6 +317,81 @@ def test_a_bundle_that_a_collector_took_away_under_a_publisher_is_put_back(
 
     shelf.change("grid", edit, folder=folder)
     assert bundle.digest(shelf.fetch("grid")) == bundle.digest(folder)
+
+
+def fast(address: str) -> Any:
+    """Return a client that loses patience soon."""
+    retries = {"mode": "standard", "max_attempts": 4}
+    patience = Config(connect_timeout=1, read_timeout=0.5, retries=retries)
+    return boto3.client("s3", endpoint_url=address, config=patience)
+
+
+@pytest.mark.parametrize("fault", ["500", "503", "silence", "reset", "lost"])
+def test_what_fails_once_is_tried_again(
+    fault: Fault, bucket: str, endpoint: str, tmp_path: Path
+) -> None:
+    seen: set[tuple[str, str]] = set()
+
+    def once(verb: str, path: str) -> Fault:
+        new = (verb, path) not in seen
+        seen.add((verb, path))
+        return fault if new else "none"
+
+    faulty = Faulty(endpoint, once)
+    with running(faulty) as address:
+        shelf = S3Shelf(f"s3://{bucket}", tmp_path / "cache", fast(address))
+        digest = publish(shelf, drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+        assert bundle.digest(shelf.fetch("grid")) == digest
+        assert [line.act for line in pointer_of(shelf, "grid").history] == ["published"]
+    assert len(faulty.injected) >= 5
+
+
+@pytest.mark.parametrize("fault", ["500", "503", "silence", "reset", "lost"])
+def test_what_fails_for_ever_is_told_and_the_shelf_serves_what_it_served(
+    fault: Fault, bucket: str, endpoint: str, tmp_path: Path
+) -> None:
+    sound = S3Shelf(f"s3://{bucket}", tmp_path / "cache")
+    first = publish(sound, drawn_bundle(tmp_path / "a", seed=1), texture="grid", version=1)
+    with running(Faulty(endpoint, lambda verb, path: fault)) as address:
+        shelf = S3Shelf(f"s3://{bucket}", tmp_path / "other", fast(address))
+        with pytest.raises(StorageError, match=f"Cannot (read|write) s3://{bucket}/"):
+            publish(shelf, drawn_bundle(tmp_path / "b", seed=2), texture="grid", version=2)
+        with pytest.raises(StorageError, match=f"Cannot read s3://{bucket}/"):
+            shelf.fetch("grid")
+    assert bundle.digest(sound.fetch("grid")) == first
+    assert set(names_on(sound)["grid"]) == {"champion", "1"}
+    assert not [each for each in keeping.verify(sound) if each.problem]
+
+
+def test_among_random_faults_everything_is_done_or_told_and_no_reader_sees_half(
+    bucket: str, endpoint: str, tmp_path: Path
+) -> None:
+    rng = random.Random(0)
+    faults: list[Fault] = ["500", "503", "reset", "lost"]
+
+    def at_random(verb: str, path: str) -> Fault:
+        return rng.choice(faults) if rng.random() < 0.3 else "none"
+
+    folders = [drawn_bundle(tmp_path / f"b{n}", seed=n) for n in range(3)]
+    done, told = list[int](), 0
+    sound = S3Shelf(f"s3://{bucket}", tmp_path / "sound")
+    faulty = Faulty(endpoint, at_random)
+    with running(faulty) as address:
+        shelf = S3Shelf(f"s3://{bucket}", tmp_path / "cache", fast(address))
+        for version in range(1, 31):
+            try:
+                publish(shelf, folders[version % 3], texture="grid", version=version)
+                done.append(version)
+            except StorageError:
+                told += 1
+            if done:
+                assert bundle.digest(sound.fetch("grid"))
+    lines = pointer_of(sound, "grid").history
+    versions = [line.version for line in lines]
+    assert len(set(versions)) == len(versions), "a lost answer wrote a line twice"
+    assert set(done) <= set(versions)
+    assert len(faulty.injected) > 20
+    assert not [each for each in keeping.verify(sound) if each.problem]
 
 
 def test_a_bucket_that_is_not_there_is_named(aws: None, tmp_path: Path) -> None:
