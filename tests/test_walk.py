@@ -22,16 +22,18 @@ from zoo.cli import main
 pytestmark = pytest.mark.cluster
 
 SPACE = """\
-# Small enough for trials of a few seconds.
+# Small enough for trials of a few seconds, and good enough to beat local statistics.
 patch: 16
 scale: 0.5
 depth: 2
 discriminator_depth: 2
-width: 4
+segmenter_depth: 2
+width: 8
 latent_channels: 4
 batch: 8
-learning_rate: {log_uniform: [5.0e-4, 4.0e-3]}
-megapixels: 0.1
+defect_rounds: 32
+defect_learning_rate: {log_uniform: [2.0e-3, 6.0e-3]}
+megapixels: 2.0
 fixed_patches: 0
 output_stride: 4
 """
@@ -126,7 +128,7 @@ def test_every_trial_is_a_child_run_with_its_parameters_curve_and_outcome(walk: 
     values = []
     for child in children:
         assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
-        assert 5e-4 <= float(child.data.params["learning_rate"]) <= 4e-3
+        assert 2e-3 <= float(child.data.params["defect_learning_rate"]) <= 6e-3
         assert child.data.params["width"] == "4"
         outcome = child.data.tags["zoo.outcome"]
         assert (outcome, child.info.status) in {

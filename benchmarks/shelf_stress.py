@@ -1,0 +1,184 @@
+"""Many writers and readers of one shelf at once, some of them killed: is anything lost?
+
+    python -m benchmarks.shelf_stress [--seconds 60] [--writers 6] [--readers 3]
+
+Once in a folder and once in S3 (moto, in a process of its own). Writers promote bundles as
+`registry.promote` does, each against the champion that it saw, roll back, remove versions and
+collect what no version needs; readers ask for the champion and check every byte. Meanwhile writers
+are killed with -9 and replaced. At the end every pointer, object and line of the history is looked
+at. A writer that was killed may have written one line that it could not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import boto3
+
+from registry import keeping
+from registry.pointer import CHAMPION, Entry, Pointer
+from registry.shelf import Shelf, names_on, open_shelf, pointer_of
+from tests.exams import drawn_bundle
+from tests.processes import aws_at, free_port
+from zoo import bundle
+from zoo.errors import PromotionError, StorageError, UnknownDetectorError
+
+TEXTURE, BUNDLES = "grid", 12
+GRACE_S = 2.0  # of the collector: a day in earnest
+
+
+class Tally:
+    """What one process did, a line each, in a file of its own: a kill loses no other's."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(folder / str(os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def note(self, what: str) -> None:
+        """Add a line, at once."""
+        os.write(self._file, f"{what}\n".encode())
+
+
+def promote(shelf: Shelf, folder: Path, number: int) -> None:
+    """Put a bundle in the champion's place, if the champion is still the one that is there now."""
+    known = names_on(shelf).get(TEXTURE, {})
+    digest = bundle.digest(folder)
+
+    def edit(old: Pointer) -> Pointer:
+        if old.digests().get(CHAMPION) != known.get(CHAMPION):
+            raise PromotionError("another was quicker")
+        entry = Entry(act="promoted", version=old.next_version(), reason=f"writer {number}")
+        return old.with_version(digest, CHAMPION, entry)
+
+    shelf.change(TEXTURE, edit, folder=folder)
+
+
+def write(url: str, folders: list[Path], number: int, tallies: Path) -> None:
+    """Change the shelf until the end, and count."""
+    tally = Tally(tallies)
+    rng, shelf = random.Random(number), open_shelf(url)
+    while True:
+        act = rng.choices(("promoted", "rolled_back", "removed", "collected"), (8, 2, 3, 1))[0]
+        try:
+            if act == "promoted":
+                promote(shelf, rng.choice(folders), number)
+            elif act == "rolled_back":
+                shelf.change(TEXTURE, lambda old: old.rolled_back("stress"))
+            elif act == "removed":
+                versions = sorted(pointer_of(shelf, TEXTURE).versions)
+                version = rng.choice(versions[:-3] or versions)
+                shelf.change(TEXTURE, lambda old, at=version: old.without(at, "stress"))  # type: ignore[misc]
+            else:
+                keeping.collect(shelf, grace_s=GRACE_S)
+            tally.note(act)
+        except (PromotionError, UnknownDetectorError):
+            tally.note("refused")
+        except StorageError:
+            tally.note("told of contention")
+
+
+def read(url: str, tallies: Path) -> None:
+    """Ask for the champion until the end; whatever is not whole is a failure."""
+    tally = Tally(tallies)
+    shelf = open_shelf(url)
+    while True:
+        try:
+            bundle.load(shelf.fetch(TEXTURE))
+            tally.note("read")
+        except UnknownDetectorError:
+            time.sleep(0.01)
+        except Exception as error:
+            tally.note(f"FAILED: {error}")
+
+
+def stress(url: str, root: Path, args: argparse.Namespace) -> None:
+    """Run it on one shelf and print what came of it."""
+    folders = [drawn_bundle(root / f"b{n}", seed=n) for n in range(BUNDLES)]
+    context, rng, tallies = multiprocessing.get_context("spawn"), random.Random(0), root / "tallies"
+
+    def writer(number: int) -> Any:
+        made = context.Process(target=write, args=(url, folders, number, tallies), daemon=True)
+        made.start()
+        return made
+
+    readers = [
+        context.Process(target=read, args=(url, tallies), daemon=True) for _ in range(args.readers)
+    ]
+    for reader in readers:
+        reader.start()
+    writers = [writer(number) for number in range(args.writers)]
+    numbers, ends = args.writers, time.monotonic() + args.seconds
+    while time.monotonic() < ends:
+        time.sleep(args.kill_every)
+        victim = rng.randrange(len(writers))
+        writers[victim].kill()
+        writers[victim].join()
+        writers[victim], numbers = writer(numbers), numbers + 1
+    for process in (*writers, *readers):
+        process.kill()
+        process.join()
+    lines = [line for file in tallies.iterdir() for line in file.read_text().splitlines()]
+    report(url, Counter(lines), numbers)
+
+
+def report(url: str, counts: Counter[str], killed: int) -> None:
+    """Compare what was counted with what is there."""
+    shelf = open_shelf(url)
+    pointer = pointer_of(shelf, TEXTURE)
+    lines = Counter(entry.act for entry in pointer.history)
+    bad = [each.problem for each in keeping.verify(shelf) if each.problem]
+    failed = sum(number for what, number in counts.items() if what.startswith("FAILED"))
+    print(f"{url.split('://')[0] if '://' in url else 'folder'}: {dict(counts.most_common())}")
+    for act in ("promoted", "rolled_back", "removed"):
+        more = lines[act] - counts[act]
+        print(f"  {act:<12} counted {counts[act]:>6}, lines in the history {lines[act]:>6}")
+        if more < 0:
+            print(f"  LOST: {-more}")
+    uncounted = sum(lines.values()) - sum(counts[act] for act in lines)
+    print(f"  killed {killed}, lines that nobody lived to count {uncounted} (at most {killed})")
+    print(f"  reads {counts['read']}, of which not whole {failed}; damaged versions {len(bad)}")
+    for what in counts:
+        if what.startswith("FAILED"):
+            print(f"  {what}")
+    sound = not failed and not bad and 0 <= uncounted <= killed
+    print(f"  {'nothing was lost' if sound else 'SOMETHING WAS LOST'}", flush=True)
+
+
+def main() -> None:
+    """Stress a folder, then S3."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=60.0, help="for each shelf (60)")
+    parser.add_argument("--writers", type=int, default=6)
+    parser.add_argument("--readers", type=int, default=3)
+    parser.add_argument("--kill-every", type=float, default=2.0, help="seconds (2)")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        stress(str(root / "shelf"), root, args)
+        port = free_port()
+        environment = aws_at(f"http://127.0.0.1:{port}", root) | {"ZOO_HOME": str(root / "home")}
+        command = [str(Path(sys.executable).parent / "moto_server"), "-p", str(port)]
+        with mock.patch.dict(os.environ, environment):
+            server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            try:
+                time.sleep(3.0)
+                boto3.client("s3").create_bucket(Bucket="zoo")
+                stress("s3://zoo/shelf", root / "s3", args)
+            finally:
+                server.kill()
+                server.wait()
+
+
+if __name__ == "__main__":
+    main()
