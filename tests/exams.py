@@ -250,12 +250,12 @@ class ShelfExam:
     ) -> None:
         first = publish(shelf, one, texture="grid", version=1)
         second = publish(shelf, two, texture="grid", version=2)
-        assert keeping.collect(shelf, grace_s=0) == []
+        assert keeping.collect(shelf, grace_s=0.0) == []
         shelf.change("grid", lambda old: old.without(1, ""))
         assert keeping.collect(shelf) == []
-        assert keeping.collect(shelf, grace_s=0, dry=True) == [first]
-        assert keeping.collect(shelf, grace_s=0) == [first]
-        assert keeping.collect(shelf, grace_s=0) == []
+        assert keeping.collect(shelf, grace_s=0.0, dry=True) == [first]
+        assert keeping.collect(shelf, grace_s=0.0) == [first]
+        assert keeping.collect(shelf, grace_s=0.0) == []
         assert bundle.digest(shelf.fetch("grid")) == second
         assert [each.problem for each in keeping.verify(shelf)] == [""]
 
@@ -266,7 +266,7 @@ class ShelfExam:
         publish(shelf, one, texture="carpet", version=7)
         publish(shelf, one, texture="grid", version=2)
         shelf.change("grid", lambda old: old.without(1, ""))
-        assert keeping.collect(shelf, grace_s=0) == []
+        assert keeping.collect(shelf, grace_s=0.0) == []
         assert bundle.digest(shelf.fetch("carpet")) == digest
 
     def test_a_fetched_bundle_outlives_the_one_it_was_made_from(

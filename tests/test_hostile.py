@@ -213,6 +213,12 @@ HOSTILE: dict[str, Callable[[Path], None]] = {
     "scale huge": with_value("preprocessing.scale", 1e9),
     "threshold none": with_value("threshold.value", None),
     "threshold a word": with_value("threshold.value", "high"),
+    "threshold not a number": with_value("threshold.value", "nan"),
+    "scores of words": with_value("threshold.scores", ["1", "2"]),
+    "mean of words": with_value("calibration.mean", ["1", "2"]),
+    "filter of nothing": with_value("calibration.rule.mean_filter", 2.5e300),
+    "output stride huge": with_value("config.output_stride", 10**9),
+    "views without end": with_value("config.views", 10**9),
     "threshold a list": with_value("threshold", [1]),
     "no rule": with_value("calibration", {}),
     "rule unknown": with_value("calibration.rule.aggregation", "eval"),
@@ -224,10 +230,22 @@ HOSTILE: dict[str, Callable[[Path], None]] = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def sound(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A good bundle, to be copied."""
+    made = tmp_path_factory.mktemp("sound") / "bundle"
+    bundle.save(tiny_bundle, made)
+    return made
+
+
 @pytest.fixture
-def folder(tiny_bundle: Bundle, tmp_path: Path) -> Path:
-    bundle.save(tiny_bundle, tmp_path / "bundle")
-    return tmp_path / "bundle"
+def folder(sound: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sound, tmp_path / "bundle"))
+
+
+def afresh(sound: Path, name: str) -> Path:
+    """Return a copy of the good bundle in place of the last one of this name."""
+    return Path(shutil.copytree(sound, sound.with_name(name), dirs_exist_ok=True))
 
 
 @pytest.mark.parametrize("how", HOSTILE)
@@ -315,10 +333,9 @@ PLACES = (
 @MANY
 @given(place=st.sampled_from(PLACES), value=ANYTHING)
 def test_whatever_a_card_says_a_detector_scores_or_is_refused(
-    tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory, place: str, value: Any
+    sound: Path, place: str, value: Any
 ) -> None:
-    folder = tmp_path_factory.getbasetemp() / "any"
-    bundle.save(tiny_bundle, folder)
+    folder = afresh(sound, "any")
     try:
         with_value(place, value)(folder)
     except (KeyError, TypeError):
@@ -334,10 +351,9 @@ def test_whatever_a_card_says_a_detector_scores_or_is_refused(
 @MANY
 @given(at=st.integers(0), bits=st.integers(1, 255), weights=st.booleans())
 def test_whatever_byte_is_changed_a_bundle_is_refused(
-    tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory, at: int, bits: int, weights: bool
+    sound: Path, at: int, bits: int, weights: bool
 ) -> None:
-    folder = tmp_path_factory.getbasetemp() / "flipped"
-    bundle.save(tiny_bundle, folder)
+    folder = afresh(sound, "flipped")
     path = folder / (WEIGHTS if weights else CARD)
     content = bytearray(path.read_bytes())
     content[at % len(content)] ^= bits

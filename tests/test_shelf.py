@@ -140,7 +140,7 @@ def test_a_damaged_pointer_lets_nothing_be_collected(tmp_path: Path) -> None:
     digest = publish(shelf, drawn_bundle(tmp_path / "b"), texture="grid", version=1)
     (tmp_path / "shelf" / "textures" / "grid.json").write_bytes(b"{")
     with pytest.raises(BundleError, match=r"The pointer .*grid\.json is damaged"):
-        keeping.collect(shelf, grace_s=0)
+        keeping.collect(shelf, grace_s=0.0)
     assert (tmp_path / "shelf" / "objects" / digest).is_dir()
 
 
@@ -311,7 +311,7 @@ def test_a_bundle_that_a_collector_took_away_under_a_publisher_is_put_back(
 
     def edit(old: Pointer) -> Pointer:
         """Collect between the upload and the pointer."""
-        assert len(keeping.collect(shelf, grace_s=0)) == 1
+        assert len(keeping.collect(shelf, grace_s=0.0)) == 1
         entry = Entry(act="published", version=1)
         return old.with_version(bundle.digest(folder), "champion", entry)
 

@@ -129,7 +129,7 @@ def test_every_trial_is_a_child_run_with_its_parameters_curve_and_outcome(walk: 
     for child in children:
         assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert 2e-3 <= float(child.data.params["defect_learning_rate"]) <= 6e-3
-        assert child.data.params["width"] == "4"
+        assert child.data.params["width"] == "8"
         outcome = child.data.tags["zoo.outcome"]
         assert (outcome, child.info.status) in {
             ("finished", "FINISHED"),

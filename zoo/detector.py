@@ -23,6 +23,7 @@ from zoo.errors import BadImageError, BundleError, ConfigError, ZooError
 from zoo.networks import FCBiGAN, FCBiGANConfig
 from zoo.patches import Preprocessing, prepare
 from zoo.scoring import (
+    VIEWS,
     Calibration,
     Rule,
     anomaly_map,
@@ -302,7 +303,8 @@ class Detector:
         try:
             calibration = calibration_from(bundle.calibration)
             preprocessing = Preprocessing(**bundle.preprocessing)
-            float(bundle.threshold["value"]), str(bundle.threshold["rule"])
+            _numbers(bundle.threshold["value"], *bundle.threshold.get("scores", ()))
+            str(bundle.threshold["rule"])
             losses = ready(bundle, self.device)
         except _UNFIT as error:
             raise BundleError(
@@ -388,11 +390,22 @@ def available(device: str | torch.device) -> torch.device:
         ) from error
 
 
+def _numbers(*values: Any) -> None:
+    """Refuse what a card has in the place of numbers."""
+    for value in values:
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"{value!r} is no number")
+
+
 def calibration_from(card: Mapping[str, Any]) -> Calibration:
     """Read a calibration from a bundle's card."""
     rule = dict(card["rule"])
     rule["weights"] = tuple(rule["weights"])
     losses = len(card["mean"])
+    _numbers(*card["mean"], *(each for row in card["covariance"] for each in row))
+    _numbers(*rule["weights"], rule["top_fraction"])
+    if not isinstance(rule["mean_filter"], int):
+        raise TypeError(f"mean_filter is {rule['mean_filter']!r}")
     rows = [len(row) for row in card["covariance"]]
     if rows != [losses] * losses or len(rule["weights"]) not in (0, losses):
         raise ValueError(f"the calibration is of {losses} losses, and not all of it is")
@@ -431,12 +444,15 @@ def ready(bundle: Bundle, device: torch.device) -> Losses:
 
 def _fcbigan(bundle: Bundle, device: torch.device) -> Losses:
     config = dict(bundle.config)
-    stride, views = int(config.pop("output_stride")), int(config.pop("views", 1))
+    stride, views = config.pop("output_stride"), config.pop("views", 1)
     # Without memory of their own: what is too large for its weights costs nothing to refuse.
     with torch.device("meta"):
         networks = FCBiGAN(
             FCBiGANConfig(**config), channels=Preprocessing(**bundle.preprocessing).channels
         )
+    strides = [2**level for level in range(networks.config.discriminator_depth + 1)]
+    if stride not in strides or views not in range(1, len(VIEWS) + 1):
+        raise ValueError(f"output_stride is {stride!r} and views is {views!r}")
     networks.load_state_dict(bundle.weights, assign=True)
     networks = networks.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     calibration = calibration_from(bundle.calibration)
