@@ -196,6 +196,10 @@ def test_a_time_is_read_by_its_unit(text: str, seconds: float) -> None:
     assert parser().parse_args(command).time_budget == seconds
 
 
+def test_one_seed_has_no_spread(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "a spread takes 2 seeds or more" in searched(capsys, tmp_path, "--confirm", "1")
+
+
 @pytest.mark.parametrize("option", ["--trials", "--threads", "--reports"])
 def test_a_number_that_must_be_above_0_is_refused(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, option: str

@@ -17,6 +17,7 @@ from mlflow.tracking import MlflowClient
 
 import zoo
 from tests import textures_drawn
+from zoo import bundle
 from zoo.cli import main
 
 pytestmark = pytest.mark.cluster
@@ -98,6 +99,17 @@ def record(walk: Walk) -> tuple[MlflowClient, Run, list[Run]]:
     children = [run for run in runs if run.data.tags["zoo.role"] == "trial"]
     assert len(parents) == 1
     return client, parents[0], children
+
+
+def test_the_best_trials_are_confirmed_with_other_seeds(walk: Walk, tmp_path: Path) -> None:
+    more = ["--trials", "2", "--reports", "1", "--confirm", "2", "--seed", "5"]
+    found = answer(tmp_path / "home", [*walk.command, *more])
+    assert found["promoted"] is True
+    assert found["confirmed_seeds"] == 2
+    assert 0 < found["confirmed_spread"] < found["confirmed_val_pixel_ap"] < 1
+    made = bundle.load(Path(found["detector"]))
+    assert made.made_by["seed"] in (6, 7)
+    assert found["val_pixel_ap"] == made.metrics["val_pixel_ap"]
 
 
 def test_a_search_ends_with_a_champion_audited_on_the_test_images(walk: Walk) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from registry.promote import Registry
     from search_spaces import Space
     from zoo.bundle import Bundle
+    from zoo.confirm import Confirmed
     from zoo.listener import Plan
     from zoo.recipe import Materials
     from zoo.search import Found
@@ -64,11 +65,10 @@ def search(args: argparse.Namespace) -> None:
     if args.category == ALL:
         _search_all(args)
         return
-    import search_spaces
     from registry import outbox, shelf
     from registry import promote as promote_room
     from registry import runs as runs_room
-    from zoo import recipe
+    from zoo import confirm as confirm_room
     from zoo import search as search_room
 
     home, texture = shelf.home(), _texture(args)
@@ -76,17 +76,7 @@ def search(args: argparse.Namespace) -> None:
         promote_room.check_test(texture)  # now: the audit reads it only at the end
     materials = _materials(texture)
     storage = home / "searches"
-    known = recipe.field_names()
-    space = (
-        search_spaces.load_file(args.space, known=known)
-        if args.space
-        else search_spaces.load(args.category, known=known)
-    )
-    space, note = search_room.fitting(
-        space, recipe.smallest_side(materials), widen=args.space is None
-    )
-    if note:
-        say(note)
+    space = _space(args, materials)
     plan = _resumed(args, materials, storage) if args.resume else _plan(args, materials, storage)
     if args.space is None:
         space, note = search_room.paced(space, plan.pace_s)
@@ -102,8 +92,14 @@ def search(args: argparse.Namespace) -> None:
     with _closing(log):
         with search_room.cluster(args.address):
             found = search_room.run(materials, space, plan, storage=storage, log=log, say=say)
-        folder, summary = _conclude(args, materials, found, log)
-    result = {"detector": str(folder), "trial": found.best_trial, **summary}
+            sure = None
+            if args.confirm and not found.interrupted:
+                sure = confirm_room.confirm(
+                    found.kept, materials, plan, seeds=args.confirm, say=say
+                )
+        folder, summary = _conclude(args, materials, found, log, sure=sure)
+    trial = sure.trial if sure else found.best_trial
+    result = {"detector": str(folder), "trial": trial, **summary}
     if found.interrupted or args.no_promote:
         how = "Interrupted; what was found is kept." if found.interrupted else "Not promoted."
         say(
@@ -141,6 +137,7 @@ def _search_all(args: argparse.Namespace) -> None:
         "--reports": args.reports,
         "--false-alarm-rate": args.false_alarm_rate,
         "--seed": args.seed,
+        "--confirm": args.confirm,
     }
     options = [f"{name}={value}" for name, value in given.items() if value is not None]
     flags = {"--resume": args.resume, "--no-promote": args.no_promote}
@@ -179,23 +176,35 @@ def _closing(log: Outbox) -> Iterator[None]:
 
 
 def _conclude(
-    args: argparse.Namespace, materials: Materials, found: Found, log: Outbox
+    args: argparse.Namespace,
+    materials: Materials,
+    found: Found,
+    log: Outbox,
+    *,
+    sure: Confirmed | None,
 ) -> tuple[Path, dict[str, float]]:
     """Finish the best detector, and close the record with it and the figures of the search."""
     from zoo import bundle, recipe
 
     folder = found.best.parents[2] / "best"
-    best = recipe.finish(bundle.load(found.best), materials, false_alarm_rate=args.false_alarm_rate)
+    draft = sure.best if sure else bundle.load(found.best)
+    best = recipe.finish(draft, materials, false_alarm_rate=args.false_alarm_rate)
     bundle.save(best, folder)
     log.champion(folder, _example_maps(best, materials, folder.parent / "maps"))
     counts = {f"trials_{name}": float(n) for name, n in found.outcomes.items()}
     least = best.metrics["val_pixel_ap_floor"]
     summary = {
-        "val_pixel_ap": found.value,
+        "val_pixel_ap": draft.metrics["val_pixel_ap"],
         "val_pixel_ap_floor": least,
         "seconds": found.seconds,
         **counts,
     }
+    if sure:
+        summary |= {
+            "confirmed_val_pixel_ap": sure.mean,
+            "confirmed_spread": sure.spread,
+            "confirmed_seeds": float(len(sure.values)),
+        }
     if found.value <= least:
         say(f"Local statistics, which learn nothing, do as well ({least:.3f}): search for longer.")
     log.close(summary, "interrupted" if found.interrupted else "finished", found.trials)
@@ -580,6 +589,13 @@ def _search(commands: Commands) -> None:
     )
     it.add_argument("--address", help="of a Ray cluster, or `auto`; RAY_ADDRESS works too")
     it.add_argument("--resume", action="store_true", help="go on with this texture's last search")
+    it.add_argument(
+        "--confirm",
+        type=_several,
+        metavar="K",
+        help="train the three best configurations again with K other seeds, and take the one whose "
+        "mean less its spread is highest; K times three further trials",
+    )
     it.add_argument("--no-promote", action="store_true", help="keep the winner off the shelf")
     _add_common(it)
 
@@ -790,6 +806,12 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _several(text: str) -> int:
+    if _positive(text) < 2:
+        raise argparse.ArgumentTypeError("a spread takes 2 seeds or more")
+    return int(text)
+
+
 def _setting(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
@@ -872,6 +894,24 @@ def _resumed(args: argparse.Namespace, materials: Materials, storage: Path) -> P
             "--resume."
         )
     return replace(plan, time_budget_s=args.time_budget)
+
+
+def _space(args: argparse.Namespace, materials: Materials) -> Space:
+    """Read the space, and leave out what the pictures are too small for."""
+    import search_spaces
+    from zoo import recipe
+    from zoo.search import fitting
+
+    known = recipe.field_names()
+    space = (
+        search_spaces.load_file(args.space, known=known)
+        if args.space
+        else search_spaces.load(args.category, known=known)
+    )
+    space, note = fitting(space, recipe.smallest_side(materials), widen=args.space is None)
+    if note:
+        say(note)
+    return space
 
 
 def _facts(plan: Plan, materials: Materials, space: Space) -> dict[str, float | int | str]:

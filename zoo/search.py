@@ -61,26 +61,52 @@ CLUSTER_SLOTS = 8  # trials asked for at once where no node is up yet: the autos
 
 
 @dataclass(frozen=True, kw_only=True)
+class Kept:
+    """The best detector of one trial.
+
+    Attributes:
+        trial: Its name.
+        value: Its `val_pixel_ap`.
+        folder: The detector on disk.
+    """
+
+    trial: str
+    value: float
+    folder: Path
+
+
+@dataclass(frozen=True, kw_only=True)
 class Found:
     """What a search ended with.
 
     Attributes:
-        best: The best checkpoint's detector on disk.
-        best_trial: Whose it is.
-        value: Its `val_pixel_ap`.
+        kept: The trials that came as far as a detector, best first.
         trials: All that there were.
         outcomes: Number of trials by outcome.
         seconds: How long it took.
         interrupted: Whether it was stopped from the keyboard.
     """
 
-    best: Path
-    best_trial: str
-    value: float
+    kept: tuple[Kept, ...]
     trials: tuple[str, ...]
     outcomes: Mapping[Outcome, int]
     seconds: float
     interrupted: bool
+
+    @property
+    def best(self) -> Path:
+        """The best checkpoint's detector on disk."""
+        return self.kept[0].folder
+
+    @property
+    def best_trial(self) -> str:
+        """Whose it is."""
+        return self.kept[0].trial
+
+    @property
+    def value(self) -> float:
+        """Its `val_pixel_ap`."""
+        return self.kept[0].value
 
 
 def parameter_space(space: Space) -> dict[str, Any]:
@@ -294,14 +320,14 @@ def run(
     listener.close(analysis.trials)
     if listener.unwritable:
         raise _stopped(plan, storage, listener.unwritable)
-    found = []
+    found: list[Kept] = []
     for trial in analysis.trials:
         if best := best_checkpoint(trial):
             value, checkpoint = best
             with _told_of_storage(plan, storage):
                 where = _brought_home(checkpoint, folder)
             if where:
-                found.append((value, trial.trial_id, where))
+                found.append(Kept(trial=trial.trial_id, value=value, folder=where))
             else:
                 say(f"The detector of trial {trial.trial_id} was lost when the search was stopped.")
     if not found and listener.interrupted:
@@ -314,11 +340,8 @@ def run(
             + (f"The first failure: {listener.failure} " if listener.failure else "")
             + "Give it a longer --time-budget, or another space."
         )
-    value, winner, where = max(found, key=lambda each: each[0])
     return Found(
-        best=where,
-        best_trial=winner,
-        value=value,
+        kept=tuple(sorted(found, key=lambda each: -each.value)),
         trials=tuple(trial.trial_id for trial in analysis.trials),
         outcomes=listener.outcomes,
         seconds=listener.seconds,
