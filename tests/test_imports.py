@@ -51,7 +51,7 @@ def test_loading_and_scoring_import_nothing_that_only_a_search_needs(
         str(image),
     )
     assert {"torch", "registry"} <= found
-    assert not found & (HEAVY | {"search_spaces", "sklearn", "skimage"})
+    assert not found & (HEAVY | {"search_spaces", "scipy", "sklearn", "skimage"})
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["search", "--help"], ["score", "--help"]])

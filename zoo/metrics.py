@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.ndimage import label
 
 from zoo.errors import BadMaskError, ConfigError, DataError
 
@@ -277,6 +276,8 @@ def _check_sizes(
 
 def _region_weights(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, " p"]:
     """Weigh each defective pixel by one over its region's area, row by row."""
+    from scipy.ndimage import label  # a loaded detector needs none of SciPy
+
     regions, _ = label(mask, structure=np.ones((3, 3), dtype=int))
     inside = regions[mask]
     return np.asarray(1.0 / np.bincount(inside, minlength=1)[inside], dtype=np.float64)

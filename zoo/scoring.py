@@ -17,7 +17,6 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from scipy import stats
 from torch import Tensor
 from torch.nn import functional
 
@@ -321,7 +320,9 @@ def threshold(scores: Sequence[float], *, false_alarm_rate: float) -> Threshold:
     if rank <= n:
         value, rule = sorted(scores)[rank - 1], "conformal"
     else:
-        student = stats.t.ppf(1 - false_alarm_rate, n - 1)
+        from scipy.special import stdtrit
+
+        student = float(stdtrit(n - 1, 1 - false_alarm_rate))  # Student's quantile
         deviation = np.std(scores, ddof=1) * math.sqrt(1 + 1 / n)
         value, rule = float(np.mean(scores) + student * deviation), "normal"
     return Threshold(
@@ -362,8 +363,11 @@ def false_alarm_interval(
     rank = _rank(images, false_alarm_rate)
     if rank > images:
         return None
-    law, tail = stats.beta(images - rank + 1, rank), (1 - confidence) / 2
-    return float(law.ppf(tail)), float(law.ppf(1 - tail))
+    from scipy.special import betaincinv  # a loaded detector needs none of SciPy
+
+    tail = (1 - confidence) / 2
+    low, high = (float(betaincinv(images - rank + 1, rank, p)) for p in (tail, 1 - tail))
+    return low, high
 
 
 def _rank(images: int, false_alarm_rate: float) -> int:
