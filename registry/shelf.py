@@ -97,7 +97,7 @@ def needed(pointers: Mapping[str, Pointer]) -> set[str]:
 def lineage(shelf: Shelf, texture: str, *, digest: str) -> dict[str, Any]:
     """Return where a bundle of a texture stands on a shelf, and how it came there."""
     pointer = pointer_of(shelf, texture)
-    version = next(at for at, each in pointer.versions.items() if each == digest)
+    version = next((at for at, each in pointer.versions.items() if each == digest), None)
     came = next((asdict(each) for each in pointer.history if each.version == version), {})
     aliases = sorted(alias for alias, at in pointer.aliases.items() if at == version)
     return {"digest": digest, "lineage": {"version": version, "aliases": aliases} | came}
@@ -402,7 +402,10 @@ class S3Shelf:
             cached = self._cached(texture)
             if cached is None:
                 raise
-            warnings.warn(f"{error} Using the last pointer seen.", stacklevel=3)
+            seen = time.time() - (self._pointers / f"{texture}.json").stat().st_mtime
+            warnings.warn(
+                f"{error} Using the last pointer seen, {_told_age(seen)} ago.", stacklevel=3
+            )
             return cached
         if content is None:
             return None
@@ -512,6 +515,18 @@ def _s3_client() -> Any:
     # boto3 would wait a minute for each of five attempts.
     retries = {"mode": "standard", "max_attempts": 4}
     return boto3.client("s3", config=Config(connect_timeout=5, read_timeout=20, retries=retries))
+
+
+def _told_age(seconds: float) -> str:
+    """Say how long ago something was, in the largest unit that fits.
+
+    Example:
+        >>> _told_age(5), _told_age(7300), _told_age(200_000)
+        ('5 seconds', '2 hours', '2 days')
+    """
+    units = ((86400, "days"), (3600, "hours"), (60, "minutes"))
+    size, unit = next((each for each in units if seconds >= 2 * each[0]), (1, "seconds"))
+    return f"{seconds / size:.0f} {unit}"
 
 
 def _code(error: Any) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import random
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -240,7 +242,9 @@ def test_without_a_network_the_last_pointer_is_used_with_a_warning(
     digest = publish(shelf, drawn_bundle(tmp_path / "b"), texture="grid", version=1)
     shelf.fetch("grid")
     client.lose_the_network()
-    with pytest.warns(UserWarning, match="s3://zoo/textures/grid.json.*last pointer seen"):
+    seen = tmp_path / "cache" / "textures" / bucket / "grid.json"
+    os.utime(seen, (time.time() - 3 * 86400,) * 2)
+    with pytest.warns(UserWarning, match="s3://zoo/textures/grid.json.*pointer seen, 3 days ago"):
         assert bundle.digest(shelf.fetch("grid")) == digest
     with pytest.warns(UserWarning, match="what the cache holds"):
         assert list(names_on(shelf)) == ["grid"]
