@@ -56,10 +56,8 @@ def promote(shelf: Shelf, folder: Path, number: int) -> None:
     digest = bundle.digest(folder)
 
     def edit(old: Pointer) -> Pointer:
-        if old.digests().get(CHAMPION) != known.get(CHAMPION):
-            raise PromotionError("another was quicker")
         entry = Entry(act="promoted", version=old.next_version(), reason=f"writer {number}")
-        return old.with_version(digest, CHAMPION, entry)
+        return old.with_champion(digest, entry, against=known.get(CHAMPION))
 
     shelf.change(TEXTURE, edit, folder=folder)
 

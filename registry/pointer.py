@@ -99,6 +99,24 @@ class Pointer:
             replace(entry, digest=digest)
         )
 
+    def with_champion(self, digest: str, entry: Entry, *, against: str | None) -> Pointer:
+        """Return the pointer with a new champion, if the present one is who it was compared with.
+
+        Args:
+            digest: Of the new champion.
+            entry: Why it is.
+            against: Digest of the champion that it was compared with; None if there was none.
+
+        Raises:
+            PromotionError: Another is champion now; or as in `with_version`.
+        """
+        if self.digests().get(CHAMPION) != against:
+            raise PromotionError(
+                f"Another detector became the champion of '{self.texture}' while this one was "
+                "compared with the one before. Promote it again, to compare it with the new one."
+            )
+        return self.with_version(digest, CHAMPION, entry)
+
     def rolled_back(self, reason: str) -> Pointer:
         """Return the pointer with the champion and the one before it changed places.
 
@@ -138,6 +156,10 @@ class Pointer:
             aliases={alias: at for alias, at in self.aliases.items() if at != version},
             versions={at: digest for at, digest in self.versions.items() if at != version},
         )._and(Entry(act="removed", version=version, digest=self.versions[version], reason=reason))
+
+    def version_of(self, digest: str) -> int | None:
+        """Return the first version that is this bundle."""
+        return next((at for at, each in self.versions.items() if each == digest), None)
 
     def gone(self) -> set[int]:
         """Return the versions that were removed."""

@@ -189,11 +189,14 @@ def promote(
     held = _champion(shelf, texture.name)
     champion = Detector(bundle.load(held)) if held else None
     say(f"Comparing on {len(windows)} validation windows.")
+    ours = _maps(challenger, windows)
     if held and champion and same_detector(champion.bundle, challenger.bundle):
         reason = f"This detector is already the champion of '{texture.name}'."
-        ruling = _uncompared(challenger, windows, promoted=False, reason=reason)
+        ruling = _uncompared(ours, windows, promoted=False, reason=reason)
         return _already(held, ruling, store=store, shelf=shelf)
-    ruling = _above_the_floor(_ruling(challenger, champion, windows), challenger, materials)
+    ruling = _ruling(ours, challenger, champion, windows)
+    if ruling.promoted:
+        ruling = _above_the_floor(ruling, ours, materials, scale=challenger.preprocessing.scale)
     if because and not ruling.promoted:
         reason = f"Forced, because {because.rstrip('.')}. The gate said: {ruling.reason}"
         ruling = replace(ruling, promoted=True, forced=True, reason=reason)
@@ -222,11 +225,7 @@ def roll_back(
     """
     pointer = registry.shelf.change(texture, lambda old: old.rolled_back(because))
     try:
-        store, name = open_store(registry.tracking_uri), f"texture-{texture}"
-        with told("write to", store.uri):
-            known = _version_of(store, name, pointer.digests()[CHAMPION])
-            if known is not None:
-                store.client.set_registered_model_alias(name, CHAMPION, str(known.version))
+        _crown(open_store(registry.tracking_uri), texture, pointer.digests()[CHAMPION])
     except StorageError as error:
         say(f"The shelf has changed; MLflow's alias has not: {error}")
     return pointer
@@ -328,15 +327,19 @@ def _champion(shelf: Shelf, texture: str) -> Path | None:
 
 
 def _ruling(
-    challenger: Detector, champion: Detector | None, windows: Sequence[Defective]
+    maps: Maps, challenger: Detector, champion: Detector | None, windows: Sequence[Defective]
 ) -> Ruling:
+    """Rule on a challenger, whose maps of the windows are given."""
     if champion is None:
         reason = f"'{challenger.name}' has no champion yet, so the challenger becomes the first."
-        return _uncompared(challenger, windows, promoted=True, reason=reason)
+        return _uncompared(maps, windows, promoted=True, reason=reason)
     fitted = {*challenger.bundle.data["fit"], *champion.bundle.data.get("fit", ())}
-    unseen = [
-        window for window in windows if not any(same_source(window.source, key) for key in fitted)
+    fair = [
+        (map_, window)
+        for map_, window in zip(maps, windows, strict=True)
+        if not any(same_source(window.source, key) for key in fitted)
     ]
+    unseen = [window for _, window in fair]
     families = [window.family for window in unseen]
     kinds = len(set(families))
     if len(unseen) < FEWEST_WINDOWS or kinds < FEWEST_FAMILIES:
@@ -345,19 +348,16 @@ def _ruling(
             "pixel that challenger or champion was fitted on; a comparison takes "
             f"{FEWEST_WINDOWS} in {FEWEST_FAMILIES}. Add good pictures and search again."
         )
-        return _uncompared(challenger, windows, promoted=False, reason=reason)
-    ours, theirs = (
-        [detector.map(window.image) for window in unseen] for detector in (challenger, champion)
-    )
+        return _uncompared(maps, windows, promoted=False, reason=reason)
+    ours, theirs = [map_ for map_, _ in fair], _maps(champion, unseen)
     return gate(ours, theirs, masks=[window.mask for window in unseen], families=families)
 
 
-def _above_the_floor(ruling: Ruling, challenger: Detector, materials: Materials) -> Ruling:
+def _above_the_floor(ruling: Ruling, maps: Maps, materials: Materials, *, scale: float) -> Ruling:
     """Refuse what local statistics, which learn nothing, would do better on the same windows."""
-    if not ruling.promoted:
-        return ruling
-    floor = Detector(recipe.floor(materials, scale=challenger.preprocessing.scale))
-    ours, least = (_merit(each, materials.validation) for each in (challenger, floor))
+    windows = materials.validation
+    floor = Detector(recipe.floor(materials, scale=scale))
+    ours, least = (_merit(each, windows) for each in (maps, _maps(floor, windows)))
     if ours >= least:
         return ruling
     reason = (
@@ -367,19 +367,20 @@ def _above_the_floor(ruling: Ruling, challenger: Detector, materials: Materials)
     return replace(ruling, promoted=False, reason=reason)
 
 
-def _merit(detector: Detector, windows: Sequence[Defective]) -> float:
-    maps = [detector.map(window.image) for window in windows]
+def _maps(detector: Detector, windows: Sequence[Defective]) -> Maps:
+    return [detector.map(window.image) for window in windows]
+
+
+def _merit(maps: Maps, windows: Sequence[Defective]) -> float:
     counts = metrics.count(maps, [window.mask for window in windows])
     return _objective(counts, [window.family for window in windows])
 
 
-def _uncompared(
-    challenger: Detector, windows: Sequence[Defective], *, promoted: bool, reason: str
-) -> Ruling:
+def _uncompared(maps: Maps, windows: Sequence[Defective], *, promoted: bool, reason: str) -> Ruling:
     return Ruling(
         promoted=promoted,
         reason=reason,
-        challenger_ap=_merit(challenger, windows),
+        challenger_ap=_merit(maps, windows),
         champion_ap=None,
         win_share=None,
     )
@@ -419,14 +420,19 @@ def _numbers_of(ruling: Ruling) -> dict[str, float]:
 def _already(held: Path, ruling: Ruling, *, store: Store, shelf: Shelf) -> Verdict:
     """Refuse the champion as its own challenger, and set MLflow's alias if a crash left it."""
     card, digest = bundle.load(held), bundle.digest(held)
-    name = f"texture-{card.texture}"
+    _crown(store, card.texture, digest)
+    version = shelf.pointers()[card.texture].version_of(digest)
+    assert version is not None  # it was fetched by its name just now
+    return Verdict(**asdict(ruling), version=version, digest=digest, metrics=_test_figures(card))
+
+
+def _crown(store: Store, texture: str, digest: str) -> None:
+    """Let MLflow's alias follow the shelf, if MLflow knows the bundle."""
+    name = f"texture-{texture}"
     with told("write to", store.uri):
         known = _version_of(store, name, digest)
         if known is not None:
             store.client.set_registered_model_alias(name, CHAMPION, str(known.version))
-    numbers = _numbers(shelf, card.texture)
-    version = next(number for number, each in numbers.items() if each == digest)
-    return Verdict(**asdict(ruling), version=version, digest=digest, metrics=_test_figures(card))
 
 
 def _published(
@@ -469,12 +475,8 @@ def _published(
     )
 
     def edit(old: Pointer) -> Pointer:
-        now = old.digests().get(CHAMPION)
-        if ruling.promoted and now != against:
-            raise PromotionError(
-                f"Another detector became the champion of '{card.texture}' while this one was "
-                "compared with the one before. Promote it again, to compare it with the new one."
-            )
+        if ruling.promoted:
+            return old.with_champion(digest, entry, against=against)
         return old.with_version(digest, alias, entry)
 
     shelf.change(card.texture, edit, folder=folder)
@@ -535,11 +537,6 @@ def _registered(
     )
 
 
-def _numbers(shelf: Shelf, texture: str) -> dict[int, str]:
-    held = shelf.pointers().get(texture)
-    return dict(held.versions) if held else {}
-
-
 def _number(shelf: Shelf, texture: str, version: int, digest: str) -> int:
     """Return the version on the shelf: MLflow's, unless an older store left it to another bundle.
 
@@ -547,8 +544,8 @@ def _number(shelf: Shelf, texture: str, version: int, digest: str) -> int:
     one if MLflow counts from the start again beside a shelf that does not.
     """
     held = shelf.pointers().get(texture, Pointer(texture=texture))
-    own = [number for number, each in held.versions.items() if each == digest]
-    if own:
-        return own[0]
+    own = held.version_of(digest)
+    if own is not None:
+        return own
     taken = version in held.versions or version in held.gone()
     return held.next_version() if taken else version

@@ -97,7 +97,7 @@ def needed(pointers: Mapping[str, Pointer]) -> set[str]:
 def lineage(shelf: Shelf, texture: str, *, digest: str) -> dict[str, Any]:
     """Return where a bundle of a texture stands on a shelf, and how it came there."""
     pointer = pointer_of(shelf, texture)
-    version = next((at for at, each in pointer.versions.items() if each == digest), None)
+    version = pointer.version_of(digest)
     came = next((asdict(each) for each in pointer.history if each.version == version), {})
     aliases = sorted(alias for alias, at in pointer.aliases.items() if at == version)
     return {"digest": digest, "lineage": {"version": version, "aliases": aliases} | came}
