@@ -11,7 +11,7 @@ from registry.shelf import Objects, Shelf, needed
 from zoo.errors import BundleError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection
 
     from registry.pointer import Pointer
 
@@ -70,13 +70,13 @@ def collect(shelf: Shelf, *, grace_s: float = GRACE_S, dry: bool = False) -> lis
         StorageError: The shelf cannot be reached or written.
     """
     assert isinstance(shelf, Objects)
-    pointers = shelf.pointers()
+    pointers = shelf.pointers().values()
     kept = needed(pointers) | _removed_lately(pointers, grace_s)
     idle = [digest for digest, age in shelf.ages().items() if digest not in kept and age >= grace_s]
     return [digest for digest in sorted(idle) if dry or shelf.discard(digest)]
 
 
-def _removed_lately(pointers: Mapping[str, Pointer], grace_s: float) -> set[str]:
+def _removed_lately(pointers: Collection[Pointer], grace_s: float) -> set[str]:
     since = time.time() - grace_s
-    lines = [entry for pointer in pointers.values() for entry in pointer.history]
+    lines = [entry for pointer in pointers for entry in pointer.history]
     return {line.digest for line in lines if line.act == "removed" and line.when > since}

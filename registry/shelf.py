@@ -17,7 +17,7 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -89,9 +89,9 @@ def pointer_of(shelf: Shelf, texture: str) -> Pointer:
     return found[texture]
 
 
-def needed(pointers: Mapping[str, Pointer]) -> set[str]:
-    """Return the digests of all versions of all textures."""
-    return {digest for pointer in pointers.values() for digest in pointer.versions.values()}
+def needed(pointers: Iterable[Pointer]) -> set[str]:
+    """Return the digests of all versions that these pointers have."""
+    return {digest for pointer in pointers for digest in pointer.versions.values()}
 
 
 def lineage(shelf: Shelf, texture: str, *, digest: str) -> dict[str, Any]:
@@ -210,7 +210,7 @@ class FolderShelf:
         """Remove an object unless a pointer needs it; no publisher is at work meanwhile."""
         try:
             with _locked(self._root):
-                if digest in needed(self.pointers()):
+                if digest in needed(self.pointers().values()):
                     return False
                 shutil.rmtree(self._root / "objects" / digest)
         except OSError as error:
@@ -257,22 +257,13 @@ class S3Shelf:
     def pointers(self) -> dict[str, Pointer]:
         """Return the pointer of each texture."""
         try:
-            return self._pointers_there()
+            found = {texture: self._pointer(texture) for texture in self._textures()}
         except _UnreachableError as error:
             if not self._pointers.is_dir():
                 raise
             warnings.warn(f"{error} Listing what the cache holds.", stacklevel=3)
             found = {texture: self._cached(texture) for texture in _stems(self._pointers)}
         return {texture: pointer for texture, pointer in found.items() if pointer}
-
-    def _pointers_there(self) -> dict[str, Pointer]:
-        found = {}
-        for texture in self._textures():
-            key = self._key(texture)
-            content, _ = self._get(key)
-            if content is not None:
-                found[texture] = pointer_from_json(content, where=self._url(key))
-        return found
 
     def change(self, texture: str, edit: Edit, *, folder: Path | None = None) -> Pointer:
         """Upload a bundle, if one is given, then replace the texture's pointer, and return it.
@@ -291,10 +282,8 @@ class S3Shelf:
             self._upload(folder, digest)
         new = Pointer(texture=texture)
         for attempt in range(ATTEMPTS):
-            content, tag = self._get(key)
-            old = Pointer(texture=texture)
-            if content is not None:
-                old = pointer_from_json(content, where=self._url(key))
+            found, tag = self._pointer_there(texture)
+            old = found or Pointer(texture=texture)
             if new.history and new.history[-1] in old.history:
                 return old  # it was written, and only the answer was lost
             new = edit(old)
@@ -359,7 +348,8 @@ class S3Shelf:
 
         A publisher of the same bundle at this very moment finds it gone and puts it back.
         """
-        if digest in needed(self._pointers_there()):
+        there = (self._pointer_there(texture)[0] for texture in self._textures())
+        if digest in needed(pointer for pointer in there if pointer):
             return False
         for file in reversed(FILES):
             key = f"{self._prefix}objects/{digest}/{file}"
@@ -394,10 +384,18 @@ class S3Shelf:
             )
             return [entry for page in pages for entry in page.get("Contents", [])]
 
-    def _pointer(self, texture: str) -> Pointer | None:
+    def _pointer_there(self, texture: str) -> tuple[Pointer | None, str]:
+        """Return a pointer as S3 has it now, and its tag."""
         key = self._key(texture)
+        content, tag = self._get(key)
+        if content is None:
+            return None, tag
+        return pointer_from_json(content, where=self._url(key)), tag
+
+    def _pointer(self, texture: str) -> Pointer | None:
+        """Return a pointer and remember it; where S3 is away, return the one remembered."""
         try:
-            content, _ = self._get(key)
+            pointer, _ = self._pointer_there(texture)
         except _UnreachableError as error:
             cached = self._cached(texture)
             if cached is None:
@@ -407,11 +405,9 @@ class S3Shelf:
                 f"{error} Using the last pointer seen, {_told_age(seen)} ago.", stacklevel=3
             )
             return cached
-        if content is None:
-            return None
-        pointer = pointer_from_json(content, where=self._url(key))
-        self._pointers.mkdir(parents=True, exist_ok=True)
-        bundle.write_whole(self._pointers / f"{texture}.json", content)
+        if pointer is not None:
+            self._pointers.mkdir(parents=True, exist_ok=True)
+            bundle.write_whole(self._pointers / f"{texture}.json", pointer.to_json())
         return pointer
 
     def _cached(self, texture: str) -> Pointer | None:

@@ -250,6 +250,18 @@ def test_without_a_network_the_last_pointer_is_used_with_a_warning(
         assert list(names_on(shelf)) == ["grid"]
 
 
+def test_names_that_were_listed_once_are_listed_without_a_network(
+    bucket: str, tmp_path: Path
+) -> None:
+    client = Counted()
+    shelf = S3Shelf(f"s3://{bucket}", tmp_path / "cache", client)
+    publish(shelf, drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+    known = names_on(shelf)
+    client.lose_the_network()
+    with pytest.warns(UserWarning, match="what the cache holds"):
+        assert names_on(shelf) == known
+
+
 def test_without_a_network_and_a_cache_the_address_is_named(bucket: str, tmp_path: Path) -> None:
     client = Counted()
     client.lose_the_network()
