@@ -12,21 +12,14 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from registry.bench import peak_megabytes
 from zoo import scoring, training
 from zoo.networks import FCBiGANConfig
-
-
-def peak() -> float:
-    """Return the most memory that this process ever held, in megabytes."""
-    status = Path("/proc/self/status").read_text()
-    [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
-    return int(line.split()[1]) / 1024
 
 
 def score(side: int, whole: bool, width: int, threads: int) -> tuple[float, float, Tensor]:
@@ -42,9 +35,9 @@ def score(side: int, whole: bool, width: int, threads: int) -> tuple[float, floa
     small = torch.rand(1, 128, 128, generator=torch.Generator().manual_seed(0)) * 2 - 1
     scoring.fcbigan_losses(networks, small, output_stride=4)
     x = torch.rand(1, side, side, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    before, began = peak(), time.perf_counter()
+    before, began = peak_megabytes(), time.perf_counter()
     losses = scoring.fcbigan_losses(networks, x, output_stride=4)
-    return time.perf_counter() - began, peak() - before, losses.flatten()[::97].clone()
+    return time.perf_counter() - began, peak_megabytes() - before, losses.flatten()[::97].clone()
 
 
 def main() -> None:

@@ -192,9 +192,9 @@ def _conclude(
     bundle.save(best, folder)
     log.champion(folder, _example_maps(best, materials, folder.parent / "maps"))
     counts = {f"trials_{name}": float(n) for name, n in found.outcomes.items()}
-    least = best.metrics["val_pixel_ap_floor"]
+    value, least = draft.metrics["val_pixel_ap"], best.metrics["val_pixel_ap_floor"]
     summary = {
-        "val_pixel_ap": draft.metrics["val_pixel_ap"],
+        "val_pixel_ap": value,
         "val_pixel_ap_floor": least,
         "seconds": found.seconds,
         **counts,
@@ -205,7 +205,7 @@ def _conclude(
             "confirmed_spread": sure.spread,
             "confirmed_seeds": float(len(sure.values)),
         }
-    if found.value <= least:
+    if value <= least:
         say(f"Local statistics, which learn nothing, do as well ({least:.3f}): search for longer.")
     log.close(summary, "interrupted" if found.interrupted else "finished", found.trials)
     return folder, summary
@@ -807,9 +807,10 @@ def _positive(text: str) -> int:
 
 
 def _several(text: str) -> int:
-    if _positive(text) < 2:
+    number = _positive(text)
+    if number < 2:
         raise argparse.ArgumentTypeError("a spread takes 2 seeds or more")
-    return int(text)
+    return number
 
 
 def _setting(text: str) -> tuple[str, Any]:

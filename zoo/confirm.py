@@ -13,17 +13,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import ray
-import torch
 
 from zoo import bundle, recipe
 from zoo.bundle import Bundle
 from zoo.errors import SearchError
 from zoo.search import Kept, room_for_trials
-from zoo.trial import METRIC
+from zoo.trial import METRIC, settled
 
 if TYPE_CHECKING:
     from zoo.listener import Plan
-    from zoo.recipe import Materials
+    from zoo.recipe import Materials, Settings
 
 CANDIDATES = 3  # configurations that are trained again
 
@@ -79,17 +78,17 @@ def confirm(
     refit = ray.remote(num_cpus=plan.threads, num_gpus=share, max_retries=3)(_refit)
     here = ray.put(materials)
     device = "cuda" if share else "cpu"
-    jobs = {
-        each.trial: [
-            refit.remote(here, bundle.load(each.folder), plan.seed + number, plan.threads, device)
-            for number in range(1, seeds + 1)
-        ]
-        for each in kept[:CANDIDATES]
-    }
-    found: list[Confirmed] = []
+    jobs = []
     for each in kept[:CANDIDATES]:
+        settings = recipe.settings_of(bundle.load(each.folder))
+        others = range(plan.seed + 1, plan.seed + seeds + 1)
+        jobs.append(
+            (each, [refit.remote(here, settings, seed, plan.threads, device) for seed in others])
+        )
+    found: list[Confirmed] = []
+    for each, futures in jobs:
         try:
-            made: list[Bundle] = ray.get(jobs[each.trial])
+            made: list[Bundle] = ray.get(futures)
         except ray.exceptions.RayError as error:
             raise SearchError(
                 f"Trial {each.trial} could not be trained again: {str(error).splitlines()[-1]} "
@@ -109,17 +108,16 @@ def confirm(
     return max(found, key=lambda one: one.mean - one.spread)
 
 
-def _refit(materials: Materials, like: Bundle, seed: int, threads: int, device: str) -> Bundle:
+def _refit(
+    materials: Materials, settings: Settings, seed: int, threads: int, device: str
+) -> Bundle:
     """Train a configuration with another seed, and return its best draft, as a search would."""
-    torch.set_num_threads(threads)
-    if device != "cpu" and not torch.cuda.is_available():
-        device = "cpu"
     drafts: list[Bundle] = []
     recipe.make(
         materials,
-        recipe.settings_of(like),
+        settings,
         seed=seed,
-        device=device,
+        device=settled(threads, device),
         report=lambda draft: drafts.append(draft.bundle),
     )
     return max(drafts, key=lambda draft: draft.metrics[METRIC])

@@ -32,7 +32,7 @@ from zoo.scoring import (
     image_score,
     p_value,
 )
-from zoo.textures import from_bytes, read_image
+from zoo.textures import from_bytes, has_colour, read_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -271,7 +271,7 @@ class Detector:
             self._looked = time.monotonic()
             threading.Thread(target=self._look, daemon=True).start()
         now, pixels = self._now, pixels_of(image)
-        if now.preprocessing.mode == "L" and not self._told_of_colour and _is_colour(pixels):
+        if now.preprocessing.mode == "L" and not self._told_of_colour and has_colour(pixels):
             self._told_of_colour = True
             warnings.warn(
                 f"The detector '{self.name}' is grey: colour is turned to grey before it is "
@@ -281,9 +281,10 @@ class Detector:
         anomaly, known = self._map(now, pixels), now.bundle.threshold
         score = image_score(torch.from_numpy(anomaly), float(now.calibration.rule.top_fraction))
         good = known.get("scores", ()) if known["rule"] == "conformal" else ()
+        end = float(known["value"])
         return Score(
-            map=calibrated(anomaly, float(known["value"])),
-            score=float(calibrated(score, float(known["value"]))),
+            map=calibrated(anomaly, end),
+            score=float(calibrated(score, end)),
             p_value=p_value(score, good) if good else None,
         )
 
@@ -314,10 +315,6 @@ class Detector:
         return _Ready(
             bundle=bundle, preprocessing=preprocessing, calibration=calibration, losses=losses
         )
-
-
-def _is_colour(pixels: Shaped[np.ndarray, "h w c"]) -> bool:
-    return bool((pixels[:, :, :1] != pixels).any())
 
 
 def calibrated(raw: Any, threshold: float) -> Any:
@@ -450,8 +447,7 @@ def _fcbigan(bundle: Bundle, device: torch.device) -> Losses:
         networks = FCBiGAN(
             FCBiGANConfig(**config), channels=Preprocessing(**bundle.preprocessing).channels
         )
-    strides = [2**level for level in range(networks.config.discriminator_depth + 1)]
-    if stride not in strides or views not in range(1, len(VIEWS) + 1):
+    if stride not in networks.config.output_strides or views not in range(1, len(VIEWS) + 1):
         raise ValueError(f"output_stride is {stride!r} and views is {views!r}")
     networks.load_state_dict(bundle.weights, assign=True)
     networks = networks.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]

@@ -93,6 +93,11 @@ class FCBiGANConfig:
                 f"of them; it is {self.patch}. Change one of the two."
             )
 
+    @property
+    def output_strides(self) -> list[int]:
+        """Pixels that may lie between two verdicts of the discriminator, dense to strided."""
+        return [2**level for level in range(self.discriminator_depth + 1)]
+
 
 def receptive_field(depth: int) -> int:
     """Return the side of the window, in pixels, behind one verdict of a discriminator so deep.

@@ -90,7 +90,7 @@ class Settings:
             raise ConfigError(
                 f"views must be 1 to {len(scoring.VIEWS)}, not {self.views}. Change it."
             )
-        strides = [2**level for level in range(self.networks.discriminator_depth + 1)]
+        strides = self.networks.output_strides
         if self.output_stride not in strides:
             raise ConfigError(
                 f"output_stride must be one of {strides}, not {self.output_stride}. Change it."

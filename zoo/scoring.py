@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Literal, get_args
 
 import numpy as np
@@ -137,11 +138,11 @@ def fcbigan_losses(
 
     Source: Peccia 2021, eq. (7); the segmenter and the views are ours.
     """
-    total = torch.zeros(())
-    for axes in VIEWS[:views]:
-        seen = _losses(networks, x.flip(axes), output_stride=output_stride, used=used).flip(axes)
-        total = total.to(seen) + seen
-    return total / views
+    seen = (
+        _losses(networks, x.flip(axes), output_stride=output_stride, used=used).flip(axes)
+        for axes in VIEWS[:views]
+    )
+    return reduce(torch.add, seen) / views
 
 
 def _losses(
@@ -152,7 +153,7 @@ def _losses(
     if max(whole.shape[-2:]) <= TILE:
         return _of_piece(networks, whole, output_stride, used)[:, :height, :width]
     step, margin = networks.seam(output_stride)
-    side = max(TILE // step * step, step)
+    side = max(TILE // step, 1) * step
     rows, columns = (range(0, length, side) for length in whole.shape[-2:])
     losses = whole.new_empty(2 + (networks.segmenter is not None), *whole.shape[-2:])
     for top, left in itertools.product(rows, columns):

@@ -189,11 +189,14 @@ def _plain(image: Image.Image) -> Shaped[np.ndarray, "h w c"]:
     return np.array(image.convert("RGB"))
 
 
+def has_colour(pixels: Shaped[np.ndarray, "h w c"]) -> bool:
+    """Tell whether the channels of any pixel differ."""
+    return pixels.shape[2] > 1 and bool((pixels != pixels[..., :1]).any())
+
+
 def _without_idle_colour(pixels: Shaped[np.ndarray, "h w c"]) -> Shaped[np.ndarray, "h w k"]:
     """Keep one of three channels that are all equal."""
-    if (pixels == pixels[..., :1]).all():
-        return np.ascontiguousarray(pixels[..., :1])
-    return pixels
+    return pixels if has_colour(pixels) else np.ascontiguousarray(pixels[..., :1])
 
 
 def _decoded(data: bytes) -> Shaped[np.ndarray, "h w c"]:

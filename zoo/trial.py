@@ -39,10 +39,7 @@ def run(
         device: Where to compute; a worker that has a GPU's share but no CUDA takes its processor,
             and its reports say so.
     """
-    if device != "cpu" and not torch.cuda.is_available():
-        device = "cpu"
-    torch.set_num_threads(threads)
-    cv2.setNumThreads(threads)
+    device = settled(threads, device)
     try:
         recipe.make(
             materials,
@@ -58,6 +55,13 @@ def run(
         if not _is_lack_of_memory(error):
             raise
         _fail(f"out of memory on {device}: {error}")
+
+
+def settled(threads: int, device: str) -> str:
+    """Keep this worker to so many threads, and return the device it asked for, or its processor."""
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(threads)
+    return device if device == "cpu" or torch.cuda.is_available() else "cpu"
 
 
 def _report(draft: Draft, *, device: str) -> None:
