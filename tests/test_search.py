@@ -314,38 +314,47 @@ def workers() -> list[int]:
     return [each for each, title in descendants(os.getpid()).items() if "ray::Implicit" in title]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Saboteur(ListLog):
     """A record that sends a signal to every trial's worker, once, at a certain report."""
 
-    step: int
-    signal: int
+    step: int | None = None
+    signal: int = signal.SIGKILL
 
     def __post_init__(self) -> None:
         super().__init__()
         self.hit: list[int] = []
 
-    def reported(self, trial: str, step: int, metrics: Mapping[str, float], facts: Facts) -> None:
-        super().reported(trial, step, metrics, facts)
-        if step == self.step and not self.hit:
+    def strike(self) -> None:
+        if not self.hit:
             self.hit = workers()
             for worker in self.hit:
                 os.kill(worker, self.signal)
+
+    def reported(self, trial: str, step: int, metrics: Mapping[str, float], facts: Facts) -> None:
+        super().reported(trial, step, metrics, facts)
+        if step == self.step:
+            self.strike()
+
+
+def hurt(
+    log: ListLog, materials: Materials, storage: Path, bounds: Plan, **fields: Field
+) -> tuple[Found, list[str]]:
+    """Search with a record that does harm; return what was found, and what was said."""
+    said: list[str] = []
+    rates = {"learning_rate": LogUniform(low=5e-4, high=4e-3)}
+    found = search.run(
+        materials, space(**rates, **fields), bounds, storage=storage, log=log, say=said.append
+    )
+    return found, said
 
 
 @pytest.mark.cluster
 def test_a_trial_whose_worker_is_killed_goes_on_from_its_last_checkpoint(
     here: None, tiny_materials: Materials, tmp_path: Path
 ) -> None:
-    log, said = Saboteur(step=2, signal=signal.SIGKILL), list[str]()
-    found = search.run(
-        tiny_materials,
-        space(learning_rate=LogUniform(low=5e-4, high=4e-3)),
-        plan("killed", trials=1, reports=4),
-        storage=tmp_path,
-        log=log,
-        say=said.append,
-    )
+    log = Saboteur(step=2)
+    found, said = hurt(log, tiny_materials, tmp_path, plan("killed", trials=1, reports=4))
     assert log.hit
     [(trial, entry)] = log.entries.items()
     steps = [step for step, _ in entry.curves["val_pixel_ap"]]
@@ -356,16 +365,15 @@ def test_a_trial_whose_worker_is_killed_goes_on_from_its_last_checkpoint(
     assert found.outcomes["finished"] == 1
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Vandal(Saboteur):
     """A saboteur that takes the checkpoints away too."""
 
     storage: Path
 
-    def reported(self, trial: str, step: int, metrics: Mapping[str, float], facts: Facts) -> None:
-        first = not self.hit
-        super().reported(trial, step, metrics, facts)
-        if self.hit and first:
+    def strike(self) -> None:
+        if not self.hit:
+            super().strike()
             for folder in self.storage.rglob("checkpoint_*"):
                 shutil.rmtree(folder)
 
@@ -374,15 +382,8 @@ class Vandal(Saboteur):
 def test_a_trial_whose_last_checkpoint_is_gone_begins_anew_and_ends_whole(
     here: None, tiny_materials: Materials, tmp_path: Path
 ) -> None:
-    log = Vandal(step=2, signal=signal.SIGKILL, storage=tmp_path)
-    found = search.run(
-        tiny_materials,
-        space(learning_rate=LogUniform(low=5e-4, high=4e-3)),
-        plan("vandal", trials=1, reports=4),
-        storage=tmp_path,
-        log=log,
-        say=list[str]().append,
-    )
+    log = Vandal(step=2, storage=tmp_path)
+    found, _ = hurt(log, tiny_materials, tmp_path, plan("vandal", trials=1, reports=4))
     assert log.hit
     [entry] = log.entries.values()
     curve = entry.curves["val_pixel_ap"]
@@ -392,34 +393,20 @@ def test_a_trial_whose_last_checkpoint_is_gone_begins_anew_and_ends_whole(
     assert bundle.load(found.best).metrics["val_pixel_ap"] == found.value
 
 
-class Reaper(ListLog):
-    """A record that kills the worker of the first trial at its end, when it is to be reused."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.hit: list[int] = []
+class Reaper(Saboteur):
+    """A saboteur that waits for the end of the first trial, when its worker is to be reused."""
 
     def ended(self, trial: str, outcome: Outcome, bundle: Path | None, facts: Facts) -> None:
         super().ended(trial, outcome, bundle, facts)
-        if not self.hit:
-            self.hit = workers()
-            for worker in self.hit:
-                os.kill(worker, signal.SIGKILL)
+        self.strike()
 
 
 @pytest.mark.cluster
 def test_a_worker_that_is_lost_between_two_trials_costs_neither(
     here: None, tiny_materials: Materials, tmp_path: Path
 ) -> None:
-    log, said = Reaper(), list[str]()
-    found = search.run(
-        tiny_materials,
-        space(learning_rate=LogUniform(low=5e-4, high=4e-3)),
-        plan("between", trials=3, threads=os.cpu_count() or 1),
-        storage=tmp_path,
-        log=log,
-        say=said.append,
-    )
+    log, bounds = Reaper(), plan("between", trials=3, threads=os.cpu_count() or 1)
+    found, said = hurt(log, tiny_materials, tmp_path, bounds)
     assert log.hit
     assert sum("lost its worker and will go on" in line for line in said) == 1
     assert found.outcomes["failed"] == 0
@@ -430,15 +417,9 @@ def test_a_worker_that_is_lost_between_two_trials_costs_neither(
 def test_a_trial_without_enough_memory_fails_once_and_the_search_goes_on(
     here: None, tiny_materials: Materials, tmp_path: Path
 ) -> None:
-    log, said = ListLog(), list[str]()
-    search.run(
-        tiny_materials,
-        space(batch=Choice(values=(8, 50_000_000)), learning_rate=LogUniform(low=5e-4, high=4e-3)),
-        plan("greedy", trials=4, reports=1),
-        storage=tmp_path,
-        log=log,
-        say=said.append,
-    )
+    log, batch = ListLog(), Choice(values=(8, 50_000_000))
+    bounds = plan("greedy", trials=4, reports=1)
+    _, said = hurt(log, tiny_materials, tmp_path, bounds, batch=batch)
     greedy = [entry for entry in log.entries.values() if entry.params["batch"] == "50000000"]
     modest = [entry for entry in log.entries.values() if entry.params["batch"] == "8"]
     assert greedy
@@ -455,14 +436,8 @@ def test_a_trial_that_hangs_is_ended_as_failed_and_the_search_goes_on(
     here: None, tiny_materials: Materials, tmp_path: Path
 ) -> None:
     log = Saboteur(step=1, signal=signal.SIGSTOP)
-    found = search.run(
-        tiny_materials,
-        space(learning_rate=LogUniform(low=5e-4, high=4e-3)),
-        plan("hung", trials=3, reports=2, hung_after_s=8.0),
-        storage=tmp_path,
-        log=log,
-        say=list[str]().append,
-    )
+    bounds = plan("hung", trials=3, reports=2, hung_after_s=8.0)
+    found, _ = hurt(log, tiny_materials, tmp_path, bounds)
     assert log.hit
     failed = [entry for entry in log.entries.values() if entry.outcome == "failed"]
     assert failed
