@@ -517,7 +517,7 @@ def _told_age(seconds: float) -> str:
     """Say how long ago something was, in the largest unit that fits.
 
     Example:
-        >>> _told_age(5), _told_age(7300), _told_age(200_000)
+        >>> _told_age(5.0), _told_age(7300.0), _told_age(200_000.0)
         ('5 seconds', '2 hours', '2 days')
     """
     units = ((86400, "days"), (3600, "hours"), (60, "minutes"))
