@@ -140,7 +140,7 @@ def commands() -> dict[str, argparse.ArgumentParser]:
 
 
 def test_there_are_the_commands_that_the_readme_tells_of() -> None:
-    known = ["zoo", "demo", "search", "train", "score", "names", "show"]
+    known = ["zoo", "demo", "search", "train", "score", "names", "show", "export"]
     known += ["history", "rollback", "runs", "promote", "shelf", "bench", "audit", "cluster"]
     assert list(commands()) == known
 

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,16 @@ def with_value(path: str, value: Any) -> Callable[[Path], None]:
         place[last] = value
 
     return lambda folder: signed(folder, change)
+
+
+def with_values(values: Mapping[str, Any]) -> Callable[[Path], None]:
+    """Return what puts several values into a card, one after the other."""
+
+    def change(folder: Path) -> None:
+        for path, value in values.items():
+            with_value(path, value)(folder)
+
+    return change
 
 
 def with_weights(made: Callable[[bytes], bytes]) -> Callable[[Path], None]:
@@ -225,6 +235,12 @@ HOSTILE: dict[str, Callable[[Path], None]] = {
     "rule of too many": with_value("calibration.rule.weights", [0.1] * 9),
     "mean of too few": with_value("calibration.mean", []),
     "covariance ragged": with_value("calibration.covariance", [[1.0], [1.0, 2.0]]),
+    "covariance of nothing": with_values(
+        {
+            "calibration.rule.aggregation": "mahalanobis",
+            "calibration.covariance": [[1.0, 9.0], [9.0, 1.0]],
+        }
+    ),
     "top of everything": with_value("calibration.rule.top_fraction", 7),
     "unknown key": with_value("run_me", "import os"),
 }  # fmt: skip

@@ -183,7 +183,7 @@ def test_the_image_score_is_the_mean_of_its_highest_pixels(fraction: float, scor
     anomaly = torch.arange(10.0)[
         torch.randperm(10, generator=torch.Generator().manual_seed(0))
     ].reshape(2, 5)
-    assert scoring.image_score(anomaly, fraction) == pytest.approx(score)
+    assert float(scoring.image_score(anomaly, fraction)) == pytest.approx(score)
 
 
 def test_a_map_is_enlarged_to_the_size_of_its_image() -> None:

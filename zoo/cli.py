@@ -308,6 +308,35 @@ def show(args: argparse.Namespace) -> None:
     _answer(metrics | parts, as_json=False)
 
 
+def export(args: argparse.Namespace) -> None:
+    """Write a detector as one file, once it has shown that it says the same."""
+    import zoo
+    from zoo import export as room
+    from zoo.bundle import storage_error, write_whole
+    from zoo.textures import read_image
+
+    made = zoo.load(args.name).bundle
+    pictures = [read_image(path) for path in args.check] or room.drawn(made, bits=args.bits)
+    say("Tracing the detector; this may take a minute or two.")
+    model = room.to_onnx(made, bits=args.bits)
+    found = room.compare(made, model, pictures, bits=args.bits)
+    out = args.out or Path(f"{made.texture}.onnx")
+    if not found.difference <= room.MOST_DIFFERENCE:
+        raise ConfigError(
+            f"ONNX Runtime's scores of '{args.name}' differ by up to {found.difference:.2g} from "
+            f"the detector's, where {room.MOST_DIFFERENCE:g} is allowed. Nothing was written; "
+            "use zoo.load for this detector."
+        )
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(out, model)
+    except OSError as error:
+        raise storage_error(f"Cannot write {out}", error) from error
+    say(f"Compared on {found.images} {'of your pictures' if args.check else 'drawn pictures'}.")
+    answer = {"model": str(out), "megabytes": round(len(model) / 1e6, 2)} | vars(found)
+    _answer(answer, args.json)
+
+
 def runs(args: argparse.Namespace) -> None:
     """List the searches on record, and what they took."""
     import time
@@ -495,7 +524,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    using = (_score, _names, _show, _history, _rollback)
+    using = (_score, _names, _show, _export, _history, _rollback)
     making = (_demo, _search, _train, *using, _runs, _promote)
     for build in (*making, _shelf, _bench, _audit, _cluster):
         build(commands)
@@ -640,6 +669,31 @@ def _names(commands: Commands) -> None:
 def _show(commands: Commands) -> None:
     it = _command(commands, show, "show a detector's card", "zoo show wood@challenger")
     it.add_argument("name", help="a texture, texture@alias or texture:version")
+    it.add_argument("--json", action="store_true")
+
+
+def _export(commands: Commands) -> None:
+    it = _command(
+        commands,
+        export,
+        "write a detector as one ONNX file, preprocessing and threshold inside, and compare it "
+        "with the detector under ONNX Runtime",
+        "zoo export wood --to onnx --check planks/*.png",
+    )
+    it.add_argument("name", help="a texture, texture@alias or texture:version")
+    it.add_argument("--to", choices=("onnx",), required=True)
+    it.add_argument("--out", type=Path, metavar="FILE", help="where to (TEXTURE.onnx)")
+    it.add_argument(
+        "--check",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="IMAGE",
+        help="pictures to compare on (noise is drawn)",
+    )
+    it.add_argument(
+        "--bits", type=int, choices=(8, 16), default=8, help="of a pixel's channel, 8 by default"
+    )
     it.add_argument("--json", action="store_true")
 
 
@@ -991,7 +1045,9 @@ def _answer(values: Mapping[str, Any], as_json: bool) -> None:
         return
     width = max(map(len, values))
     for name, value in values.items():
-        shown = f"{value:.4f}" if isinstance(value, float) else value
+        shown = value
+        if isinstance(value, float):
+            shown = f"{value:.4f}" if abs(value) >= 1e-3 or not value else f"{value:.1e}"
         print(f"{name:<{width}}  {shown}")
 
 

@@ -30,6 +30,7 @@ from zoo.scoring import (
     enlarge,
     fcbigan_losses,
     image_score,
+    joined,
     p_value,
 )
 from zoo.textures import from_bytes, has_colour, read_image
@@ -279,12 +280,13 @@ class Detector:
                 stacklevel=3,
             )
         anomaly, known = self._map(now, pixels), now.bundle.threshold
-        score = image_score(torch.from_numpy(anomaly), float(now.calibration.rule.top_fraction))
+        top_fraction = float(now.calibration.rule.top_fraction)
+        score = float(image_score(torch.from_numpy(anomaly), top_fraction))
         good = known.get("scores", ()) if known["rule"] == "conformal" else ()
         end = float(known["value"])
         return Score(
             map=calibrated(anomaly, end),
-            score=float(calibrated(score, end)),
+            score=calibrated(score, end),
             p_value=p_value(score, good) if good else None,
         )
 
@@ -304,6 +306,7 @@ class Detector:
         try:
             calibration = calibration_from(bundle.calibration)
             preprocessing = Preprocessing(**bundle.preprocessing)
+            joined(torch.zeros(len(calibration.mean), 1, 1), calibration)
             _numbers(bundle.threshold["value"], *bundle.threshold.get("scores", ()))
             str(bundle.threshold["rule"])
             losses = ready(bundle, self.device)

@@ -47,9 +47,13 @@ def prepare(
 ) -> Float[Tensor, "k h2 w2"]:
     """Bring an image to the mode, scale and range [-1, 1] in which the networks see it."""
     values = np.moveaxis(unit(to_mode(pixels, preprocessing.mode)), 2, 0)
-    x = torch.from_numpy(np.ascontiguousarray(values))
+    return scaled(torch.from_numpy(np.ascontiguousarray(values)), preprocessing.scale)
+
+
+def scaled(x: Float[Tensor, "k h w"], scale: float) -> Float[Tensor, "k h2 w2"]:
+    """Bring an image in [0, 1] to this scale, and to the range [-1, 1]."""
     height, width = x.shape[-2:]
-    size = (round(height * preprocessing.scale), round(width * preprocessing.scale))
+    size = (round(height * scale), round(width * scale))
     if size != (height, width):
         x = functional.interpolate(
             x[None], (max(1, size[0]), max(1, size[1])), mode="bilinear", antialias=True

@@ -267,7 +267,9 @@ class Bench:
             for each, mask in zip(val, self.masks, strict=True)
         ]
         top = calibration.rule.top_fraction
-        scores = [scoring.image_score(scoring.anomaly_map(each, calibration), top) for each in good]
+        scores = [
+            float(scoring.image_score(scoring.anomaly_map(each, calibration), top)) for each in good
+        ]
         threshold = scoring.threshold(scores, false_alarm_rate=FALSE_ALARM_RATE)
         return calibration, validation_figures(maps, self.masks, self.families), threshold
 
@@ -412,7 +414,7 @@ def finish(
     detector = Detector(bundle)
     top = detector.calibration.rule.top_fraction
     scores = [
-        scoring.image_score(torch.from_numpy(detector.map(picture.pixels)), top)
+        float(scoring.image_score(torch.from_numpy(detector.map(picture.pixels)), top))
         for picture in materials.splits.calibration
     ]
     found = scoring.threshold(scores, false_alarm_rate=false_alarm_rate)

@@ -236,15 +236,15 @@ def joined(losses: Float[Tensor, "t h w"], calibration: Calibration) -> Float[Te
     """Make one number of each pixel's losses, each pixel for itself."""
     rule = calibration.rule
     mean = losses.new_tensor(calibration.mean)[:, None, None]
-    covariance = torch.tensor(calibration.covariance, dtype=torch.float64)
+    covariance = np.array(calibration.covariance)
     if rule.aggregation == "mahalanobis":
         # A thousandth of the mean variance keeps the inverse finite where two losses are one.
-        ridge = covariance.trace() / len(covariance) * 1e-3 + 1e-12
-        factor = torch.linalg.cholesky(covariance + ridge * torch.eye(len(covariance)))
-        whiten = torch.linalg.inv(factor).to(losses)
+        ridge = np.trace(covariance) / len(covariance) * 1e-3 + 1e-12
+        factor = np.linalg.cholesky(covariance + ridge * np.eye(len(covariance)))
+        whiten = losses.new_tensor(np.linalg.inv(factor))
         whitened: Tensor = (whiten[:, :, None, None] * (losses - mean)).sum(dim=1)
         return whitened.square().sum(dim=0).sqrt()
-    spread = covariance.diagonal().clamp_min(1e-12).sqrt().to(losses)[:, None, None]
+    spread = losses.new_tensor(np.sqrt(np.diag(covariance).clip(1e-12)))[:, None, None]
     scores = (losses - mean) / spread
     if rule.aggregation == "max":
         return scores.amax(dim=0)
@@ -289,10 +289,10 @@ def spread(
     return functional.pad(whole, pad, mode="replicate")[0]
 
 
-def image_score(anomaly: Float[Tensor, "h w"], top_fraction: float) -> float:
+def image_score(anomaly: Float[Tensor, "h w"], top_fraction: float) -> Float[Tensor, ""]:
     """Return the mean of the highest pixels: steadier than the one highest."""
     count = max(1, round(anomaly.numel() * top_fraction))
-    return float(anomaly.flatten().topk(count).values.mean())
+    return anomaly.flatten().topk(count).values.mean()
 
 
 def threshold(scores: Sequence[float], *, false_alarm_rate: float) -> Threshold:

@@ -55,15 +55,12 @@ class Convolution(nn.Conv2d):
         super().__init__(before, after, kernel, stride=stride, groups=groups, bias=False)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h2 w2"]:
-        """Convolve; the sides shrink to `ceil(side / stride)`."""
-        kernel, stride = self.kernel_size[0], self.stride[0]
-        pad: list[int] = []
-        for side in (x.shape[-1], x.shape[-2]):
-            missing = max(0, (-(-side // stride) - 1) * stride + kernel - side)
-            pad += [missing // 2, missing - missing // 2]
-        mode = "reflect" if max(pad) < min(x.shape[-2:]) else "replicate"
-        x = functional.pad(x, pad, mode=mode)
-        return functional.conv2d(x, self.weight, stride=stride, groups=self.groups)
+        """Convolve; the sides must be multiples of the stride, and shrink by it."""
+        missing = self.kernel_size[0] - self.stride[0]
+        ends = (missing // 2, missing - missing // 2)
+        mode = "reflect" if ends[1] < min(x.shape[-2:]) else "replicate"
+        x = functional.pad(x, ends * 2, mode=mode)
+        return functional.conv2d(x, self.weight, stride=self.stride, groups=self.groups)
 
 
 class Block(nn.Module):
