@@ -1,12 +1,14 @@
 """Many writers and readers of one shelf at once, some of them killed: is anything lost?
 
-    python -m benchmarks.shelf_stress [--seconds 60] [--writers 6] [--readers 3]
+    python -m benchmarks.shelf_stress [--seconds 60] [--writers 6] [--readers 3] [--faults 0.03]
 
-Once in a folder and once in S3 (moto, in a process of its own). Writers promote bundles as
-`registry.promote` does, each against the champion that it saw, roll back, remove versions and
-collect what no version needs; readers ask for the champion and check every byte. Meanwhile writers
-are killed with -9 and replaced. At the end every pointer, object and line of the history is looked
-at. A writer that was killed may have written one line that it could not count.
+Once in a folder and once in S3 (moto, in a process of its own), where a share of the requests is
+answered with 500 or 503, with silence, with half an answer, or not at all though it was done.
+Writers promote bundles as `registry.promote` does, each against the champion that it saw, roll
+back, remove versions and collect what no version needs; readers ask for the champion and check
+every byte. Meanwhile writers are killed with -9 and replaced. At the end every pointer, object and
+line of the history is looked at. A writer that was killed, or told that S3 does not answer, may
+have written one line that it could not count.
 """
 
 from __future__ import annotations
@@ -30,11 +32,13 @@ from registry import keeping
 from registry.pointer import CHAMPION, Entry, Pointer
 from registry.shelf import Shelf, names_on, open_shelf, pointer_of
 from tests.exams import drawn_bundle
+from tests.faulty import Fault, Faulty, running
 from tests.processes import aws_at, free_port
 from zoo import bundle
 from zoo.errors import PromotionError, StorageError, UnknownDetectorError
 
 TEXTURE, BUNDLES = "grid", 12
+FAULTS: tuple[Fault, ...] = ("500", "503", "silence", "reset", "lost")
 GRACE_S = 2.0  # of the collector: a day in earnest
 
 
@@ -83,7 +87,7 @@ def write(url: str, folders: list[Path], number: int, tallies: Path) -> None:
         except (PromotionError, UnknownDetectorError):
             tally.note("refused")
         except StorageError:
-            tally.note("told of contention")
+            tally.note("told")
 
 
 def read(url: str, tallies: Path) -> None:
@@ -96,6 +100,8 @@ def read(url: str, tallies: Path) -> None:
             tally.note("read")
         except UnknownDetectorError:
             time.sleep(0.01)
+        except StorageError:
+            tally.note("told, read")
         except Exception as error:
             tally.note(f"FAILED: {error}")
 
@@ -144,12 +150,14 @@ def report(url: str, counts: Counter[str], killed: int) -> None:
         if more < 0:
             print(f"  LOST: {-more}")
     uncounted = sum(lines.values()) - sum(counts[act] for act in lines)
-    print(f"  killed {killed}, lines that nobody lived to count {uncounted} (at most {killed})")
+    most = killed + counts["told"]
+    print(f"  killed {killed}, told that it failed {counts['told']} of the writes and ", end="")
+    print(f"{counts['told, read']} of the reads; lines not counted {uncounted} (at most {most})")
     print(f"  reads {counts['read']}, of which not whole {failed}; damaged versions {len(bad)}")
     for what in counts:
         if what.startswith("FAILED"):
             print(f"  {what}")
-    sound = not failed and not bad and 0 <= uncounted <= killed
+    sound = not failed and not bad and 0 <= uncounted <= most
     print(f"  {'nothing was lost' if sound else 'SOMETHING WAS LOST'}", flush=True)
 
 
@@ -159,23 +167,33 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="for each shelf (60)")
     parser.add_argument("--writers", type=int, default=6)
     parser.add_argument("--readers", type=int, default=3)
+    parser.add_argument("--faults", type=float, default=0.03, help="share of S3's answers (0.03)")
     parser.add_argument("--kill-every", type=float, default=2.0, help="seconds (2)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         stress(str(root / "shelf"), root, args)
         port = free_port()
-        environment = aws_at(f"http://127.0.0.1:{port}", root) | {"ZOO_HOME": str(root / "home")}
+        endpoint, rng = f"http://127.0.0.1:{port}", random.Random(0)
+
+        def choose(verb: str, path: str) -> Fault:
+            return rng.choice(FAULTS) if rng.random() < args.faults else "none"
+
         command = [str(Path(sys.executable).parent / "moto_server"), "-p", str(port)]
-        with mock.patch.dict(os.environ, environment):
-            server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            try:
-                time.sleep(3.0)
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        faulty = Faulty(endpoint, choose)
+        try:
+            time.sleep(3.0)
+            with mock.patch.dict(os.environ, aws_at(endpoint, root)):
                 boto3.client("s3").create_bucket(Bucket="zoo")
-                stress("s3://zoo/shelf", root / "s3", args)
-            finally:
-                server.kill()
-                server.wait()
+            with running(faulty) as between:
+                environment = aws_at(between, root) | {"ZOO_HOME": str(root / "home")}
+                with mock.patch.dict(os.environ, environment):
+                    stress("s3://zoo/shelf", root / "s3", args)
+            print(f"  errors injected {len(faulty.injected)}: {dict(Counter(faulty.injected))}")
+        finally:
+            server.kill()
+            server.wait()
 
 
 if __name__ == "__main__":
