@@ -22,7 +22,7 @@ CHALLENGER = "challenger"
 DIGEST = re.compile(r"[0-9a-f]{64}")
 PREVIOUS = "previous"  # the champion before this one, which a rollback brings back
 
-Act = Literal["published", "promoted", "forced", "refused", "rolled_back", "removed"]
+Act = Literal["promoted", "forced", "refused", "rolled_back", "removed"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from registry.pointer import CHAMPION, Edit, Entry, Pointer, pointer_from_json
+from registry.pointer import CHAMPION, Edit, Pointer, pointer_from_json
 from zoo import bundle
 from zoo.errors import (
     BundleError,
@@ -101,29 +101,6 @@ def lineage(shelf: Shelf, texture: str, *, digest: str) -> dict[str, Any]:
     came = next((asdict(each) for each in pointer.history if each.version == version), {})
     aliases = sorted(alias for alias, at in pointer.aliases.items() if at == version)
     return {"digest": digest, "lineage": {"version": version, "aliases": aliases} | came}
-
-
-def publish(
-    shelf: Shelf,
-    folder: Path,
-    *,
-    texture: str,
-    version: int,
-    alias: str | None = CHAMPION,
-) -> str:
-    """Put a bundle on a shelf without a gate, let version and alias point at it; return its digest.
-
-    Publishing the same again only puts a damaged copy right, and adds a line to the history.
-
-    Raises:
-        BundleError: The bundle is damaged.
-        PromotionError: The version is there already and stands for another bundle.
-        StorageError: The shelf cannot be written; it serves what it served before.
-    """
-    digest = bundle.digest(folder)
-    entry = Entry(act="published", version=version)
-    shelf.change(texture, lambda old: old.with_version(digest, alias, entry), folder=folder)
-    return digest
 
 
 def checked_name(texture: str) -> str:

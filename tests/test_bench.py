@@ -28,7 +28,8 @@ import search_spaces
 import zoo
 from registry import bench
 from registry.bench import Fit, Plan, System
-from registry.shelf import FolderShelf, publish
+from registry.shelf import FolderShelf
+from tests.exams import publish
 from tests.test_cli import move_in
 from zoo import baselines, bundle, recipe, textures
 from zoo.baselines import Losses

@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 
 import zoo
-from registry.shelf import FolderShelf, publish
-from tests.exams import flip
+from registry.shelf import FolderShelf
+from tests.exams import flip, publish
 from tests.textures_drawn import draw, draw_hole, write
 from zoo import bundle, recipe, scoring
 from zoo.bundle import Bundle

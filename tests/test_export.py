@@ -17,7 +17,8 @@ import pytest
 import torch
 
 import zoo
-from registry.shelf import FolderShelf, publish
+from registry.shelf import FolderShelf
+from tests.exams import publish
 from tests.textures_drawn import draw, draw_hole, write
 from zoo import bundle, cli, export, scoring
 from zoo.bundle import Bundle
@@ -172,6 +173,15 @@ def test_a_picture_of_sixteen_bits_is_not_compared_at_eight(
     deep = np.zeros((40, 40, 1), np.uint16)
     with pytest.raises(BadImageError, match="has 16 bits a channel.*--bits 16"):
         export.compare(tiny_bundle, tiny_model, [deep])
+
+
+def test_a_picture_that_the_smoothing_does_not_fit_into_is_not_compared(
+    tiny_bundle: Bundle, tiny_model: bytes
+) -> None:
+    rule = tiny_bundle.calibration["rule"] | {"mean_filter": 31}
+    wide = replace(tiny_bundle, calibration=tiny_bundle.calibration | {"rule": rule})
+    with pytest.raises(BadImageError, match="has 20x40 pixels; the model of 'weave' takes 31 or"):
+        export.compare(wide, tiny_model, [np.zeros((20, 40, 1), np.uint8)])
 
 
 # ------------------------------------------------------------------------------------ the command

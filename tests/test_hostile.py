@@ -40,7 +40,7 @@ from zoo.recipe import field_names
 SECONDS = 5.0  # to refuse anything
 MEGABYTES = 600  # beyond what torch takes, to refuse anything
 MANY = settings(
-    max_examples=int(os.environ.get("ZOO_EXAMPLES", "150")),
+    max_examples=int(os.environ.get("ZOO_EXAMPLES", "500")),
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from registry.shelf import FolderShelf, publish
+from registry.shelf import FolderShelf
+from tests.exams import publish
 from tests.textures_drawn import draw, write
 from zoo import bundle
 from zoo.bundle import Bundle

@@ -27,9 +27,8 @@ from registry.shelf import (
     names_on,
     open_shelf,
     pointer_of,
-    publish,
 )
-from tests.exams import ShelfExam, drawn_bundle, flip
+from tests.exams import ShelfExam, drawn_bundle, flip, publish
 from tests.faulty import Fault, Faulty, running
 from tests.processes import aws_at
 from zoo import bundle
@@ -328,7 +327,7 @@ def test_a_bundle_that_a_collector_took_away_under_a_publisher_is_put_back(
     def edit(old: Pointer) -> Pointer:
         """Collect between the upload and the pointer."""
         assert len(keeping.collect(shelf, grace_s=0.0)) == 1
-        entry = Entry(act="published", version=1)
+        entry = Entry(act="promoted", version=1)
         return old.with_version(bundle.digest(folder), "champion", entry)
 
     shelf.change("grid", edit, folder=folder)
@@ -358,7 +357,7 @@ def test_what_fails_once_is_tried_again(
         shelf = S3Shelf(f"s3://{bucket}", tmp_path / "cache", fast(address))
         digest = publish(shelf, drawn_bundle(tmp_path / "b"), texture="grid", version=1)
         assert bundle.digest(shelf.fetch("grid")) == digest
-        assert [line.act for line in pointer_of(shelf, "grid").history] == ["published"]
+        assert [line.act for line in pointer_of(shelf, "grid").history] == ["promoted"]
     assert len(faulty.injected) >= 5
 
 
@@ -462,9 +461,11 @@ def test_an_address_that_is_no_shelf_is_refused(url: str, aws: None) -> None:
 def test_a_folder_shelf_needs_neither_mlflow_nor_boto3(tmp_path: Path) -> None:
     drawn_bundle(tmp_path / "b")
     code = (
-        "import sys; from pathlib import Path; from registry.shelf import open_shelf, publish\n"
-        f"publish(open_shelf({str(tmp_path / 'shelf')!r}), Path({str(tmp_path / 'b')!r}),\n"
-        "    texture='grid', version=1)\n"
+        "import sys; from pathlib import Path; from registry.pointer import Entry\n"
+        "from registry.shelf import open_shelf; from zoo import bundle\n"
+        f"folder, entry = Path({str(tmp_path / 'b')!r}), Entry(act='promoted', version=1)\n"
+        "edit = lambda old: old.with_champion(bundle.digest(folder), entry, against=None)\n"
+        f"open_shelf({str(tmp_path / 'shelf')!r}).change('grid', edit, folder=folder)\n"
         "heavy = {'mlflow', 'ray', 'optuna', 'boto3', 'botocore'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

@@ -58,9 +58,10 @@ class Comparison:
 def to_onnx(bundle: Bundle, *, bits: Bits = 8) -> bytes:
     """Return a detector as an ONNX model: preprocessing, networks, scoring and threshold.
 
-    Its input `image` is "h w c", unsigned integers, one or three channels, of any size that the
-    detector scores. Its outputs are those of `Score`: `map` "h w", `score`, `is_anomalous`, and
-    `p_value` where the detector has one. The whole image is computed at once.
+    Its input `image` is "h w c", unsigned integers, one or three channels, each side as long as
+    the metadata's `smallest_side` or longer. Its outputs are those of `Score`: `map` "h w",
+    `score`, `is_anomalous`, and `p_value` where the detector has one. The whole image is computed
+    at once.
 
     Args:
         bundle: The detector on disk.
@@ -123,12 +124,11 @@ def compare(
     import onnxruntime
 
     detector = Detector(bundle)
-
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     differences, torch_s, onnx_s = [], [], []
-    for pixels in (_as_bits(each, bits) for each in pictures):
+    for pixels in (_fitting(bundle, each, bits) for each in pictures):
         began = time.perf_counter()
         ours = detector.score(pixels)
         scored = time.perf_counter()
@@ -195,7 +195,15 @@ class _Graph(nn.Module):
         return (luma.float() / self.most)[:, :, None]
 
 
-def _as_bits(pixels: Shaped[np.ndarray, "h w c"], bits: Bits) -> Shaped[np.ndarray, "h w c"]:
+def _fitting(
+    bundle: Bundle, pixels: Shaped[np.ndarray, "h w c"], bits: Bits
+) -> Shaped[np.ndarray, "h w c"]:
+    (height, width), least = pixels.shape[:2], _smallest(bundle)
+    if min(height, width) < least:
+        raise BadImageError(
+            f"The picture has {height}x{width} pixels; the model of '{bundle.texture}' takes "
+            f"{least} or more a side. Compare on larger pictures."
+        )
     if pixels.dtype == np.uint16 and bits == 8:
         raise BadImageError(
             "The picture has 16 bits a channel, and the model is made for 8. Export with --bits 16."

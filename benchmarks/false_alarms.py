@@ -1,0 +1,120 @@
+"""Does the stated false-alarm rate hold on good pictures that a detector has never seen?
+
+    python -m benchmarks.false_alarms --data DIR --category grid [--splits 10]
+        [--like NAME] [--megapixels 10]
+
+Again and again a third of the good training pictures is kept apart, a detector is made of the
+others as `zoo search` would finish it, and those kept apart are scored. Beside local statistics,
+`--like` takes the settings of a detector on the shelf and trains it anew for each split, by
+`--megapixels` of patches: whether a rate holds does not hang on how good a detector is. The stated
+rate is compared with the alternative that nobody calibrates: a threshold at mean + 3 deviations of
+the calibration scores. Test pictures are not read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+import zoo
+from zoo import recipe, scoring, textures
+from zoo.bundle import Bundle
+from zoo.detector import Detector
+from zoo.recipe import Materials
+
+SMALL = 0.1  # of p-values, whose share should be at most this
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What one detector said of the good pictures kept apart, picture by picture, all splits."""
+
+    rates: list[float] = field(default_factory=list)
+    alarms: list[bool] = field(default_factory=list)
+    three_deviations: list[bool] = field(default_factory=list)
+    small: list[bool] = field(default_factory=list)
+
+
+def look(made: Bundle, held: Sequence[textures.Picture], found: Found) -> None:
+    """Score the pictures kept apart."""
+    detector, known = Detector(made), made.threshold
+    said = [detector.score(picture.pixels) for picture in held]
+    good = np.array(known["scores"]) / detector.threshold
+    alarms = [each.is_anomalous for each in said]
+    found.alarms.extend(alarms)
+    found.rates.append(float(np.mean(alarms)))
+    found.three_deviations.extend(each.score > good.mean() + 3 * good.std(ddof=1) for each in said)
+    found.small.extend(each.p_value <= SMALL for each in said if each.p_value is not None)
+
+
+def trained(like: Bundle, megapixels: float) -> Callable[[Materials, int], Bundle]:
+    """Return what trains a detector with the settings of another."""
+    values = {"megapixels": megapixels, "reports": 1}
+    settings = recipe.with_values(recipe.settings_of(like), values)
+
+    def make(materials: Materials, seed: int) -> Bundle:
+        drafts: list[recipe.Draft] = []
+        recipe.make(materials, settings, seed=seed, report=drafts.append)
+        return drafts[-1].bundle
+
+    return make
+
+
+def main() -> None:
+    """Count, for each way to make a detector."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--category", required=True)
+    parser.add_argument("--splits", type=int, default=10)
+    parser.add_argument("--like", help="a detector on the shelf")
+    parser.add_argument("--megapixels", type=float, default=10.0, help="of training (10)")
+    args = parser.parse_args()
+    texture = textures.find(args.data, args.category)
+    scale, ways = 1.0, dict[str, Callable[[Materials, int], Bundle]]()
+    if args.like:
+        like = zoo.load(args.like).bundle
+        scale, ways[like.method] = like.preprocessing["scale"], trained(like, args.megapixels)
+    ways["local_statistics"] = lambda materials, _: recipe.floor(materials, scale=scale)
+    found: dict[str, Found] = {name: Found() for name in ways}
+    for seed in range(args.splits):
+        pictures = sorted(texture.pictures, key=lambda picture: picture.key)
+        random.Random(seed).shuffle(pictures)
+        third = len(pictures) // 3
+        materials = recipe.gather(
+            replace(texture, pictures=tuple(pictures[third:])), split_seed=seed
+        )
+        for name, make in ways.items():
+            made = recipe.finish(make(materials, seed), materials)
+            look(made, pictures[:third], found[name])
+            print(f"split {seed}, {name}: {found[name].rates[-1]:.3f}", flush=True)
+    images, rate = made.threshold["images"], made.threshold["false_alarm_rate"]
+    promised = scoring.false_alarm_interval(images, rate) is not None
+    print(f"{args.category}: {third} pictures apart, {images} of calibration, stated {rate:.3f}")
+    for name, each in found.items():
+        three = np.mean(each.three_deviations)
+        print(f"{name}: false alarms {np.mean(each.alarms):.3f} of {len(each.alarms)}", end="")
+        ratio = f"{np.mean(each.alarms) / three:.2f}" if three else "-"
+        print(f", at mean + 3 deviations {three:.3f}, ratio {ratio}")
+        if not promised:
+            print("  too few for a rank: no interval is stated, and no p-values")
+            continue
+        above = images + 1 - math.ceil((images + 1) * (1 - rate) - 1e-9)
+        law = stats.betabinom(third, above, images + 1 - above)
+        low, high = (float(law.ppf(tail)) / third for tail in (0.025, 0.975))
+        inside = sum(low <= one <= high for one in each.rates)
+        print(
+            f"  {above / (images + 1):.3f} are expected; between {low:.3f} and {high:.3f}", end=""
+        )
+        print(f" (19 of 20) were {inside} of {len(each.rates)} splits")
+        print(f"  p at most {SMALL}: {np.mean(each.small):.3f}")
+
+
+if __name__ == "__main__":
+    main()
