@@ -21,17 +21,17 @@ GRACE_S = 24 * 3600.0
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """One version of one texture, read again.
+    """One version of one texture, or its pointer, read again.
 
     Attributes:
         texture: Its name.
-        version: Its number.
+        version: Its number; None of the pointer, which is told of only where it is damaged.
         digest: Of its bundle.
         problem: What is wrong with it; nothing if all is well.
     """
 
     texture: str
-    version: int
+    version: int | None
     digest: str
     problem: str = ""
 
@@ -40,11 +40,15 @@ def verify(shelf: Shelf) -> Iterator[Checked]:
     """Hash every byte that a version needs again, past any cache, one version after the other.
 
     Raises:
-        BundleError: A pointer is damaged.
         StorageError: The shelf cannot be reached.
     """
     assert isinstance(shelf, Objects)
-    for texture, pointer in shelf.pointers().items():
+    for texture in shelf.textures():
+        try:
+            pointer = shelf.pointer(texture)
+        except BundleError as error:
+            yield Checked(texture=texture, version=None, digest="", problem=str(error))
+            continue
         for version, digest in sorted(pointer.versions.items()):
             problem = ""
             try:

@@ -421,7 +421,7 @@ def _already(held: Path, ruling: Ruling, *, store: Store, shelf: Shelf) -> Verdi
     """Refuse the champion as its own challenger, and set MLflow's alias if a crash left it."""
     card, digest = bundle.load(held), bundle.digest(held)
     _crown(store, card.texture, digest)
-    version = shelf.pointers()[card.texture].version_of(digest)
+    version = shelf.pointer(card.texture).version_of(digest)
     assert version is not None  # it was fetched by its name just now
     return Verdict(**asdict(ruling), version=version, digest=digest, metrics=_test_figures(card))
 
@@ -543,7 +543,7 @@ def _number(shelf: Shelf, texture: str, version: int, digest: str) -> int:
     A bundle that is on the shelf keeps its number; otherwise it takes MLflow's, or the next free
     one if MLflow counts from the start again beside a shelf that does not.
     """
-    held = shelf.pointers().get(texture, Pointer(texture=texture))
+    held = shelf.pointer(texture)
     own = held.version_of(digest)
     if own is not None:
         return own

@@ -45,6 +45,16 @@ READS = 4  # of an object whose answer breaks off
 class Shelf(Protocol):
     """A place for published detectors."""
 
+    def textures(self) -> list[str]:
+        """Return the names of all textures, as they are there now."""
+
+    def pointer(self, texture: str) -> Pointer:
+        """Return what the names of one texture stand for; an empty one for one that is not there.
+
+        Raises:
+            BundleError: The pointer is damaged.
+        """
+
     def pointers(self) -> dict[str, Pointer]:
         """Return the pointer of each texture."""
 
@@ -83,10 +93,10 @@ def pointer_of(shelf: Shelf, texture: str) -> Pointer:
     Raises:
         UnknownDetectorError: The shelf has nothing of that texture; near names are offered.
     """
-    found = shelf.pointers()
-    if texture not in found:
-        raise _unknown(texture, sorted(found), where="in use")
-    return found[texture]
+    found = shelf.pointer(texture)
+    if not found.history and not found.versions:
+        raise _unknown(texture, shelf.textures(), where="in use")
+    return found
 
 
 def needed(pointers: Iterable[Pointer]) -> set[str]:
@@ -126,7 +136,18 @@ class FolderShelf:
 
     def pointers(self) -> dict[str, Pointer]:
         """Return the pointer of each texture."""
-        return {texture: self._pointer(texture) for texture in self._textures()}
+        return {texture: self.pointer(texture) for texture in self.textures()}
+
+    def pointer(self, texture: str) -> Pointer:
+        """Return the pointer of one texture."""
+        path = self._path(texture)
+        if not path.is_file():
+            return Pointer(texture=texture)
+        return pointer_from_json(path.read_bytes(), where=str(path))
+
+    def textures(self) -> list[str]:
+        """Return the names of all textures."""
+        return _stems(self._root / "textures")
 
     def change(self, texture: str, edit: Edit, *, folder: Path | None = None) -> Pointer:
         """Copy a bundle to its address, if one is given, then replace the texture's pointer.
@@ -142,7 +163,7 @@ class FolderShelf:
         digest = bundle.digest(folder) if folder else ""
         try:
             with _locked(self._root):
-                pointer = edit(self._pointer(texture))
+                pointer = edit(self.pointer(texture))
                 if folder:
                     parts = {file: (folder / file).read_bytes() for file in FILES}
                     _keep(self._root, digest, parts)
@@ -162,8 +183,8 @@ class FolderShelf:
         """
         texture, reference = _parsed(name)
         if not self._path(texture).is_file():
-            raise _unknown(texture, self._textures(), where=str(self._root))
-        digest = _digest(self._pointer(texture), name, reference, where=str(self._root))
+            raise _unknown(texture, self.textures(), where=str(self._root))
+        digest = _digest(self.pointer(texture), name, reference, where=str(self._root))
         return _checked(self._root / "objects" / digest, digest)
 
     def ages(self) -> dict[str, float]:
@@ -198,15 +219,6 @@ class FolderShelf:
     def _path(self, texture: str) -> Path:
         return self._root / "textures" / f"{texture}.json"
 
-    def _textures(self) -> list[str]:
-        return _stems(self._root / "textures")
-
-    def _pointer(self, texture: str) -> Pointer:
-        path = self._path(texture)
-        if not path.is_file():
-            return Pointer(texture=texture)
-        return pointer_from_json(path.read_bytes(), where=str(path))
-
 
 class S3Shelf:
     """A shelf in S3, or in anything that speaks S3, with a local cache.
@@ -234,13 +246,24 @@ class S3Shelf:
     def pointers(self) -> dict[str, Pointer]:
         """Return the pointer of each texture."""
         try:
-            found = {texture: self._pointer(texture) for texture in self._textures()}
+            found = {texture: self._pointer(texture) for texture in self.textures()}
         except _UnreachableError as error:
             if not self._pointers.is_dir():
                 raise
             warnings.warn(f"{error} Listing what the cache holds.", stacklevel=3)
             found = {texture: self._cached(texture) for texture in _stems(self._pointers)}
         return {texture: pointer for texture, pointer in found.items() if pointer}
+
+    def pointer(self, texture: str) -> Pointer:
+        """Return the pointer of one texture."""
+        return self._pointer(texture) or Pointer(texture=texture)
+
+    def textures(self) -> list[str]:
+        """Return the names of all textures, past any cache."""
+        folder = f"{self._prefix}textures/"
+        keys = [entry["Key"] for entry in self._listed(folder)]
+        names = [key.removeprefix(folder) for key in keys if key.endswith(".json")]
+        return sorted(name.removesuffix(".json") for name in names if "/" not in name)
 
     def change(self, texture: str, edit: Edit, *, folder: Path | None = None) -> Pointer:
         """Upload a bundle, if one is given, then replace the texture's pointer, and return it.
@@ -290,7 +313,7 @@ class S3Shelf:
                     return self._object(reference.removeprefix("@sha256:"))
                 pointer = self._pointer(texture)
                 if pointer is None:
-                    raise _unknown(texture, self._textures(), where=self._url(""))
+                    raise _unknown(texture, self.textures(), where=self._url(""))
                 return self._object(_digest(pointer, name, reference, where=self._url("")))
         except OSError as error:
             raise bundle.storage_error(f"Cannot keep '{name}' in {self._cache}", error) from error
@@ -325,7 +348,7 @@ class S3Shelf:
 
         A publisher of the same bundle at this very moment finds it gone and puts it back.
         """
-        there = (self._pointer_there(texture)[0] for texture in self._textures())
+        there = (self._pointer_there(texture)[0] for texture in self.textures())
         if digest in needed(pointer for pointer in there if pointer):
             return False
         for file in reversed(FILES):
@@ -347,12 +370,6 @@ class S3Shelf:
 
     def _url(self, key: str) -> str:
         return f"s3://{self._bucket}/{key or self._prefix}".rstrip("/")
-
-    def _textures(self) -> list[str]:
-        folder = f"{self._prefix}textures/"
-        keys = [entry["Key"] for entry in self._listed(folder)]
-        names = [key.removeprefix(folder) for key in keys if key.endswith(".json")]
-        return sorted(name.removesuffix(".json") for name in names if "/" not in name)
 
     def _listed(self, prefix: str) -> list[dict[str, Any]]:
         with _told("list", self._url(prefix)):

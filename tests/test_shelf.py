@@ -32,6 +32,7 @@ from tests.exams import ShelfExam, drawn_bundle, flip, publish
 from tests.faulty import Fault, Faulty, running
 from tests.processes import aws_at
 from zoo import bundle
+from zoo.cli import main
 from zoo.errors import BundleError, ConfigError, StorageError, UnknownDetectorError
 
 
@@ -120,6 +121,26 @@ def test_publishing_again_puts_a_damaged_bundle_right(tmp_path: Path) -> None:
     flip(tmp_path / "shelf" / "objects" / digest / bundle.WEIGHTS)
     publish(shelf, folder, texture="grid", version=1)
     assert bundle.digest(shelf.fetch("grid")) == digest
+
+
+def test_a_damaged_pointer_is_told_of_and_stops_no_other_texture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf, one = FolderShelf(tmp_path), drawn_bundle(tmp_path / "b")
+    for texture in ("carpet", "grid"):
+        publish(shelf, one, texture=texture, version=1)
+    (tmp_path / "textures" / "carpet.json").write_text('{"texture": "carpet"')
+    publish(shelf, one, texture="grid", version=2)
+    assert shelf.fetch("grid:2").is_dir()
+    assert len(pointer_of(shelf, "grid").history) == 2
+    with pytest.raises(BundleError, match="carpet.json is damaged"):
+        pointer_of(shelf, "carpet")
+    monkeypatch.setenv("ZOO_SHELF", str(tmp_path))
+    with pytest.raises(SystemExit):
+        main(["shelf", "verify"])
+    printed = capsys.readouterr()
+    assert [line.split()[0] for line in printed.out.splitlines()] == ["carpet", "grid:1", "grid:2"]
+    assert "1 of 3 versions or pointers are damaged" in printed.err
 
 
 def test_verifying_names_each_version_that_is_damaged_or_missing(tmp_path: Path) -> None:

@@ -429,11 +429,12 @@ def shelf(args: argparse.Namespace) -> None:
     if args.action == "verify":
         checked = list(keeping.verify(place))
         for each in checked:
-            print(f"{each.texture}:{each.version} {each.digest} {each.problem or 'ok'}")
+            name = each.texture if each.version is None else f"{each.texture}:{each.version}"
+            print(name, each.digest or "pointer", each.problem or "ok")
         if bad := sum(bool(each.problem) for each in checked):
             raise BundleError(
-                f"{bad} of {len(checked)} versions are damaged, as listed. Promote them again, or "
-                "remove them with `zoo shelf remove`."
+                f"{bad} of {len(checked)} versions or pointers are damaged, as listed. Promote "
+                "them again, or remove versions with `zoo shelf remove`."
             )
     elif args.action == "gc":
         gone = keeping.collect(place, grace_s=args.older_than, dry=args.dry_run)
