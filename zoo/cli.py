@@ -1028,8 +1028,8 @@ def _registry() -> Registry:
 
 
 def _flat(path: Path, images: Sequence[Path]) -> str:
-    """Name an overlay after its image, with the folder where names alone would collide."""
-    same = sum(other.name == path.name for other in images) > 1
+    """Name an overlay after its image; all with their folder where names alone would collide."""
+    same = len({other.name for other in images}) < len(images)
     return f"{path.resolve().parent.name}_{path.stem}.png" if same else f"{path.stem}.png"
 
 
