@@ -147,7 +147,7 @@ def compare(
 def drawn(bundle: Bundle, *, bits: Bits = 8) -> list[Shaped[np.ndarray, "_ _ _"]]:
     """Draw pictures to compare by where there are no real ones: noise, of sides of all kinds."""
     rng, smallest = np.random.default_rng(0), _smallest(bundle)
-    top, kind = 2**bits - 1, np.uint8 if bits == 8 else np.uint16
+    top, kind = 2**bits, np.uint8 if bits == 8 else np.uint16
     sides = [(smallest, smallest), (3 * smallest + 1, 2 * smallest + 3), (512, 640), (480, 301)]
     channels = Preprocessing(**bundle.preprocessing).channels
     return [
