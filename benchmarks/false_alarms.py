@@ -14,7 +14,6 @@ the calibration scores. Test pictures are not read.
 from __future__ import annotations
 
 import argparse
-import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -54,17 +53,21 @@ def look(made: Bundle, held: Sequence[textures.Picture], found: Found) -> None:
     found.small.extend(each.p_value <= SMALL for each in said if each.p_value is not None)
 
 
-def trained(like: Bundle, megapixels: float) -> Callable[[Materials, int], Bundle]:
-    """Return what trains a detector with the settings of another."""
-    values = {"megapixels": megapixels, "reports": 1}
-    settings = recipe.with_values(recipe.settings_of(like), values)
-
-    def make(materials: Materials, seed: int) -> Bundle:
-        drafts: list[recipe.Draft] = []
-        recipe.make(materials, settings, seed=seed, report=drafts.append)
-        return drafts[-1].bundle
-
-    return make
+def report(name: str, found: Found, *, apart: int, images: int, above: int) -> None:
+    """Print what one way came to; `above` of the calibration scores' ranks are alarms."""
+    rate, three = np.mean(found.alarms), np.mean(found.three_deviations)
+    ratio = f"{rate / three:.2f}" if three else "-"
+    print(f"{name}: false alarms {rate:.3f} of {len(found.alarms)}", end="")
+    print(f", at mean + 3 deviations {three:.3f}, ratio {ratio}")
+    if above < 1:
+        print("  too few for a rank: no interval is stated, and no p-values")
+        return
+    law, expected = stats.betabinom(apart, above, images + 1 - above), above / (images + 1)
+    low, high = (float(law.ppf(tail)) / apart for tail in (0.025, 0.975))
+    inside = sum(low <= one <= high for one in found.rates)
+    print(f"  {expected:.3f} are expected; between {low:.3f} and {high:.3f} (19 of 20) ", end="")
+    print(f"were {inside} of {len(found.rates)} splits")
+    print(f"  p at most {SMALL}: {np.mean(found.small):.3f}")
 
 
 def main() -> None:
@@ -80,7 +83,10 @@ def main() -> None:
     scale, ways = 1.0, dict[str, Callable[[Materials, int], Bundle]]()
     if args.like:
         like = zoo.load(args.like).bundle
-        scale, ways[like.method] = like.preprocessing["scale"], trained(like, args.megapixels)
+        values = {"megapixels": args.megapixels, "reports": 1}
+        settings = recipe.with_values(recipe.settings_of(like), values)
+        scale = settings.scale
+        ways[like.method] = lambda materials, seed: recipe.trained(materials, settings, seed=seed)
     ways["local_statistics"] = lambda materials, _: recipe.floor(materials, scale=scale)
     found: dict[str, Found] = {name: Found() for name in ways}
     for seed in range(args.splits):
@@ -95,25 +101,10 @@ def main() -> None:
             look(made, pictures[:third], found[name])
             print(f"split {seed}, {name}: {found[name].rates[-1]:.3f}", flush=True)
     images, rate = made.threshold["images"], made.threshold["false_alarm_rate"]
-    promised = scoring.false_alarm_interval(images, rate) is not None
+    above = images + 1 - scoring.conformal_rank(images, rate)
     print(f"{args.category}: {third} pictures apart, {images} of calibration, stated {rate:.3f}")
     for name, each in found.items():
-        three = np.mean(each.three_deviations)
-        print(f"{name}: false alarms {np.mean(each.alarms):.3f} of {len(each.alarms)}", end="")
-        ratio = f"{np.mean(each.alarms) / three:.2f}" if three else "-"
-        print(f", at mean + 3 deviations {three:.3f}, ratio {ratio}")
-        if not promised:
-            print("  too few for a rank: no interval is stated, and no p-values")
-            continue
-        above = images + 1 - math.ceil((images + 1) * (1 - rate) - 1e-9)
-        law = stats.betabinom(third, above, images + 1 - above)
-        low, high = (float(law.ppf(tail)) / third for tail in (0.025, 0.975))
-        inside = sum(low <= one <= high for one in each.rates)
-        print(
-            f"  {above / (images + 1):.3f} are expected; between {low:.3f} and {high:.3f}", end=""
-        )
-        print(f" (19 of 20) were {inside} of {len(each.rates)} splits")
-        print(f"  p at most {SMALL}: {np.mean(each.small):.3f}")
+        report(name, each, apart=third, images=images, above=above)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -36,7 +36,7 @@ from zoo.bundle import Bundle
 from zoo.detector import FCBIGAN, Detector
 from zoo.errors import BundleError, ConfigError, DataError, ZooError, did_you_mean
 from zoo.patches import Preprocessing
-from zoo.recipe import Draft, Materials, Settings
+from zoo.recipe import Materials, Settings
 from zoo.textures import Texture
 
 THESIS = "thesis"
@@ -359,15 +359,9 @@ def peak_megabytes() -> float:
 def _fitted(system: System, materials: Materials, seed: int) -> Bundle:
     """Fit a system; of FCBiGAN's reports the best on *val* stands, as in a search."""
     if isinstance(system.made, Settings):
-        kept: list[Draft] = []
-
-        def keep(draft: Draft) -> None:
-            better = not kept or draft.metrics["val_pixel_ap"] > kept[0].metrics["val_pixel_ap"]
-            if better or system.name == THESIS:  # which knows no validation: its last report stands
-                kept[:] = [replace(draft, state={})]
-
-        recipe.make(materials, system.made, seed=seed, report=keep)
-        return recipe.finish(kept[0].bundle, materials)
+        # The thesis knows no validation: its last report stands.
+        made = recipe.trained(materials, system.made, seed=seed, last=system.name == THESIS)
+        return recipe.finish(made, materials)
     assert system.made is not None
     return recipe.baseline(materials, system.made, name=system.name, scale=system.scale, seed=seed)
 

@@ -111,13 +111,5 @@ def confirm(
 def _refit(
     materials: Materials, settings: Settings, seed: int, threads: int, device: str
 ) -> Bundle:
-    """Train a configuration with another seed, and return its best draft, as a search would."""
-    drafts: list[Bundle] = []
-    recipe.make(
-        materials,
-        settings,
-        seed=seed,
-        device=settled(threads, device),
-        report=lambda draft: drafts.append(draft.bundle),
-    )
-    return max(drafts, key=lambda draft: draft.metrics[METRIC])
+    """Train a configuration with another seed, in a worker of its own."""
+    return recipe.trained(materials, settings, seed=seed, device=settled(threads, device))

@@ -306,7 +306,6 @@ class Detector:
         try:
             calibration = calibration_from(bundle.calibration)
             preprocessing = Preprocessing(**bundle.preprocessing)
-            joined(torch.zeros(len(calibration.mean), 1, 1), calibration)
             _numbers(bundle.threshold["value"], *bundle.threshold.get("scores", ()))
             str(bundle.threshold["rule"])
             losses = ready(bundle, self.device)
@@ -409,11 +408,13 @@ def calibration_from(card: Mapping[str, Any]) -> Calibration:
     rows = [len(row) for row in card["covariance"]]
     if rows != [losses] * losses or len(rule["weights"]) not in (0, losses):
         raise ValueError(f"the calibration is of {losses} losses, and not all of it is")
-    return Calibration(
+    made = Calibration(
         rule=Rule(**rule),
         mean=tuple(card["mean"]),
         covariance=tuple(tuple(row) for row in card["covariance"]),
     )
+    joined(torch.zeros(losses, 1, 1), made)  # a covariance may be none, though it is numbers
+    return made
 
 
 def _integers(array: Shaped[np.ndarray, "h w c"]) -> Shaped[np.ndarray, "h w c"]:

@@ -26,12 +26,12 @@ from zoo.bundle import Bundle
 from zoo.detector import FCBIGAN, Detector, calibrated, calibration_from, ready
 from zoo.errors import BadImageError, ConfigError
 from zoo.patches import Preprocessing, scaled
+from zoo.textures import LUMA
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 OPSET = 18  # the first with what shrinks an image well; older runtimes read it too
 MOST_DIFFERENCE = 1e-4  # between `score` and the file, where the threshold is 1
 SMALLEST = 64  # pixels, after scaling, that other networks than FCBiGAN need to mirror only once
-LUMA = (19595.0, 38470.0, 7471.0)  # of 65536; see zoo.textures.to_mode
 # The others go patch by patch, or ask what torch cannot leave open: right for one size only.
 METHODS = (FCBIGAN, "random_features", "feature_memory", "feature_dictionary")
 

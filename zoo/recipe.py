@@ -346,6 +346,28 @@ def make(
     )
 
 
+def trained(
+    materials: Materials,
+    wanted: Settings,
+    *,
+    seed: int,
+    device: str | torch.device = "cpu",
+    last: bool = False,
+) -> Bundle:
+    """Train a detector and return its best draft on *val*, as a search keeps it, or its last.
+
+    It is complete but for `finish`. Arguments and errors are those of `make`.
+    """
+    kept: list[Draft] = []
+
+    def keep(draft: Draft) -> None:
+        if last or not kept or draft.metrics["val_pixel_ap"] > kept[0].metrics["val_pixel_ap"]:
+            kept[:] = [replace(draft, state={})]
+
+    make(materials, wanted, seed=seed, device=device, report=keep)
+    return kept[0].bundle
+
+
 def baseline(
     materials: Materials,
     method: Method,

@@ -317,7 +317,7 @@ def threshold(scores: Sequence[float], *, false_alarm_rate: float) -> Threshold:
         )
     if n < 2:
         raise ConfigError(f"A threshold needs at least 2 good images, not {n}. Add some.")
-    rank = _rank(n, false_alarm_rate)
+    rank = conformal_rank(n, false_alarm_rate)
     if rank <= n:
         value, rule = sorted(scores)[rank - 1], "conformal"
     else:
@@ -361,7 +361,7 @@ def false_alarm_interval(
 
     Source: Vovk 2012, "Conditional validity of inductive conformal predictors".
     """
-    rank = _rank(images, false_alarm_rate)
+    rank = conformal_rank(images, false_alarm_rate)
     if rank > images:
         return None
     from scipy.special import betaincinv  # a loaded detector needs none of SciPy
@@ -371,7 +371,11 @@ def false_alarm_interval(
     return low, high
 
 
-def _rank(images: int, false_alarm_rate: float) -> int:
+def conformal_rank(images: int, false_alarm_rate: float) -> int:
+    """Return which of so many ascending scores is the threshold; none is, if it is beyond them.
+
+    Source: as in `threshold`.
+    """
     # 1 - 0.42 is a little above 0.58.
     return math.ceil((images + 1) * (1 - false_alarm_rate) - 1e-9)
 

@@ -37,6 +37,7 @@ LAYOUTS = (
     f"or pictures of good material and nothing else. Pictures end in {', '.join(SUFFIXES)}."
 )
 
+LUMA = (19595, 38470, 7471)  # of 65536: what red, green and blue are to grey
 HELD_SHARE = 0.25  # for val and for calibration each: a threshold from few images is loose
 HELD_LEAST, HELD_MOST = 4, 40
 FEWEST_WHOLE = 3 * HELD_LEAST  # below this many images, each is divided into regions
@@ -296,7 +297,7 @@ def to_mode(pixels: Shaped[np.ndarray, "h w c"], mode: Mode) -> Shaped[np.ndarra
         return pixels if channels == 3 else np.repeat(pixels, 3, axis=2)
     if channels == 1:
         return pixels
-    weighted = pixels.astype(np.uint32) @ np.array([19595, 38470, 7471], np.uint32)
+    weighted = pixels.astype(np.uint32) @ np.array(LUMA, np.uint32)
     return ((weighted + 0x8000) >> 16).astype(pixels.dtype)[..., None]
 
 
