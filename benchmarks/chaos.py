@@ -9,6 +9,7 @@ the totals equal to the sums. The champion is compared with that of the undistur
 
     worker   kill -9 of the worker in the middle of a trial, three times
     driver   kill -9 of `zoo search` and of its Ray, then `zoo search --resume`
+    restless the same at drawn moments, ten times in one search or as often as it lasts
     mlflow   kill -9 of the MLflow server in mid-search; it comes back `--away` seconds later
     twins    two searches of the texture at once on one MLflow store
     sick     a space in which half of the trials diverge or ask for more memory than there is
@@ -29,6 +30,7 @@ import contextlib
 import json
 import os
 import pickle
+import random
 import secrets
 import signal
 import subprocess
@@ -53,7 +55,8 @@ from zoo import demo
 
 BIN = Path(sys.executable).parent
 TRIALS, REPORTS, KILLS = 6, 4, 3
-CASES = ("worker", "driver", "mlflow", "twins", "sick", "s3", "full", "nodes")
+OFTEN, RESTLESS_S = 10, 12.0
+CASES = ("worker", "driver", "restless", "mlflow", "twins", "sick", "s3", "full", "nodes")
 SPACE = """
 patch: 32
 scale: 0.5
@@ -266,6 +269,26 @@ def driver(root: Path, data: Path, calm: dict[str, Any]) -> None:
     told("driver, killed once", answer, books(resumed.home, name_of(answer)), calm)
 
 
+def restless(root: Path, data: Path, calm: dict[str, Any]) -> None:
+    """Kill the driver and its Ray at whatever moment, again and again.
+
+    A trial of which Ray had written down nothing yet is drawn anew, so the champion may be another.
+    """
+    drawn, home, more, kills = random.Random(), root / "restless", tuple[str, ...](), 0
+    while True:
+        search = Search(home=home, data=data, more=more).start()
+        search.until(lambda said: any("ing search brick-" in line for line in said))
+        try:
+            search.process.wait(drawn.uniform(0.0, RESTLESS_S) if kills < OFTEN else None)
+        except subprocess.TimeoutExpired:
+            search.kill()
+            more, kills = ("--resume",), kills + 1
+            continue
+        answer = search.answer()
+        wrong = books(home, name_of(answer), forgotten=True)
+        return told(f"restless, killed {kills} times", answer, wrong, calm)
+
+
 def mlflow(root: Path, data: Path, calm: dict[str, Any], away: float) -> None:
     """Take the MLflow server away in mid-search, and bring it back."""
     port = free_port()
@@ -434,7 +457,13 @@ def main() -> None:
     parser.add_argument("--away", type=float, default=120.0, help="seconds without MLflow (120)")
     args = parser.parse_args()
     alone = {"twins": twins, "sick": sick, "nodes": nodes}
-    compared = {"worker": worker, "driver": driver, "s3": s3, "full": full}
+    compared = {
+        "worker": worker,
+        "driver": driver,
+        "restless": restless,
+        "s3": s3,
+        "full": full,
+    }
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         data = demo.make(root / "data", texture="brick").parent

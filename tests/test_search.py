@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,6 +20,7 @@ import pytest
 import ray
 from mlflow.entities import Run as MlflowRun
 from mlflow.tracking import MlflowClient
+from optuna.trial import TrialState
 from ray import tune
 
 from registry.runs import Outcome, SearchRuns, open_store
@@ -411,6 +414,61 @@ def test_a_worker_that_is_lost_between_two_trials_costs_neither(
     assert sum("lost its worker and will go on" in line for line in said) == 1
     assert found.outcomes["failed"] == 0
     assert sum(found.outcomes.values()) == len(log.entries) == 3
+
+
+class Photographer(ListLog):
+    """A record that keeps what Ray has written down of a search when its second trial begins."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder, self.kept = folder, dict[str, bytes]()
+
+    def started(self, trial: str, params: Mapping[str, float | int | str]) -> None:
+        super().started(trial, params)
+        if len(self.entries) == 2 and not self.kept:
+            self.kept = {path.name: path.read_bytes() for path in self.folder.glob("*-*.*")}
+
+
+TORN = plan("torn", trials=3, threads=os.cpu_count() or 1)
+
+
+@pytest.fixture(scope="module")
+def torn(
+    here: None, tiny_materials: Materials, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Photographer, Found]:
+    """A whole search, of which an older state is kept too."""
+    storage = tmp_path_factory.mktemp("torn")
+    log = Photographer(storage / TORN.name)
+    return log, hurt(log, tiny_materials, storage, TORN)[0]
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("stale", search.STATE_PARTS)
+def test_the_books_balance_where_a_part_of_what_ray_wrote_down_is_older(
+    torn: tuple[Photographer, Found], tiny_materials: Materials, tmp_path: Path, stale: str
+) -> None:
+    (log, whole), again = torn, ListLog()
+    bounds = replace(TORN, name=f"torn-{stale}")  # Ray keeps files by name elsewhere too
+    folder = tmp_path / bounds.name
+    shutil.copytree(log.folder, folder)
+    [older] = [name for name in log.kept if name.startswith(stale)]
+    assert (folder / older).read_bytes() != log.kept[older]
+    (folder / older).write_bytes(log.kept[older])
+
+    found, _ = hurt(again, tiny_materials, tmp_path, bounds)
+    assert len(found.trials) == 3
+    outcomes = {trial: entry.outcome for trial, entry in (log.entries | again.entries).items()}
+    counted = Counter(outcomes[trial] for trial in found.trials)
+    assert dict(counted) == {name: n for name, n in found.outcomes.items() if n}
+    assert found.outcomes["interrupted"] == found.outcomes["failed"] == 0
+    if stale != "experiment_state":
+        assert set(found.trials) == set(whole.trials)
+        assert (found.outcomes, found.value) == (whole.outcomes, whole.value)
+    newest = max(folder.glob("searcher-state-*"))
+    study = pickle.loads(newest.read_bytes())["_ot_study"]
+    states = Counter(trial.state for trial in study.trials)
+    assert states[TrialState.RUNNING] == 0
+    assert states[TrialState.COMPLETE] == found.outcomes["finished"]
 
 
 @pytest.mark.cluster

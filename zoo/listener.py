@@ -9,7 +9,7 @@ import copy
 import math
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
@@ -169,6 +169,17 @@ class Listener(Callback):
     def set_state(self, state: dict[str, Any]) -> None:
         """Take up what the search had come to."""
         vars(self).update(state)
+
+    def settle(self, trials: Sequence[Trial]) -> None:
+        """Take from the trials of a resumed search what was written down of it here too early."""
+        done = {trial.trial_id: trial for trial in trials if trial.is_finished()}
+        self.ended = {trial: how for trial, how in self.ended.items() if trial in done}
+        for name in done.keys() - self.ended.keys():
+            trial = done[name]
+            taken = float((trial.last_result or {}).get("time_total_s", 0.0))
+            self.held[name] = max(self.held.get(name, 0.0), taken)
+            ends = self.on_trial_error if trial.status == trial.ERROR else self.on_trial_complete
+            ends(0, list(trials), trial)
 
     def on_trial_start(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
 SMALL = 512  # pixels; a picture of a material that is smaller than this was often reduced
 PLAN = "search.json"
+STATE_PARTS = ("experiment_state", "searcher-state", "search_gen_state", "callback-states")
 JOIN_S = 10.0  # that a cluster has to answer
 LOST_WORKERS = 3  # times that a trial goes on from its checkpoint after its worker was lost
 CLUSTER_SLOTS = 8  # trials asked for at once where no node is up yet: the autoscaler follows
@@ -290,8 +291,9 @@ def run(
     listener = Listener(log, plan, say, folder=folder, gpu_share=share)
     # Tune's own, but ours to close: it leaves the files of trials open that were interrupted.
     loggers = (CSVLoggerCallback(), JsonLoggerCallback(), TBXLoggerCallback())
+    study = Study(seed=plan.seed, reports=plan.reports, first=first_trial(space))
     told, closing = _told_of_storage(plan, storage), _closing(loggers, listener)
-    with told, controller.installed(), closing, _quiet():
+    with told, controller.installed(study.settle, listener.settle), closing, _quiet():
         analysis = tune.run(
             _trainable(materials, plan, share),
             name=plan.name,
@@ -300,10 +302,7 @@ def run(
             metric=METRIC,
             mode="max",
             num_samples=plan.trials,
-            search_alg=ConcurrencyLimiter(
-                Study(seed=plan.seed, reports=plan.reports, first=first_trial(space)),
-                max_concurrent=slots,
-            ),
+            search_alg=ConcurrencyLimiter(study, max_concurrent=slots),
             scheduler=ASHAScheduler(
                 max_t=plan.reports, grace_period=max(1, plan.reports // 4), reduction_factor=2
             ),
@@ -372,10 +371,11 @@ def place_of(storage: str | Path) -> tuple[FileSystem, str]:
 
 
 def _has_begun(plan: Plan, storage: Path) -> bool:
-    """Return whether Ray has written down a state of this search."""
+    """Return whether Ray has written down a state of this search, to the last file of it."""
     where, path = place_of(plan.storage or storage)
     files = where.get_file_info(FileSelector(f"{path}/{plan.name}", allow_not_found=True))
-    return any(file.base_name.startswith("experiment_state-") for file in files)
+    names = [file.base_name for file in files]
+    return all(any(name.startswith(f"{part}-") for name in names) for part in STATE_PARTS)
 
 
 def _brought_home(checkpoint: Checkpoint, folder: Path) -> Path | None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 from ray.tune.search.optuna import OptunaSearch
 
 from zoo.trial import FAILURE
+
+if TYPE_CHECKING:
+    from ray.tune.experiment import Trial
 
 STARTUP = 8  # trials drawn at random before TPE has enough to go by
 
@@ -70,3 +74,18 @@ class Study(OptunaSearch):
             state=TrialState.FAIL if error else ended,
         )
         self._completed_trials.add(trial_id)
+
+    def settle(self, trials: Sequence[Trial]) -> None:
+        """Take from the trials of a resumed search what was written down of this study too early.
+
+        A trial that Ray does not know any more has failed; Ray draws another in its place.
+        """
+        for trial in trials:
+            if trial.trial_id not in self._ot_trials:
+                self._ot_study.enqueue_trial(trial.evaluated_params)
+                self.suggest(trial.trial_id)
+            if trial.is_finished():
+                error = trial.status == trial.ERROR
+                self.on_trial_complete(trial.trial_id, trial.last_result, error)
+        for lost in self._ot_trials.keys() - {trial.trial_id for trial in trials}:
+            self.on_trial_complete(lost, error=True)
