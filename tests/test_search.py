@@ -472,6 +472,20 @@ def test_the_books_balance_where_a_part_of_what_ray_wrote_down_is_older(
 
 
 @pytest.mark.cluster
+def test_a_search_that_was_killed_while_it_was_first_written_down_begins_anew(
+    torn: tuple[Photographer, Found], tiny_materials: Materials, tmp_path: Path
+) -> None:
+    bounds = replace(TORN, name="first")
+    [state] = torn[0].folder.glob("searcher-state-*")
+    shutil.copytree(torn[0].folder, tmp_path / bounds.name)
+    (tmp_path / bounds.name / state.name).rename(tmp_path / bounds.name / f"{state.name}.part")
+    found, said = hurt(ListLog(), tiny_materials, tmp_path, bounds)
+    assert "Starting search first" in said[0]
+    assert sum(found.outcomes.values()) == len(found.trials) == 3
+    assert not set(found.trials) & set(torn[1].trials)
+
+
+@pytest.mark.cluster
 def test_a_trial_without_enough_memory_fails_once_and_the_search_goes_on(
     here: None, tiny_materials: Materials, tmp_path: Path
 ) -> None:

@@ -174,8 +174,9 @@ class Listener(Callback):
         """Take from the trials of a resumed search what was written down of it here too early."""
         done = {trial.trial_id: trial for trial in trials if trial.is_finished()}
         self.ended = {trial: how for trial, how in self.ended.items() if trial in done}
-        for name in done.keys() - self.ended.keys():
-            trial = done[name]
+        for name, trial in done.items():
+            if name in self.ended:
+                continue
             taken = float((trial.last_result or {}).get("time_total_s", 0.0))
             self.held[name] = max(self.held.get(name, 0.0), taken)
             ends = self.on_trial_error if trial.status == trial.ERROR else self.on_trial_complete

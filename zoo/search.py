@@ -374,8 +374,8 @@ def _has_begun(plan: Plan, storage: Path) -> bool:
     """Return whether Ray has written down a state of this search, to the last file of it."""
     where, path = place_of(plan.storage or storage)
     files = where.get_file_info(FileSelector(f"{path}/{plan.name}", allow_not_found=True))
-    names = [file.base_name for file in files]
-    return all(any(name.startswith(f"{part}-") for name in names) for part in STATE_PARTS)
+    whole = [file.base_name for file in files if file.extension in ("json", "pkl")]
+    return all(any(name.startswith(f"{part}-") for name in whole) for part in STATE_PARTS)
 
 
 def _brought_home(checkpoint: Checkpoint, folder: Path) -> Path | None:
