@@ -41,6 +41,7 @@ SECONDS = 5.0  # to refuse anything
 MEGABYTES = 600  # beyond what torch takes, to refuse anything
 MANY = settings(
     max_examples=int(os.environ.get("ZOO_EXAMPLES", "500")),
+    derandomize="ZOO_EXAMPLES" not in os.environ,  # new ones are drawn for who asks for so many
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
@@ -362,6 +363,58 @@ def test_whatever_a_card_says_a_detector_scores_or_is_refused(
     except (BundleError, BadImageError):
         return
     assert np.isfinite(found.map).all()
+
+
+def enormous(blob: bytes) -> bytes:
+    """Return the weights ten to the thirty as large, each of them finite."""
+    return save_tensors(
+        {name: each * 1e30 if each.is_floating_point() else each
+         for name, each in torch_weights(blob).items()}
+    )  # fmt: skip
+
+
+def test_weights_too_large_to_compute_with_are_told_at_the_first_score(sound: Path) -> None:
+    folder = afresh(sound, "enormous")
+    with_weights(enormous)(folder)
+    with pytest.raises(BundleError, match="'weave' gives this image an anomaly of (nan|-?inf)"):
+        Detector(bundle.load(folder)).score(np.full((40, 48), 128, np.uint8))
+
+
+EDGES = (
+    0, -0.0, 1e12, -1e12, 1.1e12, 1e300, -1e300, 3.4028235677973366e38, 1e38, 2**63, 10**400,
+    -(10**400), 5e-324, 2.3e-308, 1e-45, -1e-40, 1e-19, 1e-21,
+)  # fmt: skip
+NUMBERS: dict[str, Callable[[Any], Any]] = {
+    "threshold.value": lambda edge: edge,
+    "threshold.scores": lambda edge: [edge, edge],
+    "calibration.mean": lambda edge: [edge, edge],
+    "calibration.covariance": lambda edge: [[edge, 0.0], [0.0, edge]],
+    "calibration.rule.weights": lambda edge: [edge, edge],
+    "calibration.rule.top_fraction": lambda edge: edge,
+    "calibration.rule.mean_filter": lambda edge: edge,
+    "preprocessing.scale": lambda edge: edge,
+}
+
+
+@pytest.mark.parametrize("aggregation", ["linear", "max", "mahalanobis"])
+@pytest.mark.parametrize("place", NUMBERS)
+def test_at_the_edge_of_what_is_a_number_a_detector_scores_or_is_refused(
+    sound: Path, place: str, aggregation: str
+) -> None:
+    scored = 0
+    for edge in EDGES:
+        folder = afresh(sound, "edge")
+        with_value("calibration.rule.aggregation", aggregation)(folder)
+        with_value("calibration.rule.weights", [0.5, 0.5])(folder)
+        with_value(place, NUMBERS[place](edge))(folder)
+        try:
+            found = Detector(bundle.load(folder)).score(np.full((40, 48), 128, np.uint8))
+        except (BundleError, BadImageError):
+            continue
+        assert np.isfinite(found.map).all(), (place, edge)
+        assert np.isfinite(found.score), (place, edge)
+        scored += 1
+    assert scored < len(EDGES), "everything was taken for a number"
 
 
 @MANY

@@ -52,6 +52,9 @@ _UNFIT = (
     TypeError,
     ValueError,
 )
+# Numbers of a card, thresholds other than 0 and anomalies have room in float32 within these, and so
+# has an anomaly divided by a threshold.
+LARGEST, SMALLEST, BEYOND = 1e12, 1e-20, 1e18
 MOST_PIXELS = 2**28  # of an image, 16384 both ways: its maps alone need some ten gigabytes
 
 
@@ -222,6 +225,7 @@ class Detector:
 
         Raises:
             BadImageError: It cannot be read, is no picture, or is too small or too large.
+            BundleError: The detector's numbers are whole, but so large that none comes of them.
         """
         if isinstance(image, list | tuple):
             return [self._score(each) for each in image]
@@ -281,6 +285,11 @@ class Detector:
             )
         anomaly, known = self._map(now, pixels), now.bundle.threshold
         top_fraction = float(now.calibration.rule.top_fraction)
+        if not -BEYOND < anomaly.min() <= anomaly.max() < BEYOND:
+            raise BundleError(
+                f"The detector '{self.name}' gives this image an anomaly of {anomaly.max():.3g}: "
+                "its calibration or its weights are damaged. Fetch or promote it again."
+            )
         score = float(image_score(torch.from_numpy(anomaly), top_fraction))
         good = known.get("scores", ()) if known["rule"] == "conformal" else ()
         end = float(known["value"])
@@ -307,6 +316,8 @@ class Detector:
             calibration = calibration_from(bundle.calibration)
             preprocessing = Preprocessing(**bundle.preprocessing)
             _numbers(bundle.threshold["value"], *bundle.threshold.get("scores", ()))
+            if 0 < abs(bundle.threshold["value"]) < SMALLEST:
+                raise ValueError(f"the threshold is {bundle.threshold['value']!r}")
             str(bundle.threshold["rule"])
             losses = ready(bundle, self.device)
         except _UNFIT as error:
@@ -392,8 +403,8 @@ def available(device: str | torch.device) -> torch.device:
 def _numbers(*values: Any) -> None:
     """Refuse what a card has in the place of numbers."""
     for value in values:
-        if not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"{value!r} is no number")
+        if not isinstance(value, int | float) or not abs(value) <= LARGEST:
+            raise ValueError(f"{value!r:.40} is no number that a card can have")
 
 
 def calibration_from(card: Mapping[str, Any]) -> Calibration:
