@@ -404,9 +404,11 @@ def test_at_the_edge_of_what_is_a_number_a_detector_scores_or_is_refused(
     scored = 0
     for edge in EDGES:
         folder = afresh(sound, "edge")
-        with_value("calibration.rule.aggregation", aggregation)(folder)
-        with_value("calibration.rule.weights", [0.5, 0.5])(folder)
-        with_value(place, NUMBERS[place](edge))(folder)
+        said = {
+            "calibration.rule.aggregation": aggregation,
+            "calibration.rule.weights": [0.5, 0.5],
+        }
+        with_values(said | {place: NUMBERS[place](edge)})(folder)
         try:
             found = Detector(bundle.load(folder)).score(np.full((40, 48), 128, np.uint8))
         except (BundleError, BadImageError):

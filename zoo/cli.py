@@ -245,7 +245,7 @@ def score(args: argparse.Namespace) -> None:
     from zoo.textures import read_image
 
     detector = zoo.load(args.name, device=args.device)
-    failed = []
+    failed, overlays = [], _overlays(args.images)
     for path in args.images:
         try:
             pixels = read_image(path)
@@ -263,7 +263,7 @@ def score(args: argparse.Namespace) -> None:
             "anomalous_pixels": int(found.mask.sum()),
         }
         if args.out:
-            place = args.out / _flat(path, args.images)
+            place = args.out / overlays[path]
             line["overlay"] = str(report.save(report.side_by_side(pixels, found), place))
         print(json.dumps(line), flush=True)
     if failed:
@@ -1027,10 +1027,11 @@ def _registry() -> Registry:
     return Registry(shelf=open_shelf(), tracking_uri=tracking_uri())
 
 
-def _flat(path: Path, images: Sequence[Path]) -> str:
-    """Name an overlay after its image; all with their folder where names alone would collide."""
-    same = len({other.name for other in images}) < len(images)
-    return f"{path.resolve().parent.name}_{path.stem}.png" if same else f"{path.stem}.png"
+def _overlays(images: Sequence[Path]) -> dict[Path, str]:
+    """Name overlays after their images; all with their folder where names alone would collide."""
+    if len({image.name for image in images}) == len(images):
+        return {image: f"{image.stem}.png" for image in images}
+    return {image: f"{image.resolve().parent.name}_{image.stem}.png" for image in images}
 
 
 def _table(rows: Sequence[Sequence[str]]) -> None:

@@ -114,6 +114,7 @@ def installed(*settlers: Settle) -> Iterator[None]:
 
 
 def _send(source: Path, target: Path) -> None:
+    # `bundle.write_whole` would wait for the disk at each of maybe tens of thousands of files.
     for file in source.rglob("*"):
         if not file.is_file():
             continue

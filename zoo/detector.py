@@ -241,6 +241,7 @@ class Detector:
 
         Raises:
             BadImageError: The image is too small for this detector.
+            BundleError: As in `score`.
         """
         return self._map(self._now, pixels)
 
@@ -268,7 +269,13 @@ class Detector:
 
     def _map(self, now: _Ready, pixels: Shaped[np.ndarray, "h w c"]) -> Float[np.ndarray, "h w"]:
         anomaly = anomaly_map(self._losses(now, pixels), now.calibration)
-        return enlarge(anomaly, *pixels.shape[:2]).cpu().numpy()
+        found = enlarge(anomaly, *pixels.shape[:2]).cpu().numpy()
+        if not -BEYOND < found.min() <= found.max() < BEYOND:
+            raise BundleError(
+                f"The detector '{self.name}' gives this image an anomaly of {found.max():.3g}: "
+                "its calibration or its weights are damaged. Fetch or promote it again."
+            )
+        return found
 
     def _score(self, image: Picture) -> Score:
         age = time.monotonic() - self._looked
@@ -285,11 +292,6 @@ class Detector:
             )
         anomaly, known = self._map(now, pixels), now.bundle.threshold
         top_fraction = float(now.calibration.rule.top_fraction)
-        if not -BEYOND < anomaly.min() <= anomaly.max() < BEYOND:
-            raise BundleError(
-                f"The detector '{self.name}' gives this image an anomaly of {anomaly.max():.3g}: "
-                "its calibration or its weights are damaged. Fetch or promote it again."
-            )
         score = float(image_score(torch.from_numpy(anomaly), top_fraction))
         good = known.get("scores", ()) if known["rule"] == "conformal" else ()
         end = float(known["value"])
