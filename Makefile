@@ -2,7 +2,7 @@
 # make test    set up and run every test
 # make check   lint, format, types and import contracts; changes nothing
 # make fix     format, and mend what the linter can mend
-# make docs    write docs/cli.md from the commands' own help
+# make docs    write docs/cli.md from the help of each command
 # make setup   only the environment, in .venv
 # make clean   remove what the above leave behind
 

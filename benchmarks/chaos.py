@@ -1,24 +1,26 @@
-"""What a night brings, done to a real search on purpose: does anything go missing?
+"""Failures in the middle of a real search, made on purpose: is anything lost?
 
     python -m benchmarks.chaos [--only worker,driver,mlflow,...] [--away 120]
 
 Each case is `zoo search` in a home of its own, on photographs of bricks, one trial at a time so
-that the same seed makes the same trials. The books are checked after each: every trial once in
-MLflow, in Ray's folder and in Optuna's study, none left running, no report missing or told twice,
-the totals equal to the sums. The champion is compared with that of the undisturbed search.
+that the same seed makes the same trials. After each case the records are checked: every trial is
+there once in MLflow, in Ray's folder and in Optuna's study, no run is left running, no report is
+missing or logged twice, and the totals equal the sums. The best detector is compared with that of
+an undisturbed search, which always runs first.
 
+    undisturbed: nothing else
     worker   kill -9 of the worker in the middle of a trial, three times
     driver   kill -9 of `zoo search` and of its Ray, then `zoo search --resume`
-    restless the same at drawn moments, ten times in one search or as often as it lasts
-    mlflow   kill -9 of the MLflow server in mid-search; it comes back `--away` seconds later
+    restless the same at random times, up to ten times in one search
+    mlflow   kill -9 of the MLflow server during a search; it is back `--away` seconds later
     twins    two searches of the texture at once on one MLflow store
     sick     a space in which half of the trials diverge or ask for more memory than there is
-    s3       the shelf is in S3 (moto), which is away when the winner is to be promoted; it comes
-             back, then `zoo search --resume`
-    full     the disk is full in mid-search; space is made, then `zoo search --resume`. A trial that
-             Ray had no space to write down is drawn anew; in MLflow it stays, as interrupted.
-    nodes    Ray's fake autoscaler: two GPU nodes come up for the trials, one is killed with -9 in
-             mid-trial, and all have gone again at the end
+    s3       the shelf is in S3 (moto), which does not answer when the best detector is promoted;
+             later it does, then `zoo search --resume`
+    full     the disk is full during a search; space is made, then `zoo search --resume`. A trial
+             that Ray had no space to save is drawn again; its MLflow run stays, as interrupted.
+    nodes    Ray's fake autoscaler: two GPU nodes start for the trials, one is killed with -9 during
+             a trial, and all have stopped at the end
 
 `full` mounts a small tmpfs and so needs root; `nodes` needs Ray's default port, 6379.
 """
@@ -38,7 +40,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,13 +52,17 @@ from moto.server import ThreadedMotoServer
 from optuna.trial import TrialState
 
 import zoo
+from benchmarks.fake_autoscaler import autoscaler
 from tests.processes import aws_at, descendants, free_port, mlflow_server
-from zoo import demo
+from zoo.data import demo
 
 BIN = Path(sys.executable).parent
 TRIALS, REPORTS, KILLS = 6, 4, 3
 OFTEN, RESTLESS_S = 10, 12.0
-CASES = ("worker", "driver", "restless", "mlflow", "twins", "sick", "s3", "full", "nodes")
+CASES = (
+    *("undisturbed", "worker", "driver", "restless", "mlflow"),
+    *("twins", "sick", "s3", "full", "nodes"),
+)
 SPACE = """
 patch: 32
 scale: 0.5
@@ -74,21 +80,21 @@ output_stride: 4
 megapixels: 10.0
 """
 SICK = SPACE.replace("{log_uniform: [5.0e-4, 8.0e-3]}", "{choice: [0.002, 1.0e30]}").replace(
-    "batch: 8", "batch: {choice: [8, 50000000]}"
+    "batch: 8", "batch: {choice: [8, 1000000000000000]}"
 )
 
 
 @dataclass(kw_only=True)
 class Search:
-    """One `zoo search` as a process, with what it says.
+    """One `zoo search` as a process, with its progress.
 
     Attributes:
         home: Its home.
         data: Folder of the data.
         more: Further options.
-        space: What it varies.
-        environment: Further variables, as of an MLflow server or a shelf.
-        said: Its lines, as they come.
+        space: Text of the search space.
+        environment: Further variables, such as those of an MLflow server or a shelf.
+        said: Its lines of progress.
     """
 
     home: Path
@@ -99,7 +105,7 @@ class Search:
     said: list[str] = field(default_factory=list)
 
     def start(self) -> Search:
-        """Start it, in a session of its own."""
+        """Start the search, in a session of its own."""
         space = self.data / "space.yaml"
         space.write_text(self.space)
         command = [str(BIN / "zoo"), "search", "--category", "brick", "--data", str(self.data)]
@@ -115,51 +121,51 @@ class Search:
             text=True,
             start_new_session=True,
         )
-        self._listener = threading.Thread(target=self._listen)
-        self._listener.start()
+        self._reader = threading.Thread(target=self._read_progress)
+        self._reader.start()
         return self
 
-    def _listen(self) -> None:
+    def _read_progress(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.said.append(line.rstrip())
 
     def until(self, wanted: Callable[[list[str]], bool], seconds: float = 300.0) -> None:
-        """Wait until it has said something."""
+        """Wait until its lines of progress meet a condition."""
         deadline = time.monotonic() + seconds
         while not wanted(self.said):
             if self.process.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit("it did not come so far:\n" + "\n".join(self.said))
+                raise SystemExit("the search did not come so far:\n" + "\n".join(self.said))
             time.sleep(0.05)
 
     def answer(self) -> dict[str, Any]:
-        """Wait for its end, and return its answer."""
+        """Wait for the end of the search, and return its answer."""
         assert self.process.stdout is not None
         printed = self.process.stdout.read()
-        self._listener.join()
+        self._reader.join()
         if self.process.wait():
             raise SystemExit(f"code {self.process.returncode}:\n" + "\n".join(self.said))
         try:
             found: dict[str, Any] = json.loads(printed)
         except json.JSONDecodeError:
-            raise SystemExit(f"this is no answer:\n{printed}") from None
+            raise SystemExit(f"the answer is not JSON:\n{printed}") from None
         return found
 
     def refusal(self) -> str:
-        """Wait for its end, and return the line with which it gave up."""
-        self._listener.join()
+        """Wait for the search to be refused, and return its last line."""
+        self._reader.join()
         if self.process.wait() != 2:
             raise SystemExit(f"code {self.process.returncode}:\n" + "\n".join(self.said))
         return self.said[-1]
 
     def kill_worker(self) -> None:
-        """Kill -9 the worker that trains."""
+        """Kill the worker that trains, with -9."""
         for process, title in descendants(self.process.pid).items():
             if "ray::Implicit" in title:
                 os.kill(process, signal.SIGKILL)
 
     def kill(self) -> None:
-        """Kill -9 the driver, and then whatever it leaves of its Ray."""
+        """Kill the driver with -9, and then the processes of its Ray."""
         left = descendants(self.process.pid)
         self.process.kill()
         self.process.wait()
@@ -168,28 +174,28 @@ class Search:
                 os.kill(process, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-        self._listener.join()
+        self._reader.join()
 
 
 def ended(said: list[str]) -> int:
-    """Count the trials that were told of as ended."""
+    """Count the trials that were reported as ended."""
     endings = ("finished", "stopped early", "failed")
     return sum("| trial " in line and line.endswith(endings) for line in said)
 
 
 def lost(said: list[str]) -> int:
-    """Count the workers that were told of as lost."""
+    """Count the workers that were reported as lost."""
     return sum("lost its worker" in line for line in said)
 
 
-def books(home: Path, name: str, uri: str = "", *, forgotten: bool = False) -> list[str]:
-    """Return what does not balance in the record of a search; nothing if all is well.
+def mismatches(home: Path, name: str, uri: str = "", *, forgotten: bool = False) -> list[str]:
+    """Return where MLflow, Ray and Optuna disagree about a search; an empty list if nowhere.
 
     Args:
         home: Of the search.
         name: Of the search.
         uri: Of MLflow, if it is not the home's own database.
-        forgotten: MLflow may have interrupted trials of which Ray knows no more.
+        forgotten: Whether MLflow may have interrupted trials that Ray has not saved.
     """
     wrong: list[str] = []
     client = MlflowClient(uri or f"sqlite:///{home / 'mlflow.db'}")
@@ -226,17 +232,20 @@ def books(home: Path, name: str, uri: str = "", *, forgotten: bool = False) -> l
     return wrong
 
 
-def told(case: str, answer: dict[str, Any], wrong: list[str], calm: dict[str, Any] | None) -> None:
-    """Print a line on a case."""
+def show(
+    case: str, answer: dict[str, Any], wrong: list[str], undisturbed: dict[str, Any] | None
+) -> None:
+    """Print a line about a case."""
     outcomes = {key[7:]: int(value) for key, value in answer.items() if key.startswith("trials_")}
     weights = [
         Path(each["detector"], "weights.safetensors").read_bytes()
-        for each in (answer, calm or answer)
+        for each in (answer, undisturbed or answer)
     ]
-    same = "" if calm is None else f" | same champion, bit by bit: {weights[0] == weights[1]}"
+    equal = weights[0] == weights[1]
+    same = "" if undisturbed is None else f" | same best detector, bit by bit: {equal}"
     print(
         f"{case}: {outcomes}, val_pixel_ap {answer['val_pixel_ap']:.4f}, {answer['seconds']:.0f} s"
-        f"{same} | {'; '.join(wrong) or 'the books balance'}",
+        f"{same} | {'; '.join(wrong) or 'all records agree'}",
         flush=True,
     )
 
@@ -246,8 +255,8 @@ def name_of(answer: dict[str, Any]) -> str:
     return Path(answer["detector"]).parent.name
 
 
-def worker(root: Path, data: Path, calm: dict[str, Any]) -> None:
-    """Kill the worker three times in mid-trial."""
+def worker(root: Path, data: Path, undisturbed: dict[str, Any]) -> None:
+    """Kill the worker during a trial, three times."""
     search = Search(home=root / "worker", data=data).start()
     for kill in range(1, KILLS + 1):
         search.until(lambda said, kill=kill: ended(said) >= kill)  # type: ignore[misc]
@@ -255,10 +264,15 @@ def worker(root: Path, data: Path, calm: dict[str, Any]) -> None:
         search.kill_worker()
         search.until(lambda said, kill=kill: lost(said) >= kill)  # type: ignore[misc]
     answer = search.answer()
-    told(f"worker, killed {KILLS} times", answer, books(search.home, name_of(answer)), calm)
+    show(
+        f"worker, killed {KILLS} times",
+        answer,
+        mismatches(search.home, name_of(answer)),
+        undisturbed,
+    )
 
 
-def driver(root: Path, data: Path, calm: dict[str, Any]) -> None:
+def driver(root: Path, data: Path, undisturbed: dict[str, Any]) -> None:
     """Kill the driver and its Ray, and resume."""
     search = Search(home=root / "driver", data=data).start()
     search.until(lambda said: ended(said) >= 2)
@@ -266,31 +280,31 @@ def driver(root: Path, data: Path, calm: dict[str, Any]) -> None:
     search.kill()
     resumed = Search(home=root / "driver", data=data, more=("--resume",)).start()
     answer = resumed.answer()
-    told("driver, killed once", answer, books(resumed.home, name_of(answer)), calm)
+    show("driver, killed once", answer, mismatches(resumed.home, name_of(answer)), undisturbed)
 
 
-def restless(root: Path, data: Path, calm: dict[str, Any]) -> None:
-    """Kill the driver and its Ray at whatever moment, again and again.
+def restless(root: Path, data: Path, undisturbed: dict[str, Any]) -> None:
+    """Kill the driver and its Ray at random times.
 
-    A trial of which Ray had written down nothing yet is drawn anew, so the champion may be another.
+    A trial that Ray had not saved yet is drawn again, so the best detector may be another.
     """
-    drawn, home, more, kills = random.Random(), root / "restless", tuple[str, ...](), 0
+    random_times, home, more, kills = random.Random(), root / "restless", tuple[str, ...](), 0
     while True:
         search = Search(home=home, data=data, more=more).start()
         search.until(lambda said: any("ing search brick-" in line for line in said))
         try:
-            search.process.wait(drawn.uniform(0.0, RESTLESS_S) if kills < OFTEN else None)
+            search.process.wait(random_times.uniform(0.0, RESTLESS_S) if kills < OFTEN else None)
         except subprocess.TimeoutExpired:
             search.kill()
             more, kills = ("--resume",), kills + 1
             continue
         answer = search.answer()
-        wrong = books(home, name_of(answer), forgotten=True)
-        return told(f"restless, killed {kills} times", answer, wrong, calm)
+        wrong = mismatches(home, name_of(answer), forgotten=True)
+        return show(f"restless, killed {kills} times", answer, wrong, undisturbed)
 
 
-def mlflow(root: Path, data: Path, calm: dict[str, Any], away: float) -> None:
-    """Take the MLflow server away in mid-search, and bring it back."""
+def mlflow(root: Path, data: Path, undisturbed: dict[str, Any], away: float) -> None:
+    """Stop the MLflow server during a search, and start it again."""
     port = free_port()
     with mlflow_server(root / "mlflow-server", port) as uri:
         environment = {"MLFLOW_TRACKING_URI": uri}
@@ -299,56 +313,56 @@ def mlflow(root: Path, data: Path, calm: dict[str, Any], away: float) -> None:
     time.sleep(away)
     with mlflow_server(root / "mlflow-server", port):
         answer = search.answer()
-        wrong = books(search.home, name_of(answer), uri)
-    if not any("its record waits in" in line for line in search.said):
-        wrong.append("nobody noticed")
-    told(f"mlflow, away for {away:.0f} s", answer, wrong, calm)
+        wrong = mismatches(search.home, name_of(answer), uri)
+    if not any("its record is kept in" in line for line in search.said):
+        wrong.append("the search has not reported it")
+    show(f"mlflow, away for {away:.0f} s", answer, wrong, undisturbed)
 
 
 def twins(root: Path, data: Path) -> None:
-    """Search twice at once, on one record; on all cores each would take twenty times as long."""
+    """Run two searches at once on one MLflow store, each with one thread to save time."""
     home, one = root / "twins", ("--threads=1",)
     first = Search(home=home, data=data, more=one).start()
     first.until(lambda said: any("Starting search" in line for line in said))
-    time.sleep(1.0)  # the name of a search is the second in which it began
+    time.sleep(1.0)  # the name of a search has the second of its start
     second = Search(home=home, data=data, more=one).start()
     for number, search in enumerate((first, second), start=1):
         answer = search.answer()
-        told(f"twins, {number} of 2", answer, books(home, name_of(answer)), None)
+        show(f"twins, {number} of 2", answer, mismatches(home, name_of(answer)), None)
 
 
 def sick(root: Path, data: Path) -> None:
-    """Search where half of the settings cannot work."""
+    """Run a search in which half of the settings cannot work."""
     search = Search(home=root / "sick", data=data, space=SICK).start()
     answer = search.answer()
-    wrong = books(search.home, name_of(answer))
+    wrong = mismatches(search.home, name_of(answer))
     wrong += [] if answer["trials_failed"] else ["no trial failed"]
-    told("sick", answer, wrong, None)
-    print(f"sick, told: {next(line for line in search.said if 'the first failure' in line)}")
+    show("sick", answer, wrong, None)
+    print(f"sick: {next(line for line in search.said if 'the first failure' in line)}")
 
 
-def s3(root: Path, data: Path, calm: dict[str, Any]) -> None:
-    """Promote into a bucket that is away, then into the same one when it is there."""
+def s3(root: Path, data: Path, undisturbed: dict[str, Any]) -> None:
+    """Promote to a bucket that does not answer, then to the same one when it does."""
     port = free_port()
     environment = aws_at(f"http://127.0.0.1:{port}", root) | {"ZOO_SHELF": "s3://zoo/shelf"}
     search = Search(home=root / "s3", data=data, environment=environment).start()
-    print(f"s3, told: {search.refusal()}")
+    print(f"s3: {search.refusal()}")
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
     server.start()
     with mock.patch.dict(os.environ, environment):
         boto3.client("s3").create_bucket(Bucket="zoo")
         again = Search(home=root / "s3", data=data, environment=environment, more=("--resume",))
         answer = again.start().answer()
-        wrong = books(again.home, name_of(answer))
+        wrong = mismatches(again.home, name_of(answer))
         wrong += [] if answer["promoted"] else ["it was not promoted"]
         loaded = zoo.load("brick").bundle.metrics["val_pixel_ap"]
         wrong += [] if loaded == answer["val_pixel_ap"] else [f"the shelf serves {loaded}"]
     server.stop()
-    told("s3, away at the promotion", answer, wrong, calm)
+    show("s3, away at the promotion", answer, wrong, undisturbed)
 
 
-def full(root: Path, data: Path, calm: dict[str, Any]) -> None:
-    """Fill the disk in mid-search, make space, and resume."""
+def full(root: Path, data: Path, undisturbed: dict[str, Any]) -> None:
+    """Fill the disk during a search, make space, and resume."""
     home = root / "full"
     home.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(home)], check=True)
@@ -359,72 +373,16 @@ def full(root: Path, data: Path, calm: dict[str, Any]) -> None:
         with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
             while file.write(bytes(2**16)):
                 continue
-        print(f"full, told: {search.refusal()}")
+        print(f"full: {search.refusal()}")
         ballast.unlink()
         answer = Search(home=home, data=data, more=("--resume",)).start().answer()
-        told("full, once", answer, books(home, name_of(answer), forgotten=True), calm)
+        show("full, once", answer, mismatches(home, name_of(answer), forgotten=True), undisturbed)
     finally:
         subprocess.run(["umount", "--lazy", str(home)], check=True)
 
 
-FAKE = {
-    "cluster_name": "fake",
-    "max_workers": 2,
-    "upscaling_speed": 1.0,
-    "idle_timeout_minutes": 0.25,
-    "provider": {
-        "type": "fake_multinode",
-        # A fake node has nothing to be set up; trying to would fail, and end the node.
-        "disable_node_updaters": True,
-        "disable_launch_config_check": True,
-        "use_node_id_as_ip": True,  # all of them are on this machine
-    },
-    "head_node_type": "ray.head.default",
-    "available_node_types": {
-        "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
-        "gpu": {"resources": {"CPU": 1, "GPU": 1}, "node_config": {}, "max_workers": 2},
-    },
-} | {name: {} for name in ("auth", "docker", "file_mounts")}
-FAKE |= {
-    name: []
-    for name in (
-        "cluster_synced_files", "head_setup_commands", "head_start_ray_commands",
-        "initialization_commands", "rsync_exclude", "rsync_filter", "setup_commands",
-        "worker_setup_commands", "worker_start_ray_commands",
-    )
-}  # fmt: skip
-
-
-@contextlib.contextmanager
-def autoscaler(folder: Path, access: dict[str, str]) -> Iterator[Callable[[], list[int]]]:
-    """A Ray whose GPU nodes come and go; gives its raylets, the head's first."""
-    config = folder / "fake.json"
-    config.write_text(json.dumps(FAKE))
-    command = [str(BIN / "ray"), "start", "--head", f"--autoscaling-config={config}"]
-    command += ["--num-cpus=0", "--port=6379", f"--temp-dir={folder}", "--disable-usage-stats"]
-    fake = access | {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
-    subprocess.run(command, env=os.environ | fake, check=True, stdout=subprocess.DEVNULL)
-    place = str(folder).encode()
-
-    def belonging(word: bytes) -> list[int]:
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                title = (process / "cmdline").read_bytes()
-                if place in title and word in title.split(b"\0")[0]:
-                    found.append(int(process.name))
-        return sorted(found)
-
-    try:
-        yield lambda: belonging(b"raylet")
-    finally:
-        for process in belonging(b""):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
-
-
 def nodes(root: Path, data: Path) -> None:
-    """Let nodes come and go, and kill one of them."""
+    """Let the autoscaler start and stop nodes, and kill one of them."""
     folder = root / "nodes-ray"
     folder.mkdir()
     token = folder / "token"
@@ -439,19 +397,19 @@ def nodes(root: Path, data: Path) -> None:
         os.kill(raylets()[-1], signal.SIGKILL)
         search.until(lambda said: lost(said) >= 1)
         answer = search.answer()
-        wrong = books(search.home, name_of(answer))
+        wrong = mismatches(search.home, name_of(answer))
         deadline = time.monotonic() + 120
         while len(raylets()) > 1 and time.monotonic() < deadline:
             time.sleep(1.0)
         left = len(raylets())
     wrong += [line for line in search.said if "the first failure" in line]
-    wrong += [] if most >= 3 else [f"{most - 1} nodes came up"]
-    wrong += [] if left == 1 else [f"{left - 1} nodes stayed"]
-    told(f"nodes, {most - 1} came up, one was killed, {left - 1} stayed", answer, wrong, None)
+    wrong += [] if most >= 3 else [f"{most - 1} nodes started"]
+    wrong += [] if left == 1 else [f"{left - 1} nodes still run"]
+    show(f"nodes, {most - 1} started, one was killed, {left - 1} still run", answer, wrong, None)
 
 
 def main() -> None:
-    """Search undisturbed, then in every case."""
+    """Run an undisturbed search, then every case."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default=",".join(CASES), help=f"some of {', '.join(CASES)}")
     parser.add_argument("--away", type=float, default=120.0, help="seconds without MLflow (120)")
@@ -467,16 +425,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         data = demo.make(root / "data", texture="brick").parent
-        search = Search(home=root / "calm", data=data).start()
-        calm = search.answer()
-        told("undisturbed", calm, books(search.home, name_of(calm)), None)
+        search = Search(home=root / "undisturbed", data=data).start()
+        undisturbed = search.answer()
+        show("undisturbed", undisturbed, mismatches(search.home, name_of(undisturbed)), None)
         for case in args.only.split(","):
             if case == "mlflow":
-                mlflow(root, data, calm, args.away)
+                mlflow(root, data, undisturbed, args.away)
             elif case in alone:
                 alone[case](root, data)
-            else:
-                compared[case](root, data, calm)
+            elif case != "undisturbed":
+                compared[case](root, data, undisturbed)
 
 
 if __name__ == "__main__":

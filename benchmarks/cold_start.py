@@ -17,7 +17,7 @@ from pathlib import Path
 from registry.shelf import open_shelf
 from tests.exams import publish
 
-BUNDLE = Path(__file__).parents[1] / "tests" / "formats" / "1"
+BUNDLE = Path(__file__).parents[1] / "tests" / "stored" / "formats" / "1"
 CLOCK = "import time; began = time.perf_counter(); {}; print(time.perf_counter() - began)"
 WAYS = {
     "import torch": "import torch",

@@ -19,8 +19,8 @@ import skimage.data
 import torch
 from torch import Tensor
 
-from zoo.networks import Windows
-from zoo.scoring import smooth
+from zoo.methods.fcbigan.networks import Windows
+from zoo.scoring.maps import smooth
 
 
 def seconds(work: Callable[[], object], repeats: int = 3) -> float:

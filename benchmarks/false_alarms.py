@@ -23,10 +23,19 @@ import numpy as np
 from scipy import stats
 
 import zoo
-from zoo import recipe, scoring, textures
-from zoo.bundle import Bundle
-from zoo.detector import Detector
-from zoo.recipe import Materials
+from registry.bundle import Bundle
+from zoo.data import textures
+from zoo.detectors import Detector
+from zoo.scoring.thresholds import conformal_rank
+from zoo.training import (
+    TrainingData,
+    baseline,
+    finish,
+    gather,
+    settings_of,
+    train_best,
+    with_values,
+)
 
 SMALL = 0.1  # of p-values, whose share should be at most this
 
@@ -80,28 +89,26 @@ def main() -> None:
     parser.add_argument("--megapixels", type=float, default=10.0, help="of training (10)")
     args = parser.parse_args()
     texture = textures.find(args.data, args.category)
-    scale, ways = 1.0, dict[str, Callable[[Materials, int], Bundle]]()
+    scale, ways = 1.0, dict[str, Callable[[TrainingData, int], Bundle]]()
     if args.like:
         like = zoo.load(args.like).bundle
         values = {"megapixels": args.megapixels, "reports": 1}
-        settings = recipe.with_values(recipe.settings_of(like), values)
+        settings = with_values(settings_of(like), values)
         scale = settings.scale
-        ways[like.method] = lambda materials, seed: recipe.trained(materials, settings, seed=seed)
-    ways["local_statistics"] = lambda materials, _: recipe.floor(materials, scale=scale)
+        ways[like.method] = lambda materials, seed: train_best(materials, settings, seed=seed)
+    ways["local_statistics"] = lambda materials, _: baseline(materials, scale=scale)
     found: dict[str, Found] = {name: Found() for name in ways}
     for seed in range(args.splits):
         pictures = sorted(texture.pictures, key=lambda picture: picture.key)
         random.Random(seed).shuffle(pictures)
         third = len(pictures) // 3
-        materials = recipe.gather(
-            replace(texture, pictures=tuple(pictures[third:])), split_seed=seed
-        )
+        materials = gather(replace(texture, pictures=tuple(pictures[third:])), split_seed=seed)
         for name, make in ways.items():
-            made = recipe.finish(make(materials, seed), materials)
+            made = finish(make(materials, seed), materials)
             look(made, pictures[:third], found[name])
             print(f"split {seed}, {name}: {found[name].rates[-1]:.3f}", flush=True)
     images, rate = made.threshold["images"], made.threshold["false_alarm_rate"]
-    above = images + 1 - scoring.conformal_rank(images, rate)
+    above = images + 1 - conformal_rank(images, rate)
     print(f"{args.category}: {third} pictures apart, {images} of calibration, stated {rate:.3f}")
     for name, each in found.items():
         report(name, each, apart=third, images=images, above=above)

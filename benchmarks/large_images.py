@@ -17,26 +17,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from registry.bench import peak_megabytes
-from zoo import scoring, training
-from zoo.networks import FCBiGANConfig
+from zoo.evaluation.benchmark_fit import peak_megabytes
+from zoo.methods.fcbigan import scorer
+from zoo.methods.fcbigan.config import NetworkConfig
+from zoo.methods.fcbigan.scorer import fcbigan_losses
+from zoo.methods.fcbigan.training import new_networks
 
 
 def score(side: int, whole: bool, width: int, threads: int) -> tuple[float, float, Tensor]:
     """Return seconds, megabytes and every 97th loss of a drawn image."""
     torch.set_num_threads(threads)
-    config = FCBiGANConfig(
+    config = NetworkConfig(
         patch=64, depth=3, discriminator_depth=3, width=width, latent_channels=8, segmenter=True
     )
-    networks = training.new_networks(config, channels=1, seed=0).eval()
+    networks = new_networks(config, channels=1, seed=0).eval()
     networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if whole:
-        scoring.TILE = side + 1
+        scorer.TILE = side + 1
     small = torch.rand(1, 128, 128, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    scoring.fcbigan_losses(networks, small, output_stride=4)
+    fcbigan_losses(networks, small, output_stride=4)
     x = torch.rand(1, side, side, generator=torch.Generator().manual_seed(1)) * 2 - 1
     before, began = peak_megabytes(), time.perf_counter()
-    losses = scoring.fcbigan_losses(networks, x, output_stride=4)
+    losses = fcbigan_losses(networks, x, output_stride=4)
     return time.perf_counter() - began, peak_megabytes() - before, losses.flatten()[::97].clone()
 
 

@@ -31,13 +31,19 @@ import ray
 import torch
 from ray import tune
 
-from registry.outbox import Outbox
-from registry.runs import SearchRuns, open_store
+from registry.runs.buffer import BufferedRuns
+from registry.runs.search_runs import SearchRuns
+from registry.runs.store import open_store
 from search_spaces import Field, Integer, LogUniform, Space
-from zoo import demo, recipe, search, textures
+from zoo.data import demo, textures
 from zoo.errors import SearchError
-from zoo.listener import Facts, Outcome, Plan, TrialLog
-from zoo.trial import METRIC
+from zoo.search.cluster import cluster
+from zoo.search.config import Outcome, SearchConfig, TrialLog, TrialUsage
+from zoo.search.run import run_search
+from zoo.search.trial import METRIC
+from zoo.training.data import TrainingData, gather
+from zoo.training.fit import Checkpoint, train
+from zoo.training.settings import field_names, settings
 
 CORES = os.cpu_count() or 1
 FIXED: dict[str, Field] = {
@@ -67,11 +73,13 @@ class Heard:
         """Note the parameters."""
         self.params[trial] = dict(params)
 
-    def reported(self, trial: str, step: int, metrics: Mapping[str, float], facts: Facts) -> None:
+    def reported(
+        self, trial: str, step: int, metrics: Mapping[str, float], facts: TrialUsage
+    ) -> None:
         """Note how far the trial came."""
         self.steps[trial] = step
 
-    def ended(self, trial: str, outcome: Outcome, bundle: Path | None, facts: Facts) -> None:
+    def ended(self, trial: str, outcome: Outcome, bundle: Path | None, facts: TrialUsage) -> None:
         """Note nothing."""
 
 
@@ -86,34 +94,36 @@ class Both:
         for log in self.logs:
             log.started(trial, params)
 
-    def reported(self, trial: str, step: int, metrics: Mapping[str, float], facts: Facts) -> None:
+    def reported(
+        self, trial: str, step: int, metrics: Mapping[str, float], facts: TrialUsage
+    ) -> None:
         """Tell both."""
         for log in self.logs:
             log.reported(trial, step, metrics, facts)
 
-    def ended(self, trial: str, outcome: Outcome, bundle: Path | None, facts: Facts) -> None:
+    def ended(self, trial: str, outcome: Outcome, bundle: Path | None, facts: TrialUsage) -> None:
         """Tell both."""
         for log in self.logs:
             log.ended(trial, outcome, bundle, facts)
 
 
-def plan(name: str, trials: int, *, threads: int, reports: int) -> Plan:
+def plan(name: str, trials: int, *, threads: int, reports: int) -> SearchConfig:
     """Return a plan that only the number of trials bounds."""
-    return Plan(
+    return SearchConfig(
         name=name, texture="brick", fingerprint="", seed=0, trials=trials, time_budget_s=1e6,
         threads=threads, gpus_per_trial=0.0, reports=reports,
     )  # fmt: skip
 
 
 @contextlib.contextmanager
-def record(root: Path, name: str) -> Iterator[Outbox]:
+def record(root: Path, name: str) -> Iterator[BufferedRuns]:
     """MLflow's record of a search, delivered at the end."""
     runs = SearchRuns(
         open_store(f"sqlite:///{root / 'mlflow.db'}"), search=name, texture="brick", params={}
     )
-    box = Outbox(runs, root / "searches" / name, say=print)
+    box = BufferedRuns(runs, root / "searches" / name, say=print)
     yield box
-    box.close({}, "finished", patience_s=1e5)
+    box.close({}, "finished", timeout_s=1e5)
 
 
 # ------------------------------------------------------------------------------------------- share
@@ -126,29 +136,29 @@ class EnoughError(Exception):
 def bare(data: Path, heard: Heard) -> float:
     """Train the trials of a search again, each as far as it came, and return the seconds."""
     torch.set_num_threads(CORES)
-    materials = recipe.gather(textures.find(data, "brick"))
+    materials = gather(textures.find(data, "brick"))
     began = time.perf_counter()
     for trial, params in heard.params.items():
-        values = {k: v for k, v in params.items() if k in recipe.field_names()}
+        values = {k: v for k, v in params.items() if k in field_names()}
 
-        def report(draft: recipe.Draft, last: int = heard.steps[trial]) -> None:
+        def report(draft: Checkpoint, last: int = heard.steps[trial]) -> None:
             if draft.report == last:
                 raise EnoughError
 
         with contextlib.suppress(EnoughError):
-            recipe.make(materials, recipe.settings(values), seed=0, report=report)
+            train(materials, settings(values), seed=0, report=report)
     return time.perf_counter() - began
 
 
 def share(root: Path, trials: int, megapixels: float) -> None:
     """Search, train the same in a bare loop, and print the two."""
     data = demo.make(root, texture="brick").parent
-    materials = recipe.gather(textures.find(data, "brick"))
+    materials = gather(textures.find(data, "brick"))
     space = Space(name="b", path=Path("b.yaml"), fields={**SPACE.fields, "megapixels": megapixels})
     heard = Heard()
-    with search.cluster(), record(root, "share") as box:
+    with cluster(), record(root, "share") as box:
         began = time.perf_counter()
-        found = search.run(
+        found = run_search(
             materials, space, plan("share", trials, threads=CORES, reports=4),
             storage=root / "searches", log=Both((heard, box)), say=lambda line: None,
         )  # fmt: skip
@@ -185,7 +195,7 @@ def stored() -> float:
 
 def growth(root: Path, upto: int) -> None:
     """Search with more and more trials that train nothing."""
-    materials = recipe.gather(textures.find(demo.make(root, texture="brick").parent, "brick"))
+    materials = gather(textures.find(demo.make(root, texture="brick").parent, "brick"))
     print(f"{'trials':>8}{'record':>8}{'seconds':>9}{'ms a trial':>12}{'driver cpu s':>14}"
           f"{'driver MB':>11}{'store MB':>10}")  # fmt: skip
     trivial = tune.with_resources(nothing, {"cpu": 1})
@@ -193,15 +203,15 @@ def growth(root: Path, upto: int) -> None:
     while trials <= upto:
         for recorded in (False, True):
             name = f"growth-{trials}-{recorded}"
-            with search.cluster(), mock.patch.object(search, "_trainable", return_value=trivial):
+            with cluster(), mock.patch.object(search, "_trainable", return_value=trivial):
                 cpu, _ = usage()
                 began = time.perf_counter()
                 log = Heard()
                 if recorded:
                     with record(root, name) as box:
-                        run(materials, name, trials, root, box)
+                        run_without_detector(materials, name, trials, root, box)
                 else:
-                    run(materials, name, trials, root, log)
+                    run_without_detector(materials, name, trials, root, log)
                 seconds, (after, memory) = time.perf_counter() - began, usage()
                 print(f"{trials:>8}{'yes' if recorded else 'no':>8}{seconds:>9.1f}"
                       f"{1000 * seconds / trials:>12.0f}{after - cpu:>14.1f}{memory:>11.0f}"
@@ -209,10 +219,10 @@ def growth(root: Path, upto: int) -> None:
         trials *= 10
 
 
-def run(materials: recipe.Materials, name: str, trials: int, root: Path, log: TrialLog) -> None:
+def run_without_detector(materials: TrainingData, name: str, trials: int, root: Path, log: TrialLog) -> None:
     """Search with trials that leave no detector, which is an error to any other."""
     try:
-        search.run(
+        run_search(
             materials, SPACE, plan(name, trials, threads=1, reports=1),
             storage=root / "searches", log=log, say=lambda line: None,
         )  # fmt: skip

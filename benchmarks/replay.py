@@ -34,9 +34,12 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.search.optuna import OptunaSearch
 
-from zoo import demo, recipe, textures
-from zoo.study import STARTUP, Study
-from zoo.trial import METRIC
+from zoo.data import demo, textures
+from zoo.search.study import STARTUP, Study
+from zoo.search.trial import METRIC
+from zoo.training.data import gather
+from zoo.training.fit import train
+from zoo.training.settings import settings
 
 TABLE = Path(__file__).parent / "trials.csv"
 GRID: Mapping[str, tuple[Any, ...]] = {
@@ -61,17 +64,17 @@ Curve = tuple[float, tuple[float, ...]]  # seconds of a whole trial, and its rep
 # ------------------------------------------------------------------------------------------ record
 
 
-def train(job: tuple[Path, Setting, float]) -> tuple[Setting, Curve]:
+def train_one(job: tuple[Path, Setting, float]) -> tuple[Setting, Curve]:
     """Train one setting, on one thread."""
     folder, setting, megapixels = job
     torch.set_num_threads(1)
-    materials = recipe.gather(textures.find(folder, "brick"))
+    materials = gather(textures.find(folder, "brick"))
     values = FIXED | dict(zip(GRID, setting, strict=True)) | {"megapixels": megapixels}
     reports: list[float] = []
     began = time.perf_counter()
-    recipe.make(
+    train(
         materials,
-        recipe.settings(values),
+        settings(values),
         seed=0,
         report=lambda draft: reports.append(draft.metrics[METRIC]),
     )
@@ -86,7 +89,7 @@ def record(megapixels: float) -> None:
         demo.make(Path(folder), texture="brick")
         jobs = [(Path(folder), setting, megapixels) for setting in settings]
         rows = []
-        for setting, (seconds, curve) in pool.imap_unordered(train, jobs):
+        for setting, (seconds, curve) in pool.imap_unordered(train_one, jobs):
             rows.append([*setting, round(seconds, 2), *(round(value, 5) for value in curve)])
             print(f"{len(rows)} of {len(jobs)}: {rows[-1]}", flush=True)
     with TABLE.open("w", newline="") as file:

@@ -4,7 +4,7 @@
 
 Once in a folder and once in S3 (moto, in a process of its own), where a share of the requests is
 answered with 500 or 503, with silence, with half an answer, or not at all though it was done.
-Writers promote bundles as `registry.promote` does, each against the champion that it saw, roll
+Writers promote bundles as `zoo.promotion` does, each against the champion that it saw, roll
 back, remove versions and collect what no version needs; readers ask for the champion and check
 every byte. Meanwhile writers are killed with -9 and replaced. At the end every pointer, object and
 line of the history is looked at. A writer that was killed, or told that S3 does not answer, may
@@ -28,13 +28,12 @@ from unittest import mock
 
 import boto3
 
-from registry import keeping
+from registry import bundle, maintenance
 from registry.pointer import CHAMPION, Entry, Pointer
 from registry.shelf import Shelf, names_on, open_shelf, pointer_of
 from tests.exams import drawn_bundle
 from tests.faulty import Fault, Faulty, running
 from tests.processes import aws_at, free_port
-from zoo import bundle
 from zoo.errors import PromotionError, StorageError, UnknownDetectorError
 
 TEXTURE, BUNDLES = "grid", 12
@@ -82,7 +81,7 @@ def write(url: str, folders: list[Path], number: int, tallies: Path) -> None:
                 version = rng.choice(versions[:-3] or versions)
                 shelf.change(TEXTURE, lambda old, at=version: old.without(at, "stress"))  # type: ignore[misc]
             else:
-                keeping.collect(shelf, grace_s=GRACE_S)
+                maintenance.collect(shelf, grace_s=GRACE_S)
             tally.note(act)
         except (PromotionError, UnknownDetectorError):
             tally.note("refused")
@@ -141,7 +140,7 @@ def report(url: str, counts: Counter[str], killed: int) -> None:
     shelf = open_shelf(url)
     pointer = pointer_of(shelf, TEXTURE)
     lines = Counter(entry.act for entry in pointer.history)
-    bad = [each.problem for each in keeping.verify(shelf) if each.problem]
+    bad = [each.problem for each in maintenance.verify(shelf) if each.problem]
     failed = sum(number for what, number in counts.items() if what.startswith("FAILED"))
     print(f"{url.split('://')[0] if '://' in url else 'folder'}: {dict(counts.most_common())}")
     for act in ("promoted", "rolled_back", "removed"):

@@ -14,48 +14,50 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from zoo import metrics, recipe, scoring, textures, training
-from zoo.patches import prepare
+from zoo import methods
+from zoo.data import textures
+from zoo.data.preprocessing import prepare
+from zoo.data.testset import read_test
+from zoo.methods import Progress
+from zoo.scoring import metrics
+from zoo.scoring.aggregation import THESIS_RULE, anomaly_map, calibrate
+from zoo.training import Settings, gather, preset, with_values
+from zoo.training.data import PreparedData
 
 PASSES = 50
 CPU = torch.device("cpu")
 
 
-def settings(output_stride: int = 1) -> recipe.Settings:
+def settings(output_stride: int = 1) -> Settings:
     """Return the preset, reporting after each pass over its patches."""
-    preset = recipe.thesis()
-    return replace(preset, train=replace(preset.train, reports=PASSES), output_stride=output_stride)
+    return with_values(preset("thesis"), {"reports": PASSES, "output_stride": output_stride})
 
 
 def train(args: argparse.Namespace) -> None:
     """Train, keeping the networks of each pass and the state of the last."""
-    wanted, materials = settings(), recipe.gather(textures.find(args.data, "nanofibres"))
-    bench = recipe.Bench(materials, wanted.scale, CPU)
-    networks = training.new_networks(wanted.networks, channels=1, seed=args.seed)
+    wanted, data = settings(), gather(textures.find(args.data, "nanofibres"))
+    prepared = PreparedData(data, wanted.scale, CPU)
     args.out.mkdir(parents=True, exist_ok=True)
     kept = args.out / "state.pt"
     state: dict[str, Any] | None = torch.load(kept, weights_only=True) if kept.exists() else None
     began = time.monotonic()
 
-    def keep(progress: training.Progress) -> None:
-        torch.save(progress.networks.state_dict(), args.out / f"{progress.report:03}.pt")
+    def keep(progress: Progress) -> None:
+        torch.save(dict(progress.weights), args.out / f"{progress.report:03}.pt")
         part = kept.with_suffix(".part")
         torch.save(dict(progress.state), part)
         part.replace(kept)
-        losses = ", ".join(f"{name} {value:.3f}" for name, value in progress.losses.items())
+        losses = ", ".join(f"{name} {value:.3f}" for name, value in progress.metrics.items())
         print(f"pass {progress.report}, {time.monotonic() - began:.0f} s: {losses}", flush=True)
 
-    training.fit(
-        bench.fit,
-        networks,
-        wanted.train,
+    wanted.method.fit(
+        prepared.fit,
         generator=torch.Generator().manual_seed(args.seed),
         report=keep,
         state=state,
@@ -65,32 +67,31 @@ def train(args: argparse.Namespace) -> None:
 def curve(args: argparse.Namespace) -> None:
     """Print pixel AUROC and AP on the test images for the networks that were kept."""
     texture = textures.find(args.data, "nanofibres")
-    wanted, materials = settings(args.output_stride), recipe.gather(texture)
-    bench = recipe.Bench(materials, wanted.scale, CPU)
+    wanted = settings(args.output_stride)
+    prepared = PreparedData(gather(texture), wanted.scale, CPU)
     alone = [
-        replace(scoring.THESIS_RULE, aggregation="linear", weights=shares)
+        replace(THESIS_RULE, aggregation="linear", weights=shares)
         for shares in ((1.0, 0.0), (0.0, 1.0))
     ]
     print("| patches seen | pixel AUROC: max(L_D, L_R) | L_R | L_D | pixel AP: max | L_R | L_D |")
     print("|---|---|---|---|---|---|---|")
     for path in sorted(args.out.glob("[0-9]*.pt"))[args.every - 1 :: args.every]:
-        networks = training.new_networks(wanted.networks, channels=1, seed=0).eval()
-        networks.load_state_dict(torch.load(path, weights_only=True))
-        losses = partial(scoring.fcbigan_losses, networks, output_stride=wanted.output_stride)
-        statistics = [losses(x) for x in bench.good]
+        losses = wanted.method.scorer(torch.load(path, weights_only=True))
+        statistics = [losses(x[None])[0] for x in prepared.good]
         found, masks = [], []
-        for picture in textures.read_test(texture):
-            found.append(losses(prepare(picture.pixels, bench.preprocessing)))
+        for picture in read_test(texture):
+            x = prepare(picture.pixels, prepared.preprocessing)
+            found.append(losses(x[None])[0])
             masks.append(picture.mask.ravel())
         labels = np.concatenate(masks)
         cells: dict[str, list[str]] = {"auroc": [], "ap": []}
-        for rule in (scoring.THESIS_RULE, *alone):
-            calibration = scoring.calibrate(rule, statistics)
-            maps = [scoring.anomaly_map(each, calibration).numpy().ravel() for each in found]
+        for rule in (THESIS_RULE, *alone):
+            calibration = calibrate(rule, statistics)
+            maps = [anomaly_map(each, calibration).numpy().ravel() for each in found]
             scores = np.concatenate(maps)
             cells["auroc"].append(f"{metrics.auroc(scores, labels):.3f}")
             cells["ap"].append(f"{metrics.average_precision(scores, labels):.3f}")
-        seen = int(path.stem) * wanted.train.fixed_patches
+        seen = int(path.stem) * int(methods.flat(wanted.method)["fixed_patches"])
         print(f"| {seen:,} | {' | '.join(cells['auroc'] + cells['ap'])} |", flush=True)
 
 

@@ -19,10 +19,11 @@ import skimage.data
 import torch
 from torch import Tensor
 
-from zoo import training
-from zoo.networks import FCBiGANConfig
-from zoo.patches import Patches, augment
-from zoo.training import DefectPatches, Players, TrainConfig, new_networks, play, spot
+from zoo.data.patches import Patches, augment
+from zoo.methods.fcbigan import defect_patches
+from zoo.methods.fcbigan.config import NetworkConfig, TrainConfig
+from zoo.methods.fcbigan.defect_patches import CUTS_PER_PAINTING, DEFECT_POOL, USES, DefectPatches
+from zoo.methods.fcbigan.training import Players, new_networks, play, spot
 
 
 def milliseconds(work: Callable[[], object], device: torch.device, repeats: int = 60) -> float:
@@ -71,7 +72,7 @@ def main() -> None:
     device, count, half = torch.device(args.device), args.batch, args.batch // 2
     generator = torch.Generator(device).manual_seed(0)
     images = photographs(device)
-    shape = FCBiGANConfig(
+    shape = NetworkConfig(
         patch=args.patch, depth=3, discriminator_depth=3, width=args.width, latent_channels=8,
         segmenter=True,
     )  # fmt: skip
@@ -131,10 +132,10 @@ def main() -> None:
         ]
     )
 
-    uses, cuts = training.USES, training.CUTS_PER_PAINTING
-    pooled = milliseconds(fakes.paint, device, repeats=3) / (uses * training.DEFECT_POOL) * half
-    training.CUTS_PER_PAINTING = 1
-    alone = milliseconds(fakes.paint, device, repeats=3) / training.DEFECT_POOL * half
+    uses, cuts = USES, CUTS_PER_PAINTING
+    pooled = milliseconds(fakes.paint, device, repeats=3) / (uses * DEFECT_POOL) * half
+    defect_patches.CUTS_PER_PAINTING = 1
+    alone = milliseconds(fakes.paint, device, repeats=3) / DEFECT_POOL * half
     table(
         [
             (f"{half} defective: {cuts} a painting, each used {uses}x", pooled),

@@ -1,4 +1,4 @@
-"""Print docs/cli.md, made of the help of every command; `make docs` writes it."""
+"""Print docs/cli.md, which is made from the help of every command; `make docs` writes it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from zoo.cli import parser
 
 
 def page() -> str:
-    """Return the whole page, a section a command."""
+    """Return the page, with one section for each command."""
     top = parser()
-    opening = f"# The command line\n\nMade by `make docs`.\n\n{_block(top)}"
+    made = "`make docs` makes this page from the help of each command."
+    opening = f"# The command line\n\n{made}\n\n{_block(top)}"
     sections = [f"## `{command.prog}`\n\n{_block(command)}" for command in _commands(top)]
     return "\n\n".join([opening, *sections])
 

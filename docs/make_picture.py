@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 import zoo
-from zoo import report
-from zoo.textures import read_image
+from zoo.data.images import read_image
+from zoo.report import overlays
 
 SHOWN = ("crack/001", "smear/002", "stain/004", "good/003")
 
@@ -24,9 +24,9 @@ def main() -> None:
         pixels = read_image(root / "test" / f"{name}.png")
         mask = root / "ground_truth" / f"{name}_mask.png"
         truth = read_image(mask)[:, :, 0] > 0 if mask.exists() else None
-        pairs.append(report.side_by_side(pixels, detector.score(pixels), truth))
+        pairs.append(overlays.picture_and_map(pixels, detector.score(pixels), truth))
     rows = [np.concatenate(pairs[k : k + 2], axis=1) for k in (0, 2)]
-    report.save(report.stacked(rows), Path("docs/maps.png"))
+    overlays.save(overlays.stacked(rows), Path("docs/maps.png"))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Put the tables of benches into README.md: `python docs/make_results.py FOLDER...`.
+"""Put the tables of benchmarks into docs/results.md: `python docs/make_results.py FOLDER...`.
 
-Each folder is what `zoo bench --out FOLDER` left. What stands between the two markers is replaced,
-so that no figure of the README is ever written by hand.
+Each folder is what `zoo bench --out FOLDER` wrote. The text between the two markers is replaced, so
+that no figure is written by hand.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-README = Path(__file__).parent.parent / "README.md"
+RESULTS = Path(__file__).parent / "results.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 PAGE = "bench.md"
 
@@ -30,11 +30,11 @@ def with_results(text: str, tables: Sequence[str]) -> str:
 
 
 def main(folders: Sequence[str]) -> None:
-    """Replace the README's results by those of the folders, in their order."""
+    """Replace the results on the page by those of the folders, in their order."""
     if not folders:
         sys.exit("Name the folders that `zoo bench --out` wrote.")
     tables = [(Path(folder) / PAGE).read_text("utf-8") for folder in folders]
-    README.write_text(with_results(README.read_text("utf-8"), tables), "utf-8")
+    RESULTS.write_text(with_results(RESULTS.read_text("utf-8"), tables), "utf-8")
 
 
 if __name__ == "__main__":

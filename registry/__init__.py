@@ -1,1 +1,22 @@
-"""Who won, and since when: MLflow keeps the record, the gate decides, the shelf serves."""
+"""Which detectors there are, which one is the champion of a texture, and since when.
+
+A detector on disk is a bundle (`bundle`). A shelf (`shelf`, `folder_shelf`, `s3_shelf`) holds
+bundles under the digest of their content and one pointer a texture (`pointer`): aliases, versions
+and history. `maintenance` checks a shelf and removes what no version needs. `gate` has the rules of
+promotion. `runs` keeps searches and model versions in MLflow.
+
+Nothing here imports torch. Only `runs` imports MLflow, and boto3 is imported for a shelf in S3.
+"""
+
+__all__ = [
+    "bundle",
+    "folder_shelf",
+    "gate",
+    "maintenance",
+    "names",
+    "pointer",
+    "runs",
+    "s3_shelf",
+    "shelf",
+    "trials",
+]

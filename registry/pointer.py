@@ -1,7 +1,7 @@
-"""What the names of one texture stand for, and how they came to: plain values, no input or output.
+"""Which bundle each name of one texture stands for, and the history of changes: plain values.
 
-A shelf keeps one pointer a texture and replaces it whole, so a name and the entry that says why it
-changed are there together or not at all.
+A shelf has one pointer a texture and replaces it as a whole, so a change of a name and the entry of
+the history that gives its reason are written together or not at all. Nothing here reads or writes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import re
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal, get_args
 
@@ -19,22 +19,22 @@ from zoo.errors import BundleError, PromotionError
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+PREVIOUS = "previous"  # the champion before this one; a rollback makes it champion again
 DIGEST = re.compile(r"[0-9a-f]{64}")
-PREVIOUS = "previous"  # the champion before this one, which a rollback brings back
 
 Act = Literal["promoted", "forced", "refused", "rolled_back", "removed"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One line of a texture's history; lines are added and never changed.
+    """One entry of the history of a texture; entries are added and never changed.
 
     Attributes:
         act: What was done.
-        version: To which version.
-        digest: Of its bundle.
+        version: The version that it was done to.
+        digest: The digest of its bundle.
         reason: Why, with the figures in words.
-        figures: The same as numbers.
+        figures: The figures as numbers.
         run: The MLflow run that the detector came from, if it is known.
         who: User and machine.
         when: Seconds since 1970.
@@ -52,13 +52,13 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Pointer:
-    """What one texture's names stand for.
+    """The aliases, versions and history of one texture.
 
     Attributes:
-        texture: The texture's name.
+        texture: Name of the texture.
         aliases: The version that each alias stands for.
-        versions: The digest of each version; a version never changes its digest.
-        history: Oldest first.
+        versions: The digest of each version; the digest of a version never changes.
+        history: Oldest entry first.
     """
 
     texture: str
@@ -67,16 +67,16 @@ class Pointer:
     history: tuple[Entry, ...] = ()
 
     def with_version(self, digest: str, alias: str | None, entry: Entry) -> Pointer:
-        """Return the pointer with the entry's version in it, and the alias moved to it.
+        """Return the pointer with the version of the entry added, and the alias moved to it.
 
-        The champion that makes way becomes `previous`.
+        The champion that is replaced becomes `previous`.
 
         Raises:
-            PromotionError: The version is there already and stands for another bundle, or was
-                removed: its number is not used again.
+            PromotionError: The version exists and stands for another bundle, or it was removed:
+                its number is not used again.
         """
         version = entry.version
-        if version in self.gone():
+        if version in self.removed():
             raise PromotionError(
                 f"Version {version} of '{self.texture}' was removed, and numbers are not used "
                 f"again. Publish it as version {self.next_version()}."
@@ -94,21 +94,22 @@ class Pointer:
         if alias:
             aliases[alias] = version
         if alias == CHAMPION and aliases.get(CHALLENGER) == version:
-            del aliases[CHALLENGER]  # it is one no more
-        return replace(self, aliases=aliases, versions={**self.versions, version: digest})._and(
-            replace(entry, digest=digest)
+            del aliases[CHALLENGER]  # the champion is no challenger
+        versions = {**self.versions, version: digest}
+        return replace(
+            self, aliases=aliases, versions=versions, history=self._with(entry, digest=digest)
         )
 
     def with_champion(self, digest: str, entry: Entry, *, against: str | None) -> Pointer:
-        """Return the pointer with a new champion, if the present one is who it was compared with.
+        """Return the pointer with a new champion, if it was compared with the present one.
 
         Args:
             digest: Of the new champion.
-            entry: Why it is.
+            entry: For the history.
             against: Digest of the champion that it was compared with; None if there was none.
 
         Raises:
-            PromotionError: Another is champion now; or as in `with_version`.
+            PromotionError: Another detector is champion now; or as in `with_version`.
         """
         if self.digests().get(CHAMPION) != against:
             raise PromotionError(
@@ -118,7 +119,7 @@ class Pointer:
         return self.with_version(digest, CHAMPION, entry)
 
     def rolled_back(self, reason: str) -> Pointer:
-        """Return the pointer with the champion and the one before it changed places.
+        """Return the pointer with the champion and the previous champion exchanged.
 
         Raises:
             PromotionError: There was no champion before this one, or it was removed.
@@ -130,16 +131,16 @@ class Pointer:
             )
         now, before = self.aliases[CHAMPION], self.aliases[PREVIOUS]
         aliases = {**self.aliases, CHAMPION: before, PREVIOUS: now}
-        said = f"Back from version {now}" + (f": {reason}" if reason else ".")
-        return replace(self, aliases=aliases)._and(
-            Entry(act="rolled_back", version=before, digest=self.versions[before], reason=said)
-        )
+        text = f"Back from version {now}" + (f": {reason}" if reason else ".")
+        entry = Entry(act="rolled_back", version=before, reason=text)
+        history = self._with(entry, digest=self.versions[before])
+        return replace(self, aliases=aliases, history=history)
 
     def without(self, version: int, reason: str) -> Pointer:
         """Return the pointer without one version, and without the aliases that stood for it.
 
         Raises:
-            PromotionError: It is not there, or it is the champion.
+            PromotionError: There is no such version, or it is the champion.
         """
         if version not in self.versions:
             known = ", ".join(map(str, sorted(self.versions))) or "none"
@@ -151,60 +152,84 @@ class Pointer:
                 f"Version {version} is the champion of '{self.texture}' and cannot be removed. "
                 "Promote another first, or go back with `zoo rollback`."
             )
+        entry = Entry(act="removed", version=version, reason=reason)
         return replace(
             self,
             aliases={alias: at for alias, at in self.aliases.items() if at != version},
             versions={at: digest for at, digest in self.versions.items() if at != version},
-        )._and(Entry(act="removed", version=version, digest=self.versions[version], reason=reason))
+            history=self._with(entry, digest=self.versions[version]),
+        )
 
     def version_of(self, digest: str) -> int | None:
-        """Return the first version that is this bundle."""
+        """Return the first version that stands for this bundle."""
         return next((at for at, each in self.versions.items() if each == digest), None)
 
-    def gone(self) -> set[int]:
+    def version_for(self, digest: str, *, preferred: int) -> int:
+        """Return the version to publish a bundle as.
+
+        It is the version that the bundle has, else the preferred one, else the next free one if the
+        preferred one is or was another bundle's.
+        """
+        own = self.version_of(digest)
+        if own is not None:
+            return own
+        used = preferred in self.versions or preferred in self.removed()
+        return self.next_version() if used else preferred
+
+    def removed(self) -> set[int]:
         """Return the versions that were removed."""
         return {entry.version for entry in self.history if entry.act == "removed"}
 
     def next_version(self) -> int:
         """Return the first number above all that were ever used."""
-        return max([*self.versions, *self.gone()], default=0) + 1
+        return max([*self.versions, *self.removed()], default=0) + 1
 
     def digests(self) -> dict[str, str]:
-        """Return the digest behind each alias and each version, aliases first."""
+        """Return the digest that each alias and each version stands for, aliases first."""
         aliases = {alias: self.versions[at] for alias, at in sorted(self.aliases.items())}
         return aliases | {str(at): self.versions[at] for at in sorted(self.versions)}
 
     def to_json(self) -> bytes:
-        """Return the pointer as it is kept."""
+        """Return the pointer as it is stored."""
         card = asdict(self) | {
             "versions": {str(version): digest for version, digest in self.versions.items()}
         }
         return json.dumps(card, indent=1, sort_keys=True).encode()
 
-    def _and(self, entry: Entry) -> Pointer:
-        return replace(self, history=(*self.history, entry))
+    def _with(self, entry: Entry, *, digest: str) -> tuple[Entry, ...]:
+        """Return the history with one more entry."""
+        return (*self.history, replace(entry, digest=digest))
 
 
 Edit = Callable[[Pointer], Pointer]
 
 
+def needed(pointers: Iterable[Pointer]) -> set[str]:
+    """Return the digests of all versions of these pointers."""
+    return {digest for pointer in pointers for digest in pointer.versions.values()}
+
+
 def pointer_from_json(content: bytes, *, where: str) -> Pointer:
-    """Read a pointer, also one from before there was a history; `where` names it in the error.
+    """Read a pointer; the oldest ones have no history.
+
+    Args:
+        content: The stored pointer.
+        where: Its address, for the error.
 
     Raises:
-        BundleError: The content is no pointer.
+        BundleError: The content is not a valid pointer.
     """
     try:
         card = json.loads(content)
         versions = {int(version): str(digest) for version, digest in card["versions"].items()}
         aliases = {str(alias): int(version) for alias, version in card["aliases"].items()}
         if not set(aliases.values()) <= set(versions):
-            raise ValueError("an alias stands for a version that is not there")
+            raise ValueError("an alias stands for a version that does not exist")
         if not all(DIGEST.fullmatch(digest) for digest in versions.values()):
-            raise ValueError("a digest is no SHA-256")  # it names a folder that may be replaced
+            raise ValueError("a digest is no SHA-256")  # it becomes the name of a folder
         history = tuple(Entry(**entry) for entry in card.get("history", ()))
         if not {entry.act for entry in history} <= set(get_args(Act)):
-            raise ValueError("its history tells of acts that this version does not know")
+            raise ValueError("its history has acts that this version does not know")
         return Pointer(
             texture=str(card["texture"]), aliases=aliases, versions=versions, history=history
         )
@@ -218,6 +243,6 @@ def pointer_from_json(content: bytes, *, where: str) -> Pointer:
 def _who() -> str:
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):  # a container may have no name for its user
+    except (KeyError, OSError):  # a user in a container may have no name
         user = "unknown"
     return f"{user}@{socket.gethostname()}"

@@ -1,7 +1,7 @@
-"""What a search may vary, per texture: one YAML file a texture, `default.yaml` for any other.
+"""The search spaces: one YAML file for each known texture, and `default.yaml` for any other.
 
-This room reads and checks the files and hands on plain values; it knows the names of the fields
-only from its caller, and draws nothing itself.
+This package reads and checks the files. The caller says which names a space may have. A search
+turns the distributions into those of Ray Tune.
 """
 
 from __future__ import annotations
@@ -15,7 +15,22 @@ from types import MappingProxyType
 import yaml
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_validator
 
-from zoo.errors import SpaceError, did_you_mean
+from zoo.errors import SpaceError, did_you_mean, one_line
+
+__all__ = [
+    "BUNDLED",
+    "DEFAULT",
+    "Choice",
+    "Field",
+    "Integer",
+    "LogUniform",
+    "Space",
+    "Uniform",
+    "Value",
+    "load",
+    "load_file",
+    "names",
+]
 
 BUNDLED = Path(__file__).parent
 DEFAULT = "default"
@@ -24,13 +39,13 @@ Value = bool | int | float | str | None
 
 
 class _Distribution(BaseModel):
-    """Strict, so that neither `true` nor `"3"` passes for a number."""
+    """A distribution. Strict: neither `true` nor `"3"` is read as a number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 class Uniform(_Distribution):
-    """A number between `low` and `high`, both in reach."""
+    """A number between `low` and `high`."""
 
     low: FiniteFloat
     high: FiniteFloat
@@ -42,7 +57,7 @@ class Uniform(_Distribution):
 
 
 class LogUniform(_Distribution):
-    """A positive number between `low` and `high`, each factor of it as likely as any other."""
+    """A positive number between `low` and `high`, whose logarithm is distributed uniformly."""
 
     low: FiniteFloat
     high: FiniteFloat
@@ -56,7 +71,7 @@ class LogUniform(_Distribution):
 
 
 class Integer(_Distribution):
-    """A whole number from `low` to `high`, both included."""
+    """An integer from `low` to `high`, both included."""
 
     low: int
     high: int
@@ -68,7 +83,7 @@ class Integer(_Distribution):
 
 
 class Choice(_Distribution):
-    """One of `values`; a search tries the first of them first."""
+    """One of `values`; the first trial of a search uses the first."""
 
     values: tuple[Value, ...]
 
@@ -85,12 +100,12 @@ Field = Distribution | Value
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """What may vary in one search.
+    """A search space.
 
     Attributes:
-        name: The file's stem: a texture, or `default` where the texture has no file of its own.
-        path: The file it was read from.
-        fields: Field name to its distribution; a plain value is fixed.
+        name: Stem of the file: a texture, or `default` for a texture without a file.
+        path: The file.
+        fields: Field name to distribution, or to a fixed value.
     """
 
     name: str
@@ -99,7 +114,7 @@ class Space:
 
 
 def names(folder: Path = BUNDLED) -> list[str]:
-    """Return the textures that have a file of their own, in alphabetical order.
+    """Return the textures that have a file, in alphabetical order.
 
     Example:
         >>> names()
@@ -130,25 +145,25 @@ def load(texture: str, *, known: Collection[str], folder: Path = BUNDLED) -> Spa
 
 
 def load_file(path: Path, *, known: Collection[str]) -> Space:
-    """Read and check one file of a space.
+    """Read and check the file of a space.
 
     Args:
         path: The YAML file.
         known: Names of the fields that a space may hold.
 
     Raises:
-        SpaceError: The file cannot be read, is no YAML, names a field twice or one that is not
-            `known`, or has a range or choice that is empty.
+        SpaceError: The file cannot be read or is no YAML, a field is given twice or is not
+            `known`, or a range or choice is empty.
     """
     fields: dict[str, Field] = {}
     for name, body in _read(path).items():
         if name not in known:
             raise SpaceError(
                 f"{path}: {name!r} is no field of a configuration."
-                f"{did_you_mean(str(name), known)} There are {', '.join(sorted(known))}."
+                f"{did_you_mean(str(name), known)} The fields are {', '.join(sorted(known))}."
             )
         try:
-            fields[str(name)] = _field(body)
+            fields[str(name)] = _parse_field(body)
         except ValueError as error:
             reason = f"{_reason(error)} (found {body!r})"
             raise SpaceError(f"{path}: field {name!r}: {reason}") from error
@@ -156,23 +171,23 @@ def load_file(path: Path, *, known: Collection[str]) -> Space:
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a key given twice is an error and 1e-4 is a number.
+    """Safe YAML in which a repeated key is an error and 1e-4 is a number.
 
-    PyYAML keeps the last of two equal keys and, following YAML 1.1, reads 1e-4 as text.
+    PyYAML keeps the last of two equal keys. It follows YAML 1.1 and reads 1e-4 as text.
     """
 
 
-def _mapping_without_doubles(loader: _Loader, node: yaml.MappingNode) -> dict[Hashable, object]:
+def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[Hashable, object]:
     keys = [loader.construct_object(key) for key, _ in node.value]
-    double = next((key for index, key in enumerate(keys) if key in keys[:index]), None)
-    if double is not None:
+    repeated = next((key for index, key in enumerate(keys) if key in keys[:index]), None)
+    if repeated is not None:
         raise yaml.MarkedYAMLError(
-            problem=f"{double!r} is given twice", problem_mark=node.start_mark
+            problem=f"{repeated!r} is given twice", problem_mark=node.start_mark
         )
     return loader.construct_mapping(node, deep=True)
 
 
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_doubles)
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"),
@@ -186,13 +201,13 @@ def _read(path: Path) -> Mapping[Hashable, object]:
     except OSError as error:
         raise SpaceError(f"{path}: cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SpaceError(f"{path}: is no YAML: {' '.join(str(error).split())}") from error
+        raise SpaceError(f"{path}: is no YAML: {one_line(error)}") from error
     if not isinstance(content, dict) or not content:
         raise SpaceError(f"{path}: a space is lines of `field: distribution`, found {content!r}.")
     return content
 
 
-def _field(body: object) -> Field:
+def _parse_field(body: object) -> Field:
     if body is None or isinstance(body, bool | int | float | str):
         return body
     if not isinstance(body, dict) or len(body) != 1:
@@ -208,16 +223,16 @@ def _field(body: object) -> Field:
     return _KINDS[kind](content)
 
 
-def _ends(content: list[object]) -> dict[str, object]:
+def _range(content: list[object]) -> dict[str, object]:
     if len(content) != 2:
         raise ValueError(f"a range has two ends, [low, high], not {len(content)}")
     return {"low": content[0], "high": content[1]}
 
 
 _KINDS: Mapping[str, Callable[[list[object]], Distribution]] = {
-    "uniform": lambda content: Uniform.model_validate(_ends(content)),
-    "log_uniform": lambda content: LogUniform.model_validate(_ends(content)),
-    "integer": lambda content: Integer.model_validate(_ends(content)),
+    "uniform": lambda content: Uniform.model_validate(_range(content)),
+    "log_uniform": lambda content: LogUniform.model_validate(_range(content)),
+    "integer": lambda content: Integer.model_validate(_range(content)),
     "choice": lambda content: Choice.model_validate({"values": tuple(content)}),
 }
 
@@ -228,7 +243,7 @@ def _refuse_empty(low: int | float, high: int | float) -> None:
 
 
 def _reason(error: ValueError) -> str:
-    """Put pydantic's report, which has several lines, into one."""
+    """Return pydantic's report, which has several lines, as one line."""
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors()[0]

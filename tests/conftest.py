@@ -17,8 +17,10 @@ from tests import textures_drawn
 install_import_hook(["zoo", "registry", "search_spaces"], "beartype.beartype")
 
 if TYPE_CHECKING:
-    from zoo.bundle import Bundle
-    from zoo.recipe import Draft, Materials, Settings
+    from registry.bundle import Bundle
+    from zoo.training.data import TrainingData
+    from zoo.training.fit import Checkpoint
+    from zoo.training.settings import Settings
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,35 +38,36 @@ def drawn_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_materials(drawn_folder: Path) -> Materials:
+def tiny_materials(drawn_folder: Path) -> TrainingData:
     """The drawn texture, with the largest validation window of each family to be quick."""
-    from zoo import recipe, textures
+    from zoo.data import textures
+    from zoo.training.data import gather
 
-    materials = recipe.gather(textures.find(drawn_folder.parent, "weave"))
+    materials = gather(textures.find(drawn_folder.parent, "weave"))
     return replace(materials, validation=textures_drawn.one_a_family(materials.validation))
 
 
 @pytest.fixture(scope="session")
 def tiny_settings() -> Settings:
     """Settings that train in about a second, with a rule of their own."""
-    from zoo import recipe
-    from zoo.scoring import Rule
+    from zoo.scoring.aggregation import Rule
+    from zoo.training.settings import settings
 
     values = textures_drawn.TINY | {"reports": 2}
-    return replace(recipe.settings(values), rule=Rule(aggregation="max", mean_filter=5))
+    return replace(settings(values), rule=Rule(aggregation="max", mean_filter=5))
 
 
 @pytest.fixture(scope="session")
-def tiny_drafts(tiny_materials: Materials, tiny_settings: Settings) -> list[Draft]:
-    """Every draft of one training."""
-    from zoo import recipe
+def tiny_drafts(tiny_materials: TrainingData, tiny_settings: Settings) -> list[Checkpoint]:
+    """Every checkpoint of one training."""
+    from zoo.training.fit import train
 
-    drafts: list[Draft] = []
-    recipe.make(tiny_materials, tiny_settings, seed=0, report=drafts.append)
-    return drafts
+    checkpoints: list[Checkpoint] = []
+    train(tiny_materials, tiny_settings, seed=0, report=checkpoints.append)
+    return checkpoints
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tiny_drafts: list[Draft]) -> Bundle:
+def tiny_bundle(tiny_drafts: list[Checkpoint]) -> Bundle:
     """The detector that a small training ends with."""
     return tiny_drafts[-1].bundle

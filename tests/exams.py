@@ -20,21 +20,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from registry import keeping, pointer
+from registry import bundle, maintenance, pointer
+from registry.bundle import Bundle
 from registry.shelf import Shelf, names_on, pointer_of
-from zoo import baselines, bundle, recipe
-from zoo.baselines import Method
-from zoo.bundle import Bundle
-from zoo.detector import Detector
-from zoo.errors import BadImageError, BundleError, ConfigError, PromotionError, UnknownDetectorError
-from zoo.listener import Facts, Outcome, TrialLog
+from registry.trials import Outcome, TrialUsage
+from zoo.errors import BundleError, ConfigError, PromotionError, UnknownDetectorError
+from zoo.search.config import TrialLog
 
 
 def drawn_bundle(folder: Path, *, texture: str = "grid", seed: int = 0) -> Path:
     """Save a small bundle that holds nothing but drawn numbers."""
-    weights = {"w": torch.randn(3, 5, generator=torch.Generator().manual_seed(seed))}
+    weights = {"w": np.random.default_rng(seed).normal(size=(3, 5)).astype(np.float32)}
     drawn = Bundle(
         texture=texture,
         method="drawn",
@@ -92,6 +89,8 @@ class ShelfExam:
         }
         assert list(found.values()) == [first, first, first, second, second]
         assert bundle.digest(shelf.fetch(f"grid@sha256:{second}")) == second
+        versions = [shelf.resolve(name)[1] for name in (*found, f"grid@sha256:{second}")]
+        assert versions == [1, 1, 1, 2, 2, 2]
         assert names_on(shelf) == {
             "grid": {"champion": first, "challenger": second, "1": first, "2": second}
         }
@@ -234,19 +233,19 @@ class ShelfExam:
         with pytest.raises(PromotionError):
             shelf.change("grid", lambda old: old.without(1, ""))
         shelf.change("grid", lambda old: old.without(2, "its data had to go"))
-        lines = pointer_of(shelf, "grid").history
-        assert [(line.act, line.version) for line in lines] == [
+        entries = pointer_of(shelf, "grid").history
+        assert [(entry.act, entry.version) for entry in entries] == [
             ("promoted", 1),
             ("promoted", 2),
             ("rolled_back", 1),
             ("removed", 2),
         ]
-        assert lines[2].reason == "Back from version 2: too many alarms"
-        assert lines[3].reason == "its data had to go"
-        whens = [line.when for line in lines]
+        assert entries[2].reason == "Back from version 2: too many alarms"
+        assert entries[3].reason == "its data had to go"
+        whens = [entry.when for entry in entries]
         assert whens == sorted(whens)
         assert began - 1 <= whens[0] <= time.time()
-        assert all("@" in line.who for line in lines)
+        assert all("@" in entry.who for entry in entries)
 
     def test_the_history_of_what_is_not_there_is_refused_with_what_is(
         self, shelf: Shelf, one: Path
@@ -255,19 +254,19 @@ class ShelfExam:
         with pytest.raises(UnknownDetectorError, match="Did you mean 'carpet'"):
             pointer_of(shelf, "carpt")
 
-    def test_what_no_version_needs_is_collected_once_nobody_can_be_reading_it(
+    def test_what_no_version_needs_is_collected_once_no_reader_can_use_it(
         self, shelf: Shelf, one: Path, two: Path
     ) -> None:
         first = publish(shelf, one, texture="grid", version=1)
         second = publish(shelf, two, texture="grid", version=2)
-        assert keeping.collect(shelf, grace_s=0.0) == []
+        assert maintenance.collect(shelf, grace_s=0.0) == []
         shelf.change("grid", lambda old: old.without(1, ""))
-        assert keeping.collect(shelf) == []
-        assert keeping.collect(shelf, grace_s=0.0, dry=True) == [first]
-        assert keeping.collect(shelf, grace_s=0.0) == [first]
-        assert keeping.collect(shelf, grace_s=0.0) == []
+        assert maintenance.collect(shelf) == []
+        assert maintenance.collect(shelf, grace_s=0.0, dry=True) == [first]
+        assert maintenance.collect(shelf, grace_s=0.0) == [first]
+        assert maintenance.collect(shelf, grace_s=0.0) == []
         assert bundle.digest(shelf.fetch("grid")) == second
-        assert [each.problem for each in keeping.verify(shelf)] == [""]
+        assert [each.problem for each in maintenance.verify(shelf)] == [""]
 
     def test_a_version_is_collected_only_when_no_other_is_the_same_bundle(
         self, shelf: Shelf, one: Path
@@ -276,7 +275,7 @@ class ShelfExam:
         publish(shelf, one, texture="carpet", version=7)
         publish(shelf, one, texture="grid", version=2)
         shelf.change("grid", lambda old: old.without(1, ""))
-        assert keeping.collect(shelf, grace_s=0.0) == []
+        assert maintenance.collect(shelf, grace_s=0.0) == []
         assert bundle.digest(shelf.fetch("carpet")) == digest
 
     def test_a_fetched_bundle_outlives_the_one_it_was_made_from(
@@ -296,38 +295,40 @@ class Entry:
         curves: By metric, its (step, value) pairs in the order they were reported.
         outcome: None while it has none.
         bundle: The path as text, if there is one.
-        facts: Its values as text.
+        usage: Its values as text.
     """
 
     params: dict[str, str] = field(default_factory=dict)
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     outcome: Outcome | None = None
     bundle: str | None = None
-    facts: dict[str, str] = field(default_factory=dict)
+    usage: dict[str, str] = field(default_factory=dict)
 
 
 class ListLog:
-    """A `TrialLog` that is a list of what it was told."""
+    """A `TrialLog` in memory: the calls in their order, and the entry of each trial."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, str]] = []
+        self.calls: list[tuple[str, str]] = []
         self.entries: dict[str, Entry] = {}
 
     def started(self, trial: str, params: Mapping[str, float | int | str]) -> None:
-        self.told.append(("started", trial))
+        self.calls.append(("started", trial))
         self._entry(trial).params |= {name: str(value) for name, value in params.items()}
 
-    def reported(self, trial: str, step: int, metrics: Mapping[str, float], facts: Facts) -> None:
-        self.told.append(("reported", trial))
+    def reported(
+        self, trial: str, step: int, metrics: Mapping[str, float], usage: TrialUsage
+    ) -> None:
+        self.calls.append(("reported", trial))
         for name, value in metrics.items():
             self._entry(trial).curves.setdefault(name, []).append((step, value))
-        self._entry(trial).facts |= {name: str(value) for name, value in facts.items()}
+        self._entry(trial).usage |= {name: str(value) for name, value in usage.items()}
 
-    def ended(self, trial: str, outcome: Outcome, bundle: Path | None, facts: Facts) -> None:
-        self.told.append(("ended", trial))
+    def ended(self, trial: str, outcome: Outcome, bundle: Path | None, usage: TrialUsage) -> None:
+        self.calls.append(("ended", trial))
         entry = self._entry(trial)
         entry.outcome, entry.bundle = outcome, str(bundle) if bundle else entry.bundle
-        entry.facts |= {name: str(value) for name, value in facts.items()}
+        entry.usage |= {name: str(value) for name, value in usage.items()}
 
     def _entry(self, trial: str) -> Entry:
         return self.entries.setdefault(trial, Entry())
@@ -337,7 +338,7 @@ Read = Callable[[], Mapping[str, Entry]]
 
 
 class TrialLogExam:
-    """What every record of a search promises.
+    """What every `TrialLog` promises.
 
     The class under test gives the fixtures `log`, empty, and `read`, which reads back by trial.
     """
@@ -345,21 +346,21 @@ class TrialLogExam:
     def test_it_is_a_trial_log(self, log: TrialLog) -> None:
         assert isinstance(log, TrialLog)
 
-    def test_what_was_told_of_a_trial_is_read_back(
+    def test_what_is_reported_of_a_trial_is_read_back(
         self, log: TrialLog, read: Read, tmp_path: Path
     ) -> None:
         log.started("a", {"patch": 48, "rate": 1e-4, "norm": "batch", "rotations": True})
         for step in (1, 2, 3):
             log.reported("a", step, {"val_pixel_ap": step / 8, "train_loss": -1.0}, {})
-        facts: dict[str, float | str] = {"steps": 3, "node": "here", "cpu_seconds": 1.5}
-        log.ended("a", "finished", tmp_path, facts)
+        usage: dict[str, float | str] = {"steps": 3, "node": "here", "cpu_seconds": 1.5}
+        log.ended("a", "finished", tmp_path, usage)
         entry = read()["a"]
         params = {"patch": "48", "rate": "0.0001", "norm": "batch", "rotations": "True"}
         assert entry.params == params
         assert entry.curves["val_pixel_ap"] == [(1, 0.125), (2, 0.25), (3, 0.375)]
         assert entry.curves["train_loss"] == [(1, -1.0), (2, -1.0), (3, -1.0)]
         assert (entry.outcome, entry.bundle) == ("finished", str(tmp_path))
-        assert entry.facts == {name: str(value) for name, value in facts.items()}
+        assert entry.usage == {name: str(value) for name, value in usage.items()}
 
     @pytest.mark.parametrize("outcome", ["finished", "stopped_early", "failed", "interrupted"])
     def test_every_outcome_is_kept_with_or_without_a_bundle(
@@ -369,11 +370,11 @@ class TrialLogExam:
         log.ended("a", outcome, None, {})
         assert read() == {"a": Entry(outcome=outcome)}
 
-    def test_what_a_trial_took_is_known_before_it_ends(self, log: TrialLog, read: Read) -> None:
+    def test_what_a_trial_has_used_is_known_before_it_ends(self, log: TrialLog, read: Read) -> None:
         log.started("a", {})
         for step in (1, 2):
             log.reported("a", step, {"val_pixel_ap": 0.5}, {"steps": step, "cpu_seconds": 2.5})
-        assert read()["a"].facts == {"steps": "2", "cpu_seconds": "2.5"}
+        assert read()["a"].usage == {"steps": "2", "cpu_seconds": "2.5"}
         assert read()["a"].outcome is None
 
     def test_trials_side_by_side_are_kept_apart(self, log: TrialLog, read: Read) -> None:
@@ -419,88 +420,3 @@ def flip(path: Path, at: int = -1) -> None:
     content = bytearray(path.read_bytes())
     content[at] ^= 1
     path.write_bytes(content)
-
-
-class MethodExam:
-    """What every baseline promises; the class under test names it and gives it, as small as works.
-
-    class TestLocalStatistics(MethodExam):
-        name = "local_statistics"
-        options = {"patch": 9}
-    """
-
-    name: str
-    options: Mapping[str, object] = {}
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def method(cls) -> Method:
-        return baselines.named(cls.name)(**cls.options)
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def fitted(cls, method: Method, tiny_materials: recipe.Materials) -> Bundle:
-        return recipe.baseline(tiny_materials, method, name=cls.name, scale=1.0)
-
-    def test_a_hole_is_more_anomalous_than_the_texture_around_it(
-        self, fitted: Bundle, tiny_materials: recipe.Materials
-    ) -> None:
-        detector = Detector(fitted)
-        good = tiny_materials.splits.calibration[0].pixels
-        holed = good.copy()
-        holed[20:40, 30:52] = 20
-        found = detector.score(holed)
-        assert found.map.shape == good.shape[:2]
-        assert np.isfinite(found.map).all()
-        inside = found.map[24:36, 34:48].mean()
-        assert inside > found.map[:, :16].mean()
-        assert found.score > detector.score(good).score
-
-    def test_losses_are_as_large_as_the_image_whatever_its_shape(
-        self, fitted: Bundle, method: Method
-    ) -> None:
-        for height, width in ((method.patch, method.patch + 13), (61, 47)):
-            pixels = np.random.default_rng(0).integers(0, 256, (height, width, 1), dtype=np.uint8)
-            losses = Detector(fitted).losses(pixels)
-            assert losses.shape[1:] == (height, width)
-
-    def test_saved_and_loaded_it_scores_the_same(
-        self, fitted: Bundle, tiny_materials: recipe.Materials, tmp_path: Path
-    ) -> None:
-        bundle.save(fitted, tmp_path)
-        again = bundle.load(tmp_path)
-        assert again.method == self.name
-        pixels = tiny_materials.splits.val[0].pixels
-        one, other = (Detector(each).score(pixels) for each in (fitted, again))
-        assert (one.map == other.map).all()
-        assert one.score == other.score
-
-    def test_the_same_seed_and_pictures_give_the_same_detector(
-        self, fitted: Bundle, method: Method, tiny_materials: recipe.Materials
-    ) -> None:
-        again = recipe.baseline(tiny_materials, method, name=self.name, scale=1.0)
-        assert fitted.weights.keys() == again.weights.keys()
-        assert len(fitted.weights) > 0
-        for key, tensor in fitted.weights.items():
-            assert torch.equal(tensor, again.weights[key]), key
-
-    def test_colour_is_seen(self, method: Method) -> None:
-        generator = torch.Generator().manual_seed(0)
-        images = [torch.rand(3, 64, 72, generator=generator) * 0.2 - 0.1 for _ in range(3)]
-        ready = method.ready(method.fit(images, generator=generator))
-        reddened = images[0].clone()
-        reddened[0, 20:44, 20:52] = 0.9
-        reddened[1:, 20:44, 20:52] = -0.9
-        losses = ready(reddened)
-        assert losses.shape[1:] == (64, 72)
-        assert (losses[:, 26:38, 28:44].mean((1, 2)) > losses[:, :, :8].mean((1, 2))).any()
-
-    def test_an_image_smaller_than_a_patch_is_refused_in_training_and_in_scoring(
-        self, fitted: Bundle, method: Method, tiny_materials: recipe.Materials
-    ) -> None:
-        small = method.patch - 1
-        with pytest.raises(BadImageError, match=f"{small}x70"):
-            Detector(fitted).score(np.zeros((small, 70), np.uint8))
-        scale = small / 64  # the drawn pictures have 64 rows
-        with pytest.raises(BadImageError, match=f"a patch of {method.patch}"):
-            recipe.baseline(tiny_materials, method, name=self.name, scale=scale)

@@ -1,4 +1,4 @@
-"""A server between a client and S3 that answers some requests wrongly, on purpose."""
+"""A server between a client and S3 or MLflow that answers some requests wrongly, on purpose."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 from urllib.parse import urlsplit
 
 # What may happen to a request: nothing; an answer of S3 that it is busy or broken; silence; a
-# connection that is reset in the middle of the answer, which is lost though the work was done.
-Fault = Literal["none", "500", "503", "silence", "reset", "lost"]
+# connection that is reset in the middle of the answer, which is lost though the work was done; a
+# connection that is reset at once.
+Fault = Literal["none", "500", "503", "silence", "reset", "lost", "away"]
 SILENCE_S = 1.0
 
 
@@ -40,14 +41,17 @@ class Faulty:
         elif fault == "silence":
             time.sleep(SILENCE_S)
             request.close_connection = True
+        elif fault == "away":
+            _reset(request)
         else:
             self._pass_on(request, body, fault)
 
     def _pass_on(self, request: BaseHTTPRequestHandler, body: bytes, fault: Fault) -> None:
-        there = http.client.HTTPConnection(self.endpoint.hostname or "", self.endpoint.port)
-        there.request(request.command, request.path, body, dict(request.headers))
-        answer = there.getresponse()
-        content = answer.read()
+        connection = http.client.HTTPConnection(self.endpoint.hostname or "", self.endpoint.port)
+        with closing(connection) as there:
+            there.request(request.command, request.path, body, dict(request.headers))
+            answer = there.getresponse()
+            content = answer.read()
         if fault == "lost":
             _reset(request)
             return

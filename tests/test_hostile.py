@@ -28,14 +28,15 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save as save_tensors
 
+from registry import bundle
+from registry.bundle import CARD, WEIGHTS, Bundle
+from registry.folder_shelf import FolderShelf
 from registry.pointer import Pointer, pointer_from_json
-from registry.shelf import FolderShelf
 from search_spaces import Space, load_file
-from zoo import bundle
-from zoo.bundle import CARD, WEIGHTS, Bundle
-from zoo.detector import Detector, pixels_of
+from zoo.data.images import as_pixels
+from zoo.detectors import Detector
 from zoo.errors import BadImageError, BundleError, SpaceError
-from zoo.recipe import field_names
+from zoo.training import field_names
 
 SECONDS = 5.0  # to refuse anything
 MEGABYTES = 600  # beyond what torch takes, to refuse anything
@@ -203,7 +204,7 @@ HOSTILE: dict[str, Callable[[Path], None]] = {
     "weights are a pipe": in_the_place(WEIGHTS, os.mkfifo),
     "weights are four gigabytes": in_the_place(WEIGHTS, sparse),
     "weights are somebody's": in_the_place(WEIGHTS, lambda path: path.symlink_to("/etc/passwd")),
-    "format newer": with_value("format", 2),
+    "format newer": with_value("format", bundle.FORMAT + 1),
     "format a word": with_value("format", "1"),
     "texture a path": with_value("texture", ["../../etc"]),
     "method a path": with_value("method", "../../os"),
@@ -288,8 +289,8 @@ def test_refusing_takes_no_memory(folder: Path, tmp_path: Path) -> None:
     code = f"""
 import resource, sys
 from pathlib import Path
-from zoo import bundle
-from zoo.detector import Detector
+from registry import bundle
+from zoo.detectors import Detector
 from zoo.errors import BundleError
 Detector(bundle.load(Path({str(folder)!r})))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -484,7 +485,7 @@ def test_whatever_an_array_is_it_is_pixels_or_refused(
         if array.size and array.dtype.kind == "f":
             array.flat[0] = low
     try:
-        found = pixels_of(array)
+        found = as_pixels(array)
     except BadImageError:
         return
     assert found.dtype in (np.uint8, np.uint16)
@@ -518,7 +519,7 @@ def test_whatever_a_file_holds_it_is_a_picture_or_refused(
     if cut < len(damaged):
         damaged = damaged[:cut]
     try:
-        found = pixels_of(bytes(damaged))
+        found = as_pixels(bytes(damaged))
     except BadImageError:
         return
     assert found.dtype in (np.uint8, np.uint16)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from registry.shelf import FolderShelf
+from registry import bundle
+from registry.bundle import Bundle
+from registry.folder_shelf import FolderShelf
 from tests.exams import publish
 from tests.textures_drawn import draw, write
-from zoo import bundle
-from zoo.bundle import Bundle
 
 HEAVY = {"ray", "mlflow", "optuna", "boto3", "botocore"}
 
@@ -55,7 +55,9 @@ def test_loading_and_scoring_import_nothing_that_only_a_search_needs(
     assert not found & (HEAVY | {"search_spaces", "scipy", "sklearn", "skimage"})
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["search", "--help"], ["score", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], *([name, "--help"] for name in ("search", "train", "score"))]
+)
 def test_help_imports_nothing_heavy_and_ends_with_an_example(arguments: list[str]) -> None:
     code = (
         "import sys; from zoo import cli\n"
@@ -65,7 +67,7 @@ def test_help_imports_nothing_heavy_and_ends_with_an_example(arguments: list[str
     assert not imported(code, *arguments) & (HEAVY | {"torch", "numpy", "scipy", "cv2", "PIL"})
 
 
-def test_a_name_that_zoo_does_not_have_is_told() -> None:
+def test_a_name_that_zoo_does_not_have_is_an_attribute_error() -> None:
     import zoo
 
     with pytest.raises(AttributeError, match="module 'zoo' has no attribute 'laod'"):

@@ -1,4 +1,4 @@
-"""A woven texture, drawn: small, seeded, not square, with defects that anyone would see."""
+"""A drawn woven texture: small, seeded, not square, with clearly visible defects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxtyping import Bool, UInt8
 from PIL import Image
 
 if TYPE_CHECKING:
-    from zoo.defects import Defective
+    from zoo.data.defects.validation import Defective
 
 HEIGHT, WIDTH = 64, 72
 PERIOD = 8
@@ -51,14 +51,14 @@ def draw_hole(
 
 
 def write(path: Path, pixels: UInt8[np.ndarray, "h w 1"]) -> Path:
-    """Write a grey PNG, its folder made if need be."""
+    """Write a grey PNG; its folder is made if it does not exist."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels[..., 0]).save(path)
     return path
 
 
 def write_folder(root: Path, *, seed: int = 0) -> Path:
-    """Write a texture in MVTec's layout: 14 good pictures, and a few to test with."""
+    """Write a texture in MVTec layout: 14 good pictures for training and 6 test pictures."""
     rng = np.random.default_rng(seed)
     for number in range(14):
         write(root / "train" / "good" / f"{number:03}.png", draw(HEIGHT, WIDTH, rng))

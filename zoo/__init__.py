@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import fnmatch
 import math
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zoo.detector import Detector, Score
+    from zoo.detectors import Detector, Score
 
 __all__ = ["Detector", "Score", "load", "names", "show"]
 
@@ -19,27 +21,28 @@ __all__ = ["Detector", "Score", "load", "names", "show"]
 def load(
     name: str, *, shelf: str | None = None, device: str = "cpu", max_age_s: float = math.inf
 ) -> Detector:
-    """Load a detector from the shelf, its every byte checked.
+    """Load a detector from the shelf, every byte of it checked.
 
     Args:
         name: A texture (`grid`), one of its aliases (`grid@previous`) or versions (`grid:3`).
         shelf: A folder or `s3://bucket/prefix`; `ZOO_SHELF`, or the home's shelf, by default.
         device: Where to compute: `cpu`, `cuda`, `cuda:1`.
-        max_age_s: Look for a new champion by itself, while it scores and when so many seconds have
-            gone by (never); `refresh()` looks at once.
+        max_age_s: Look for a new champion while scoring, when so many seconds have gone by since
+            the last look (never); `refresh()` looks at once.
 
     Raises:
         UnknownDetectorError: The shelf has none of that name; near names are offered.
         BundleError: It is damaged, or of a newer format.
         StorageError: The shelf cannot be reached.
     """
+    from registry import bundle
     from registry.shelf import open_shelf
-    from zoo import bundle
-    from zoo.detector import Detector, Source
+    from zoo.detectors import Detector, Source
 
-    place = open_shelf(shelf)
-    folder = place.fetch(name)
-    source = Source(folder=folder, now=lambda: place.fetch(name), max_age_s=max_age_s)
+    folder, version = open_shelf(shelf).resolve(name)
+    source = Source(
+        folder=folder, now=partial(_folder_of, name, shelf), max_age_s=max_age_s, version=version
+    )
     return Detector(bundle.load(folder), device=device, source=source)
 
 
@@ -65,16 +68,17 @@ def show(name: str, *, shelf: str | None = None) -> dict[str, Any]:
         shelf: As for `load`.
 
     Returns:
-        What `zoo.card.of` says, with `digest` and `lineage`: version, aliases, and the line of the
-        history that put it on the shelf.
+        What `zoo.detectors.card.of` returns, with `digest` and `lineage`: version, aliases, and
+        the line of the history that put it on the shelf.
 
     Raises:
         UnknownDetectorError: The shelf has none of that name; near names are offered.
         BundleError: It is damaged, or of a newer format.
         StorageError: The shelf cannot be reached.
     """
+    from registry import bundle
     from registry.shelf import lineage, open_shelf
-    from zoo import bundle, card
+    from zoo.detectors import card
 
     place = open_shelf(shelf)
     folder = place.fetch(name)
@@ -82,10 +86,17 @@ def show(name: str, *, shelf: str | None = None) -> dict[str, Any]:
     return card.of(found) | lineage(place, found.texture, digest=folder.name)
 
 
-def __getattr__(name: str) -> Any:
-    """Import `Detector` and `Score`, and torch with them, when they are first asked for."""
-    if name in ("Detector", "Score"):
-        from zoo import detector
+def _folder_of(name: str, shelf: str | None) -> Path:
+    """Return the folder of the bundle that a name stands for now."""
+    from registry.shelf import open_shelf
 
-        return getattr(detector, name)
+    return open_shelf(shelf).fetch(name)
+
+
+def __getattr__(name: str) -> Any:
+    """Import `Detector` and `Score`, and torch with them, when they are first used."""
+    if name in ("Detector", "Score"):
+        from zoo import detectors
+
+        return getattr(detectors, name)
     raise AttributeError(f"module 'zoo' has no attribute '{name}'")

@@ -2,20 +2,20 @@
 
     ZooError
     ├── DataError             a folder of pictures is not what was asked for
-    │   ├── EmptyFolderError    no picture where good ones were expected
-    │   ├── BadImageError       a picture that cannot be read or used
-    │   └── BadMaskError        a mask that does not belong to its picture
+    │   ├── EmptyFolderError    there is no picture where good ones were expected
+    │   ├── BadImageError       a picture cannot be read or used
+    │   └── BadMaskError        a mask does not fit its picture
     ├── ConfigError           a value of a configuration is out of its range
-    │   └── SpaceError          a search space file names what does not exist
-    ├── BundleError           a detector on disk is damaged or too new
-    ├── UnknownDetectorError  no detector of that name on the shelf
-    ├── DivergedError         a training went to infinity
-    ├── SearchError           a search cannot start, go on or end with a detector
-    ├── PromotionError        there is nothing that could be promoted
-    └── StorageError          a disk is full or read-only, or a server is away
+    │   └── SpaceError          a search space file is not valid
+    ├── BundleError           a detector on disk is damaged, or of a newer format
+    ├── UnknownDetectorError  the shelf has no detector of that name
+    ├── DivergedError         the losses of a training are no longer finite
+    ├── SearchError           a search cannot start, cannot go on, or found no detector
+    ├── PromotionError        there is nothing that can be promoted
+    └── StorageError          a disk is full or read-only, or a server cannot be reached
 
-Each message says what was asked, what was found, and what to do. The command line prints it
-as one line and exits with code 2; any other exception is a bug of ours and keeps its traceback.
+Each message says what was asked, what was found, and what to do. The command line prints it as one
+line and exits with code 2. Any other exception is a bug of the zoo and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from collections.abc import Iterable
 
 
 class ZooError(Exception):
-    """Something a user can put right; the message says how."""
+    """An error that the user can correct; the message says how."""
 
 
 class DataError(ZooError):
@@ -37,11 +37,11 @@ class EmptyFolderError(DataError):
 
 
 class BadImageError(DataError):
-    """A picture cannot be read, or is too small, or has a shape that is no picture's."""
+    """A picture cannot be read, is too small, or does not have the shape of a picture."""
 
 
 class BadMaskError(DataError):
-    """A mask is missing, or has another size than its picture."""
+    """A mask is missing, or its size is not that of its picture."""
 
 
 class ConfigError(ZooError):
@@ -49,7 +49,7 @@ class ConfigError(ZooError):
 
 
 class SpaceError(ConfigError):
-    """A search space file has an unknown field, an empty range, or is no YAML."""
+    """A search space file has an unknown field or an empty range, or is not YAML."""
 
 
 class BundleError(ZooError):
@@ -61,15 +61,15 @@ class UnknownDetectorError(ZooError):
 
 
 class DivergedError(ZooError):
-    """A training's losses are no longer numbers."""
+    """The losses of a training are no longer finite."""
 
 
 class SearchError(ZooError):
-    """A search cannot start, cannot go on, or ended without any detector."""
+    """A search cannot start, cannot go on, or ended without a detector."""
 
 
 class PromotionError(ZooError):
-    """There is nothing that could be promoted. A refusal by the gate is no error."""
+    """There is nothing that can be promoted. A refusal by the gate is not an error."""
 
 
 class StorageError(ZooError):
@@ -87,3 +87,13 @@ def did_you_mean(asked: str, known: Iterable[str]) -> str:
     """
     near = difflib.get_close_matches(asked, list(known), n=1)
     return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def one_line(text: object) -> str:
+    r"""Return an error or a text as one line; the message of a library may have several.
+
+    Example:
+        >>> one_line("first\n  second")
+        'first second'
+    """
+    return " ".join(str(text).split())

@@ -1,0 +1,237 @@
+"""A detector on disk: `weights.safetensors` and `bundle.json`.
+
+A bundle holds all that scoring needs: configuration, preprocessing, calibration, threshold, where
+the detector came from, and the SHA-256 of its weights. The digest of a bundle is the SHA-256 of
+`bundle.json`, so it identifies the whole content. No file of a bundle is code, and nothing is
+unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+
+from zoo.errors import BundleError
+from zoo.files import storage_error, write_all
+
+FORMAT = 2
+WEIGHTS = "weights.safetensors"
+CARD = "bundle.json"
+FILES = (WEIGHTS, CARD)  # in the order of writing: a folder with a card is complete
+MOST_BYTES = {WEIGHTS: 2**31, CARD: 2**26}  # of a file; ours are a thousand times smaller
+
+Card = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bundle:
+    """One detector as plain values.
+
+    Attributes:
+        texture: Name of the texture it was made for.
+        method: Name of its method, such as `fcbigan`.
+        config: The full configuration of the method as it scores, field by field.
+        preprocessing: `mode` (L or RGB) and `scale` (the factor applied to both sides of an image).
+        calibration: Statistics of the losses on good pixels, and how they become a score.
+        threshold: `value`, `false_alarm_rate`, `set_on`, `rule` and `images` it was set from.
+        metrics: Figures by split: `val_pixel_ap`, `test_pixel_ap` and so on.
+        data: `fingerprint`, `licence`, `split_seed`, `fit` (keys of the pictures it was fitted on).
+        made_by: Versions and seed; `settings`, the configuration that was asked for, where the
+            method is trained.
+        weights: Every array of the method, by name.
+    """
+
+    texture: str
+    method: str
+    config: dict[str, Any]
+    preprocessing: dict[str, Any]
+    calibration: dict[str, Any]
+    threshold: dict[str, Any]
+    metrics: dict[str, float]
+    data: dict[str, Any]
+    made_by: dict[str, Any]
+    weights: dict[str, np.ndarray]
+
+
+def with_metrics(bundle: Bundle, metrics: Mapping[str, float]) -> Bundle:
+    """Return the same detector with these figures added to its card."""
+    return replace(bundle, metrics={**bundle.metrics, **metrics})
+
+
+def same_detector(one: Bundle, other: Bundle) -> bool:
+    """Return whether two bundles differ in their figures only, as before and after an audit."""
+    cards = [asdict(replace(each, metrics={}, weights={})) for each in (one, other)]
+    return (
+        cards[0] == cards[1]
+        and one.weights.keys() == other.weights.keys()
+        and all(np.array_equal(one.weights[name], other.weights[name]) for name in one.weights)
+    )
+
+
+def save(bundle: Bundle, folder: Path) -> str:
+    """Write a bundle, so that a reader sees the old one or the new one, and return its digest.
+
+    Args:
+        bundle: What to write.
+        folder: Where; made if it is not there.
+
+    Raises:
+        StorageError: The disk is full or the folder is read-only; an older bundle there is kept.
+    """
+    # `asarray` and not `ascontiguousarray`, which gives an array of no dimension one.
+    blob = save_arrays(
+        {name: np.asarray(array, order="C") for name, array in bundle.weights.items()}
+    )
+    card = {"format": FORMAT} | {
+        field.name: getattr(bundle, field.name)
+        for field in fields(Bundle)
+        if field.name != "weights"
+    }
+    card["weights_sha256"] = hashlib.sha256(blob).hexdigest()
+    card["card_sha256"] = _card_hash(card)
+    text = _text(card)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_all({folder / WEIGHTS: blob, folder / CARD: text})
+    except OSError as error:
+        raise storage_error(f"Cannot write the bundle of '{bundle.texture}'", error) from error
+    return hashlib.sha256(text).hexdigest()
+
+
+def load(folder: Path) -> Bundle:
+    """Read a bundle of this format or an older one, and check every byte against its hashes.
+
+    The weights can be written to, so that torch takes them without a copy.
+
+    Raises:
+        BundleError: A file is missing, damaged, not JSON, or of a newer format.
+    """
+    card, blob, _ = _verified(folder)
+    wrong = [name for name, kind in _KINDS.items() if not isinstance(card.get(name), kind)]
+    if wrong:
+        raise _unusable(folder, wrong)
+    try:
+        weights = _arrays(blob)
+        for format_ in range(card.pop("format"), FORMAT):
+            card = _TO_NEXT[format_](card)
+        found = Bundle(**card, weights=weights)
+    except (SafetensorError, TypeError, ValueError, KeyError) as error:
+        raise BundleError(
+            f"The bundle {folder} cannot be opened: {error}. Fetch or promote it again."
+        ) from error
+    infinite = [name for name, array in weights.items() if not np.isfinite(array).all()]
+    if infinite:
+        raise _unusable(folder, infinite)
+    return found
+
+
+def digest(folder: Path) -> str:
+    """Check both files and return the SHA-256 of `bundle.json`, which identifies the bundle.
+
+    Raises:
+        BundleError: A file is missing or damaged.
+    """
+    return _verified(folder)[2]
+
+
+def _from_format_1(card: Card) -> Card:
+    """Give the settings of a training one place, and `val_pixel_ap_floor` its present name."""
+    made_by, figures = dict(card["made_by"]), dict(card["metrics"])
+    if "training" in made_by:
+        views = {"views": made_by.pop("views", 1)}
+        made_by["settings"] = made_by.pop("training") | card["config"] | views
+    if "val_pixel_ap_floor" in figures:
+        figures["val_pixel_ap_baseline"] = figures.pop("val_pixel_ap_floor")
+    return card | {"made_by": made_by, "metrics": figures}
+
+
+# By format: what makes a card of the next format of it. A new format adds one line.
+_TO_NEXT: Mapping[int, Callable[[Card], Card]] = {
+    1: _from_format_1,
+}
+_KINDS: Mapping[str, type] = {"texture": str, "method": str} | dict.fromkeys(
+    ("config", "preprocessing", "calibration", "threshold", "metrics", "data", "made_by"), dict
+)
+
+
+def _text(card: Card) -> bytes:
+    return json.dumps(card, indent=1, sort_keys=True, allow_nan=False).encode()
+
+
+def _card_hash(card: Card) -> str:
+    return hashlib.sha256(_text(card)).hexdigest()
+
+
+def _arrays(blob: bytes) -> dict[str, np.ndarray]:
+    try:
+        found = load_arrays(blob)
+    except KeyError as error:
+        raise ValueError(f"it has weights of type {error}, which NumPy does not have") from error
+    return {name: np.require(array, requirements="W") for name, array in found.items()}
+
+
+def _unusable(folder: Path, wrong: list[str]) -> BundleError:
+    return BundleError(
+        f"The bundle {folder} cannot be used: {', '.join(wrong[:3])} is not what it should be "
+        "(a weight must be a finite number). Fetch or promote it again."
+    )
+
+
+def _verified(folder: Path) -> tuple[Card, bytes, str]:
+    """Return the card with its format but without its hashes, the weights, and the digest."""
+    try:
+        text, blob = (_content(folder / name) for name in (CARD, WEIGHTS))
+        card = json.loads(text)
+        card = card if isinstance(card, dict) else {}
+        # The text is compared too: several spellings of a number or a letter are one value.
+        same_text = text == _text(card)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BundleError(
+            f"{folder} is no bundle: {Path(error.filename).name} is missing. A bundle is a folder "
+            f"with {WEIGHTS} and {CARD}."
+        ) from error
+    except OSError as error:
+        raise BundleError(f"The bundle {folder} cannot be read: {error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise BundleError(
+            f"{folder / CARD} is damaged: {error}. Fetch or promote the detector again."
+        ) from error
+    found, stated = card.get("format"), card.pop("card_sha256", None)
+    if type(found) is not int or not 1 <= found <= FORMAT:
+        raise BundleError(
+            f"The bundle {folder} has format {found}; this version reads 1 to {FORMAT}. "
+            "Update texture-zoo."
+        )
+    if not same_text or stated != _card_hash(card):
+        raise BundleError(
+            f"{folder / CARD} is damaged: its own SHA-256 does not fit its content. "
+            "Fetch or promote the detector again."
+        )
+    wanted, real = card.pop("weights_sha256", None), hashlib.sha256(blob).hexdigest()
+    if wanted != real:
+        raise BundleError(
+            f"{folder / WEIGHTS} is damaged: its SHA-256 should be {wanted} and is {real}. "
+            "Fetch or promote the detector again."
+        )
+    return card, blob, hashlib.sha256(text).hexdigest()
+
+
+def _content(path: Path) -> bytes:
+    """Read a plain file that is not too large for a bundle."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_BYTES[path.name]:
+        raise BundleError(
+            f"{path} is no file of a bundle: it should be a plain file of at most "
+            f"{MOST_BYTES[path.name] / 1e6:.0f} MB. Fetch or promote the detector again."
+        )
+    return path.read_bytes()

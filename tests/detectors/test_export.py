@@ -1,0 +1,233 @@
+"""One file that says what the detector says, whatever the picture; or none at all."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import jaxtyping
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+import zoo
+from registry import bundle
+from registry.bundle import Bundle
+from registry.folder_shelf import FolderShelf
+from tests.exams import publish
+from tests.method_exam import fit_bundle
+from tests.textures_drawn import draw, draw_hole, write
+from zoo import cli
+from zoo.data.preprocessing import Preprocessing, prepare
+from zoo.detectors import export
+from zoo.detectors.detector import Detector
+from zoo.errors import BadImageError, ConfigError
+from zoo.methods.fcbigan.config import NetworkConfig
+from zoo.methods.fcbigan.networks import Networks, initialise
+from zoo.methods.fcbigan.scorer import fcbigan_losses
+from zoo.methods.sparse_dictionary import SparseDictionary
+from zoo.scoring.aggregation import Rule, calibrate
+from zoo.scoring.thresholds import fit_threshold
+from zoo.training import TrainingData
+
+RULES = {
+    "all losses, grey": (Rule(aggregation="max", mean_filter=7), "L", 1.0, 1),
+    "one loss, four views, half the scale": (
+        Rule(aggregation="linear", weights=(0.0, 0.0, 1.0), mean_filter=3),
+        "L",
+        0.5,
+        4,
+    ),
+    "smoothed before the distance, colour": (
+        Rule(aggregation="mahalanobis", mean_filter=5, top_fraction=0.05),
+        "RGB",
+        0.7,
+        1,
+    ),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unchecked() -> Iterator[None]:
+    """Shapes are not checked where torch traces: sides are symbols there, and no `int`."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="module", params=list(RULES.values()), ids=list(RULES))
+def made(request: pytest.FixtureRequest, tiny_bundle: Bundle) -> Bundle:
+    """A detector with a segmenter, as drawn, and calibrated on good pictures."""
+    rule, mode, scale, views = request.param
+    config = NetworkConfig(
+        patch=16, depth=2, discriminator_depth=2, width=4, latent_channels=4, segmenter=True,
+        segmenter_depth=2,
+    )  # fmt: skip
+    preprocessing = Preprocessing(mode=mode, scale=scale)
+    networks = Networks(config, channels=preprocessing.channels)
+    initialise(networks, torch.Generator().manual_seed(0))
+    rng = np.random.default_rng(0)
+    good = [
+        fcbigan_losses(
+            networks.eval(), prepare(draw(90, 100, rng), preprocessing)[None], output_stride=2
+        )[0]
+        for _ in range(3)
+    ]
+    return replace(
+        tiny_bundle,
+        config=asdict(config) | {"output_stride": 2, "views": views},
+        preprocessing=asdict(preprocessing),
+        calibration=asdict(calibrate(rule, good)),
+        weights={name: each.numpy() for name, each in networks.state_dict().items()},
+    )
+
+
+@pytest.fixture(scope="module")
+def model(made: Bundle) -> bytes:
+    return export.to_onnx(made)
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tiny_bundle: Bundle) -> bytes:
+    return export.to_onnx(tiny_bundle)
+
+
+def run(model: bytes, pixels: np.ndarray) -> dict[str, Any]:
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_outputs()]
+    return dict(zip(names, session.run(None, {"image": pixels}), strict=True))
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (61, 90), (64, 64), (130, 47)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_file_says_what_the_detector_says_of_a_picture_of_any_size(
+    made: Bundle, model: bytes, height: int, width: int, channels: int
+) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (height, width, channels), np.uint8)
+    ours = Detector(made)
+    with warnings.catch_warnings():  # that colour is turned to grey
+        warnings.simplefilter("ignore")
+        said = ours.score(pixels)
+    found = run(model, pixels)
+    assert found["map"].shape == (height, width)
+    np.testing.assert_allclose(found["map"], said.map, atol=export.MOST_DIFFERENCE)
+    assert float(found["score"]) == pytest.approx(said.score, abs=export.MOST_DIFFERENCE)
+    assert bool(found["is_anomalous"]) == said.is_anomalous
+
+
+def test_sixteen_bits_are_read_as_sixteen_bits(tiny_bundle: Bundle) -> None:
+    deep = np.random.default_rng(2).integers(0, 2**16, (50, 60, 1), np.uint16)
+    model = export.to_onnx(tiny_bundle, bits=16)
+    np.testing.assert_allclose(
+        run(model, deep)["map"], Detector(tiny_bundle).score(deep).map, atol=export.MOST_DIFFERENCE
+    )
+    shallow = draw(50, 60, np.random.default_rng(2))
+    assert export.compare(tiny_bundle, model, [shallow], bits=16).difference < 1e-4
+
+
+def test_the_p_value_is_there_where_the_detector_has_one(
+    tiny_bundle: Bundle, tiny_model: bytes
+) -> None:
+    scores = tuple(np.linspace(0.1, 40, 40).tolist())
+    ranked = replace(tiny_bundle, threshold=asdict(fit_threshold(scores, false_alarm_rate=0.05)))
+    pixels = draw_hole(64, 72, np.random.default_rng(5))[0]
+    said, found = Detector(ranked).score(pixels), run(export.to_onnx(ranked), pixels)
+    assert said.p_value is not None
+    assert 0.05 < said.p_value < 1
+    assert float(found["p_value"]) == pytest.approx(said.p_value)
+    assert tiny_bundle.threshold["rule"] == "normal"
+    assert "p_value" not in run(tiny_model, pixels)
+
+
+def test_the_file_says_what_it_is(tiny_bundle: Bundle, tiny_model: bytes) -> None:
+    session = onnxruntime.InferenceSession(tiny_model)
+    (image,) = session.get_inputs()
+    assert (image.name, image.type, image.shape) == ("image", "tensor(uint8)", ["h", "w", "c"])
+    known = session.get_modelmeta().custom_metadata_map
+    assert known["texture"] == "weave"
+    assert known["smallest_side"] == "16"
+    assert known["fingerprint"] == tiny_bundle.data["fingerprint"]
+
+
+def test_weights_are_in_the_file_once_however_many_views_there_are(tiny_bundle: Bundle) -> None:
+    four = replace(tiny_bundle, config=tiny_bundle.config | {"views": 4})
+    found = onnx.load_model_from_string(export.to_onnx(four))
+    weights = sum(tensor.nbytes for tensor in four.weights.values())
+    assert weights / 2 < sum(len(each.raw_data) for each in found.graph.initializer) < 1.5 * weights
+
+
+def test_what_has_no_form_for_all_sizes_is_refused(tiny_materials: TrainingData) -> None:
+    with pytest.raises(ConfigError, match="made by method 'sparse_dictionary', which has no form"):
+        export.to_onnx(fit_bundle(tiny_materials, SparseDictionary(atoms=12)))
+
+
+def test_without_its_packages_it_says_what_to_install(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnxscript" else 1)
+    with pytest.raises(ConfigError, match="onnxscript is not installed. Run `pip install 'text"):
+        export.to_onnx(tiny_bundle)
+
+
+def test_a_picture_of_sixteen_bits_is_not_compared_at_eight(
+    tiny_bundle: Bundle, tiny_model: bytes
+) -> None:
+    deep = np.zeros((40, 40, 1), np.uint16)
+    with pytest.raises(BadImageError, match="has 16 bits a channel.*--bits 16"):
+        export.compare(tiny_bundle, tiny_model, [deep])
+
+
+def test_a_picture_that_the_smoothing_does_not_fit_into_is_not_compared(
+    tiny_bundle: Bundle, tiny_model: bytes
+) -> None:
+    rule = tiny_bundle.calibration["rule"] | {"mean_filter": 31}
+    wide = replace(tiny_bundle, calibration=tiny_bundle.calibration | {"rule": rule})
+    with pytest.raises(BadImageError, match="has 20x40 pixels; the model of 'weave' takes 31 or"):
+        export.compare(wide, tiny_model, [np.zeros((20, 40, 1), np.uint8)])
+
+
+# ------------------------------------------------------------------------------------ the command
+
+
+@pytest.fixture
+def home(tiny_bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    bundle.save(tiny_bundle, tmp_path / "made")
+    publish(FolderShelf(tmp_path / "shelf"), tmp_path / "made", texture="weave", version=1)
+    monkeypatch.setenv("ZOO_SHELF", str(tmp_path / "shelf"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_command_writes_a_file_that_it_has_compared(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = write(home / "piece.png", draw_hole(64, 72, np.random.default_rng(5))[0])
+    cli.main(["export", "weave", "--to", "onnx", "--check", str(picture), "--json"])
+    said = json.loads(capsys.readouterr().out)
+    assert said["model"] == "weave.onnx"
+    assert said["images"] == 1
+    assert 0 < said["difference"] < export.MOST_DIFFERENCE
+    found = run((home / "weave.onnx").read_bytes(), draw_hole(64, 72, np.random.default_rng(5))[0])
+    score = zoo.load("weave").score(picture).score
+    assert float(found["score"]) == pytest.approx(score, abs=export.MOST_DIFFERENCE)
+
+
+def test_a_file_that_says_another_thing_is_not_written(
+    home: Path,
+    tiny_bundle: Bundle,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threshold = tiny_bundle.threshold | {"value": tiny_bundle.threshold["value"] * 1.01}
+    other = export.to_onnx(replace(tiny_bundle, threshold=threshold))
+    monkeypatch.setattr(export, "to_onnx", lambda *_, **__: other)
+    with pytest.raises(SystemExit):
+        cli.main(["export", "weave", "--to", "onnx", "--out", "other.onnx"])
+    assert "where 0.0001 is allowed. Nothing was written" in capsys.readouterr().err
+    assert not list(home.glob("*.onnx"))

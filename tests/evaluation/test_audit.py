@@ -1,0 +1,230 @@
+"""A search's choice, seen from the test images: regret, rank correlation, and what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from registry import bundle
+from registry.bundle import Bundle
+from tests.cli.commands import move_in, refused
+from zoo.cli import main
+from zoo.data import textures
+from zoo.detectors.detector import Detector
+from zoo.evaluation import search_audit
+from zoo.evaluation.audit import audit
+from zoo.evaluation.search_audit import AuditedTrial, Point, compared
+from zoo.training.data import gather
+from zoo.training.fit import baseline
+
+SEARCH = "weave-20261124-120000"
+
+
+def points(*rows: tuple[float, float | None, float]) -> list[Point]:
+    return [
+        Point(trial=f"t{number}", val_pixel_ap=a, val_pixel_ap_held_out=b, test_pixel_ap=c)
+        for number, (a, b, c) in enumerate(rows, 1)
+    ]
+
+
+# ---------------------------------------------------------------------------------- known answers
+
+
+def test_regret_and_rank_correlation_are_those_done_by_hand() -> None:
+    found = compared(
+        "s", points((0.1, 0.9, 0.5), (0.2, 0.1, 0.8), (0.3, 0.8, 0.6), (0.4, 0.7, 0.7))
+    )
+    assert (found.trials, found.champion, found.oracle) == (4, "t4", "t2")
+    assert (found.champion_val_pixel_ap, found.champion_test_pixel_ap) == (0.4, 0.7)
+    assert found.oracle_test_pixel_ap == 0.8
+    assert found.regret == pytest.approx(0.1)
+    # Ranks 1 2 3 4 against 1 4 2 3: squared differences of 6 in all, 1 - 6 * 6 / (4 * 15).
+    assert found.spearman == pytest.approx(0.4)
+    # Ranks 4 1 3 2 against 1 4 2 3: the very opposite.
+    assert found.spearman_held_out == pytest.approx(-1.0)
+
+
+def test_a_search_that_chose_the_best_regrets_nothing() -> None:
+    found = compared("s", points((0.1, None, 0.1), (0.2, None, 0.2), (0.3, None, 0.3)))
+    assert (found.champion, found.oracle, found.regret) == ("t3", "t3", 0.0)
+    assert found.spearman == pytest.approx(1.0)
+
+
+def test_what_has_no_rank_has_no_correlation() -> None:
+    found = compared("s", points((0.2, None, 0.1), (0.2, 0.3, 0.2), (0.2, 0.4, 0.3)))
+    assert found.champion == "t1", "of equals the first, as in the search"
+    assert found.spearman is None
+    assert found.spearman_held_out is None, "two trials are too few"
+
+
+# --------------------------------------------------------------------------------- a search on disk
+
+
+@pytest.fixture(scope="module")
+def trials(drawn_folder: Path) -> list[Bundle]:
+    """Four detectors of differing worth, whose objectives do not rank them as the test does."""
+    made = baseline(gather(textures.find(drawn_folder.parent, "weave")), scale=1.0)
+    mean = made.weights["mean"]
+    noise = np.random.default_rng(0).standard_normal(mean.shape).astype(np.float32)
+    figures = [(0.3, 0.6), (0.4, 0.5), (0.2, 0.4), (0.1, 0.3)]
+    return [
+        replace(
+            made,
+            weights={**made.weights, "mean": mean + 0.3 * strength * noise},
+            metrics={"val_pixel_ap": value, "val_pixel_ap_held_out": held},
+        )
+        for strength, (value, held) in enumerate(figures)
+    ]
+
+
+class Home:
+    """A home with one search in it and the pictures it was on."""
+
+    def __init__(self, root: Path, drawn: Path) -> None:
+        self.data = root / "data"
+        self.weave = Path(shutil.copytree(drawn, self.data / "weave"))
+        self.search = root / "home" / "searches" / SEARCH
+        fingerprint = textures.find(self.data, "weave").fingerprint
+        self.search.mkdir(parents=True)
+        plan = {"name": SEARCH, "texture": "weave", "fingerprint": fingerprint}
+        (self.search / "search.json").write_text(json.dumps(plan))
+
+    @property
+    def command(self) -> list[str]:
+        return ["audit", "--category", "weave", "--data", str(self.data)]
+
+    def keep(self, made: Bundle, *, number: int, report: int = 0) -> Path:
+        trial = self.search / f"run_{'abcd'[number - 1]}{number}_{number}_batch=8,width=4_2026"
+        folder = trial / f"checkpoint_{report:06}" / "bundle"
+        bundle.save(made, folder)
+        return folder
+
+    def end(self, best: Bundle) -> None:
+        bundle.save(best, self.search / "best")
+
+
+@pytest.fixture
+def home(tmp_path: Path, drawn_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    move_in(tmp_path / "home", monkeypatch)
+    return Home(tmp_path, drawn_folder)
+
+
+@pytest.fixture
+def ended(home: Home, trials: list[Bundle]) -> Home:
+    for number, made in enumerate(trials, 1):
+        home.keep(made, number=number)
+    home.end(trials[1])
+    return home
+
+
+def test_the_audit_of_a_search_says_what_its_choice_lost(
+    capsys: pytest.CaptureFixture[str], ended: Home, trials: list[Bundle]
+) -> None:
+    texture = textures.find(ended.data, "weave")
+    aps = [audit(Detector(made), texture)["test_pixel_ap"] for made in trials]
+    assert aps[0] == max(aps) > aps[1], "the search chose the second, the first is best"
+    main([*ended.command, "--json"])
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["search"], answer["trials"]) == (SEARCH, 4)
+    assert (answer["champion"], answer["oracle"]) == ("b2", "a1")
+    assert answer["champion_test_pixel_ap"] == pytest.approx(aps[1])
+    assert answer["regret"] == pytest.approx(aps[0] - aps[1])
+    with (ended.search / search_audit.TABLE).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["trial"] for row in rows] == ["a1", "b2", "c3", "d4"]
+    assert [float(row["test_pixel_ap"]) for row in rows] == pytest.approx(aps)
+    assert [float(row["val_pixel_ap"]) for row in rows] == [0.3, 0.4, 0.2, 0.1]
+    assert [float(row["val_pixel_ap_held_out"]) for row in rows] == [0.6, 0.5, 0.4, 0.3]
+    with Image.open(ended.search / search_audit.PLOT) as plot:
+        assert min(plot.size) > 100
+    main([*ended.command, "--search", SEARCH])
+    assert "spearman_held_out" in capsys.readouterr().out
+
+
+def test_of_two_checkpoints_the_better_counts_and_half_of_one_is_passed_over(
+    home: Home, trials: list[Bundle]
+) -> None:
+    worse = replace(trials[0], metrics={"val_pixel_ap": 0.05})
+    first = home.keep(trials[0], number=2)
+    home.keep(worse, number=2, report=1)
+    half = home.keep(trials[1], number=1)
+    (half / bundle.WEIGHTS).unlink()
+    said: list[str] = []
+    kept = search_audit.kept_detectors(home.search, say=said.append)
+    assert kept == [
+        AuditedTrial(trial="b2", folder=first, val_pixel_ap=0.3, val_pixel_ap_held_out=0.6)
+    ]
+    [line] = said
+    assert str(half) in line
+
+
+# --------------------------------------------------------------------------------- what is refused
+
+
+def test_too_few_trials_are_refused_with_their_number(
+    capsys: pytest.CaptureFixture[str], home: Home, trials: list[Bundle]
+) -> None:
+    for number in (1, 2):
+        home.keep(trials[number], number=number)
+    home.end(trials[1])
+    line = refused(capsys, *home.command)
+    assert f"{SEARCH} has 2 trials with a detector" in line
+    assert "takes 3" in line
+    assert not (home.search / search_audit.TABLE).exists()
+
+
+def test_test_images_without_defects_are_refused(
+    capsys: pytest.CaptureFixture[str], ended: Home
+) -> None:
+    shutil.rmtree(ended.weave / "test" / "hole")
+    assert "No test image of 'weave'" in refused(capsys, *ended.command)
+    shutil.rmtree(ended.weave / "test")
+    assert "No test image of 'weave'" in refused(capsys, *ended.command)
+
+
+def test_a_search_that_has_not_ended_sees_no_test_image(
+    capsys: pytest.CaptureFixture[str], ended: Home
+) -> None:
+    shutil.rmtree(ended.search / "best")
+    assert f"search {SEARCH} has not ended" in refused(capsys, *ended.command)
+
+
+def test_a_search_on_other_pictures_is_refused(
+    capsys: pytest.CaptureFixture[str], ended: Home
+) -> None:
+    (ended.weave / "train" / "good" / "000.png").unlink()
+    assert f"search {SEARCH} was on other pictures" in refused(capsys, *ended.command)
+
+
+def test_a_search_that_does_not_exist_is_refused_with_those_that_do(
+    capsys: pytest.CaptureFixture[str], ended: Home
+) -> None:
+    line = refused(capsys, *ended.command, "--search", f"{SEARCH}0")
+    assert f"no search '{SEARCH}0' of 'weave'" in line
+    assert f"Did you mean '{SEARCH}'?" in line
+    plan = json.loads((ended.search / "search.json").read_text())
+    (ended.search / "search.json").write_text(json.dumps(plan | {"texture": "wood"}))
+    assert "no search of 'weave'" in refused(capsys, *ended.command)
+
+
+def test_the_newest_search_is_meant_if_none_is_named(ended: Home) -> None:
+    older = ended.search.parent / "weave-20261001-000000"
+    shutil.copytree(ended.search, older)
+    texture = textures.find(ended.data, "weave")
+    assert search_audit.find_search(ended.search.parent, texture) == ended.search
+    assert search_audit.find_search(ended.search.parent, texture, older.name) == older
+
+
+def test_a_damaged_plan_of_another_search_is_in_nobodys_way(ended: Home) -> None:
+    for name, text in (("weave-20991231-000000", '{"texture": "wea'), ("weave-2", "[]")):
+        (ended.search.parent / name).mkdir()
+        (ended.search.parent / name / "search.json").write_text(text)
+    texture = textures.find(ended.data, "weave")
+    assert search_audit.find_search(ended.search.parent, texture) == ended.search

@@ -1,0 +1,96 @@
+"""The rules of promotion, on figures."""
+
+from __future__ import annotations
+
+import pytest
+
+from registry import gate
+from registry.gate import FEWEST_FAMILIES, FEWEST_WINDOWS, WIN_SHARE, Decision
+
+
+def against(challenger_ap: float, champion_ap: float, win_share: float) -> Decision:
+    return gate.against_champion(
+        challenger_ap=challenger_ap, champion_ap=champion_ap, win_share=win_share, draws=1000
+    )
+
+
+def test_a_higher_ap_and_enough_wins_promote() -> None:
+    decision = against(0.5, 0.4, WIN_SHARE)
+    assert decision.promoted
+    assert decision.reason == (
+        "The challenger's val AP of 0.500 beats the champion's 0.400; it wins 90.0% of 1000 paired "
+        "bootstrap draws, and 90% are needed."
+    )
+    assert (decision.act, decision.alias) == ("promoted", "champion")
+    assert decision.figures == {
+        "val_pixel_ap": 0.5,
+        "champion_val_pixel_ap": 0.4,
+        "win_share": WIN_SHARE,
+    }
+
+
+@pytest.mark.parametrize(
+    ("ap", "share"), [(0.5, WIN_SHARE - 0.001), (0.4, 1.0), (0.3, 1.0), (0.3, 0.0)]
+)
+def test_too_few_wins_or_no_higher_ap_is_refused_with_the_figures(ap: float, share: float) -> None:
+    decision = against(ap, 0.4, share)
+    assert not decision.promoted
+    assert f"val AP of {ap:.3f} {'beats' if ap > 0.4 else 'does not beat'}" in decision.reason
+    assert f"champion's 0.400; it wins {share:.1%} of 1000" in decision.reason
+    assert (decision.act, decision.alias) == ("refused", "challenger")
+
+
+@pytest.mark.parametrize(
+    ("windows", "families", "enough"),
+    [
+        (FEWEST_WINDOWS, FEWEST_FAMILIES, True),
+        (FEWEST_WINDOWS - 1, FEWEST_FAMILIES, False),
+        (FEWEST_WINDOWS, FEWEST_FAMILIES - 1, False),
+        (0, 0, False),
+    ],
+)
+def test_a_comparison_takes_windows_of_several_families(
+    windows: int, families: int, enough: bool
+) -> None:
+    assert gate.comparable(windows=windows, families=families) == enough
+
+
+def test_too_few_windows_are_refused_with_their_number() -> None:
+    decision = gate.too_few_windows(windows=40, unseen=6, families=3, challenger_ap=0.5)
+    assert not decision.promoted
+    assert "Of 40 validation windows, 6 in 3 families show no pixel" in decision.reason
+    assert decision.figures == {"val_pixel_ap": 0.5}
+
+
+def test_a_texture_without_a_champion_takes_the_first_challenger() -> None:
+    decision = gate.first_champion("wood", challenger_ap=0.5)
+    assert decision.promoted
+    assert "'wood' has no champion yet" in decision.reason
+
+
+def test_the_champion_is_not_promoted_again() -> None:
+    assert not gate.already_champion("wood", challenger_ap=0.5).promoted
+
+
+def test_a_challenger_below_the_baseline_is_refused_with_both_figures() -> None:
+    first = gate.first_champion("wood", challenger_ap=0.5)
+    assert gate.above_baseline(first, challenger_ap=0.5, baseline_ap=0.5) == first
+    decision = gate.above_baseline(first, challenger_ap=0.5, baseline_ap=0.6)
+    assert not decision.promoted
+    assert "val AP of 0.500 is below that of local statistics" in decision.reason
+    assert "(0.600)" in decision.reason
+
+
+def test_a_refused_challenger_can_be_forced_and_the_reason_is_kept() -> None:
+    refused = against(0.3, 0.4, 0.0)
+    decision = gate.forced(refused, because="the line must run tonight.")
+    assert (decision.promoted, decision.act, decision.alias) == (True, "forced", "champion")
+    assert decision.reason == (
+        f"Forced, because the line must run tonight. The gate said: {refused.reason}"
+    )
+    assert decision.figures == refused.figures
+
+
+def test_force_changes_nothing_for_a_challenger_that_passes() -> None:
+    passed = against(0.5, 0.4, 1.0)
+    assert gate.forced(passed, because="just in case") == passed

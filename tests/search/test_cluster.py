@@ -1,0 +1,47 @@
+"""A Ray that does not answer, and how many trials run at once on one that does."""
+
+from __future__ import annotations
+
+import pytest
+import ray
+
+from tests.search.tiny_searches import config
+from zoo.errors import ConfigError
+from zoo.search.cluster import CLUSTER_SLOTS, cluster, trial_slots
+
+
+@pytest.mark.parametrize("where", ["127.0.0.1:9", "ray://127.0.0.1:9"])
+def test_an_address_without_a_ray_is_refused_with_what_to_check(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = f"Cannot join the Ray at '{where}': .*refused"
+    with pytest.raises(ConfigError, match=said) as caught, cluster(where):
+        pytest.fail("there is none")
+    assert "Check that it runs (`ray status`)" in str(caught.value)
+    monkeypatch.setenv("RAY_ADDRESS", where)
+    with pytest.raises(ConfigError, match=said), cluster():
+        pytest.fail("there is none")
+
+
+@pytest.mark.parametrize(
+    ("resources", "limits", "expected"),
+    [
+        ({"CPU": 2.0}, {"threads": 1}, (0.0, 2)),
+        ({"CPU": 2.0}, {"threads": 2}, (0.0, 1)),
+        ({"CPU": 7.0}, {"threads": 2}, (0.0, 3)),
+        ({"CPU": 8.0, "GPU": 2.0}, {}, (0.5, 4)),
+        ({"CPU": 8.0, "GPU": 2.0}, {"gpus_per_trial": 0.0}, (0.0, 8)),
+        ({"CPU": 8.0, "GPU": 2.0}, {"gpus_per_trial": 1.0}, (1.0, 2)),
+        # No GPU is up yet: the share that was asked for is kept, and the autoscaler follows.
+        ({"CPU": 2.0}, {"gpus_per_trial": 0.25}, (0.25, CLUSTER_SLOTS)),
+        ({}, {}, (0.0, CLUSTER_SLOTS)),
+    ],
+)
+def test_trials_at_once_share_the_gpus_or_else_the_cpus(
+    resources: dict[str, float],
+    limits: dict[str, float],
+    expected: tuple[float, int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", lambda: resources)
+    assert trial_slots(config("p", **limits)) == expected

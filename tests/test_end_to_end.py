@@ -1,0 +1,214 @@
+"""The whole way of the README on one tiny texture: search, MLflow runs, shelf, score."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+import zoo
+from registry import bundle
+from tests import textures_drawn
+from tests.cli.commands import move_in
+from zoo.cli import main
+
+pytestmark = pytest.mark.cluster
+
+SPACE = """\
+# Small enough for trials of a few seconds, and good enough to beat local statistics.
+patch: 16
+scale: 0.5
+depth: 2
+discriminator_depth: 2
+segmenter_depth: 2
+width: 8
+latent_channels: 4
+batch: 8
+defect_rounds: 32
+defect_learning_rate: {log_uniform: [2.0e-3, 6.0e-3]}
+megapixels: 2.0
+fixed_patches: 0
+output_stride: 4
+"""
+TRIALS, REPORTS = 2, 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searched:
+    """A home after a search."""
+
+    home: Path
+    data: Path
+    found: dict[str, Any]
+    command: list[str]
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
+    """`zoo search --category weave --data DIR`, once, in a home of its own."""
+    root = tmp_path_factory.mktemp("searched")
+    data = textures_drawn.write_folder(root / "data" / "weave").parent
+    (root / "tiny.yaml").write_text(SPACE, "utf-8")
+    command = ["search", "--category", "weave", "--data", str(data)]
+    command += ["--space", str(root / "tiny.yaml"), "--time-budget", "2m", "--json"]
+    bounds = ["--trials", str(TRIALS), "--reports", str(REPORTS)]
+    found = answer(root / "home", [*command, *bounds])
+    return Searched(home=root / "home", data=data, found=found, command=command)
+
+
+@pytest.fixture
+def in_home(searched: Searched, monkeypatch: pytest.MonkeyPatch) -> Searched:
+    """The search, with its home as the user's."""
+    move_in(searched.home, monkeypatch)
+    return searched
+
+
+def answer(home: Path, command: list[str]) -> dict[str, Any]:
+    """Run a command in a home, and return the object that it prints, which must be all of it."""
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as monkeypatch, contextlib.redirect_stdout(printed):
+        move_in(home, monkeypatch)
+        main(command)
+    found: dict[str, Any] = json.loads(printed.getvalue())
+    return found
+
+
+def parent_and_trials(searched: Searched) -> tuple[MlflowClient, Run, list[Run]]:
+    """Return a new client, and the parent run of the first search with its child runs."""
+    uri = f"sqlite:///{searched.home / 'mlflow.db'}"
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    search = Path(searched.found["detector"]).parent.name
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    runs = client.search_runs(experiments, f"tags.`zoo.search` = '{search}'")
+    parents = [run for run in runs if run.data.tags["zoo.role"] == "search"]
+    children = [run for run in runs if run.data.tags["zoo.role"] == "trial"]
+    assert len(parents) == 1
+    return client, parents[0], children
+
+
+def test_the_best_trials_are_confirmed_with_other_seeds(searched: Searched, tmp_path: Path) -> None:
+    more = ["--trials", "2", "--reports", "1", "--confirm", "2", "--seed", "5"]
+    found = answer(tmp_path / "home", [*searched.command, *more])
+    assert found["promoted"] is True
+    assert found["confirmed_seeds"] == 2
+    assert 0 < found["confirmed_spread"] < found["confirmed_val_pixel_ap"] < 1
+    made = bundle.load(Path(found["detector"]))
+    assert made.made_by["seed"] in (6, 7)
+    assert found["val_pixel_ap"] == made.metrics["val_pixel_ap"]
+
+
+def test_a_search_ends_with_a_champion_audited_on_the_test_images(searched: Searched) -> None:
+    found = searched.found
+    assert found["promoted"] is True
+    assert "no champion yet" in found["reason"]
+    assert sum(found[f"trials_{name}"] for name in ("finished", "stopped_early")) == TRIALS
+    assert found["test_images"] == 6
+    for name in ("test_pixel_ap", "test_pixel_auroc", "test_aupro", "test_image_auroc"):
+        assert 0 <= found[name] <= 1, name
+
+
+def test_the_parent_run_says_what_was_searched_and_with_what(searched: Searched) -> None:
+    _, parent, _ = parent_and_trials(searched)
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params["seed"] == "0"
+    assert parent.data.params["fingerprint"].startswith("sha256:")
+    assert parent.data.params["space"] == "tiny"
+    for package in ("texture-zoo", "torch", "ray", "optuna", "mlflow"):
+        assert parent.data.tags[f"zoo.version.{package}"] == metadata.version(package)
+    assert parent.data.metrics["val_pixel_ap"] == pytest.approx(searched.found["val_pixel_ap"])
+    assert parent.data.metrics["test_pixel_ap"] == pytest.approx(searched.found["test_pixel_ap"])
+
+
+def test_every_trial_is_a_child_run_with_its_parameters_curve_and_outcome(
+    searched: Searched,
+) -> None:
+    client, parent, children = parent_and_trials(searched)
+    assert len({child.data.tags["zoo.trial"] for child in children}) == len(children) == TRIALS
+    values = []
+    for child in children:
+        assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert 2e-3 <= float(child.data.params["defect_learning_rate"]) <= 6e-3
+        assert child.data.params["width"] == "8"
+        outcome = child.data.tags["zoo.outcome"]
+        assert (outcome, child.info.status) in {
+            ("finished", "FINISHED"),
+            ("stopped_early", "FINISHED"),
+        }
+        for curve in ("val_pixel_ap", "train_discriminator_loss"):
+            points = client.get_metric_history(child.info.run_id, curve)
+            reports = [point.step for point in points]
+            assert reports == list(range(1, len(reports) + 1))
+            assert (len(reports) == REPORTS) == (outcome == "finished")
+            values += [point.value for point in points if curve == "val_pixel_ap"]
+        assert not [name for name in child.data.metrics if name.startswith("test_")]
+    assert max(values) == pytest.approx(searched.found["val_pixel_ap"])
+
+
+def test_the_champion_and_its_maps_are_kept_with_the_parent_run(searched: Searched) -> None:
+    client, parent, _ = parent_and_trials(searched)
+    listed = {
+        file.path: file.file_size
+        for folder in ("champion", "maps")
+        for file in client.list_artifacts(parent.info.run_id, folder)
+    }
+    assert {path for path in listed if path.startswith("champion/")} == {
+        "champion/bundle.json",
+        "champion/weights.safetensors",
+    }
+    pictures = [path for path in listed if path.startswith("maps/")]
+    assert "maps/maps_on_val.png" in pictures
+    assert all(path.endswith(".png") and (listed[path] or 0) > 1000 for path in pictures)
+
+
+def test_the_registered_version_is_a_bundle_and_nothing_of_it_is_pickled(
+    searched: Searched,
+) -> None:
+    client, parent, _ = parent_and_trials(searched)
+    version = client.get_model_version_by_alias("texture-weave", "champion")
+    assert version.run_id == parent.info.run_id
+    assert version.tags["zoo.verdict"] == "promoted"
+    assert version.source is not None
+    files = sorted(Path(version.source.removeprefix("file://")).rglob("*"))
+    assert [file.name for file in files] == ["bundle.json", "weights.safetensors"]
+    kinds = {path.suffix for path in (searched.home / "mlartifacts").rglob("*") if path.is_file()}
+    assert kinds <= {".safetensors", ".json", ".png"}
+    [shelved] = (searched.home / "shelf" / "objects").iterdir()
+    assert sorted(path.name for path in shelved.iterdir()) == ["bundle.json", "weights.safetensors"]
+
+
+def test_three_lines_score_a_picture(in_home: Searched) -> None:
+    img = in_home.data / "weave" / "test" / "hole" / "000.png"
+
+    detector = zoo.load("weave")
+    score = detector.score(img)
+
+    assert score.map.shape == (textures_drawn.HEIGHT, textures_drawn.WIDTH)
+    assert score.map.dtype == np.float32
+    assert zoo.names() == ["weave"]
+    card = detector.bundle
+    assert card.metrics["test_pixel_ap"] == pytest.approx(in_home.found["test_pixel_ap"])
+    assert card.metrics["val_pixel_ap"] == pytest.approx(in_home.found["val_pixel_ap"])
+
+
+def test_a_second_search_meets_the_champion_at_the_gate(searched: Searched) -> None:
+    found = answer(
+        searched.home, [*searched.command, "--trials", "1", "--reports", "1", "--seed", "1"]
+    )
+    assert found["detector"] != searched.found["detector"]
+    assert found["reason"].startswith("The challenger's val AP of 0.")
+    assert "the champion's 0." in found["reason"]
+    uri = f"sqlite:///{searched.home / 'mlflow.db'}"
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    alias = "champion" if found["promoted"] else "challenger"
+    version = client.get_model_version_by_alias("texture-weave", alias)
+    assert version.tags["zoo.reason"] == found["reason"]
+    assert int(version.version) == 2

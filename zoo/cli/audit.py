@@ -1,0 +1,34 @@
+"""`zoo audit`: measure the trials of an ended search on the test images."""
+
+from __future__ import annotations
+
+import argparse
+
+from zoo.cli import options
+from zoo.cli.output import answer, say
+
+HELP = "measure every trial of an ended search on the test images, to check the search's choice"
+EXAMPLE = "zoo audit --category grid --data mvtec"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    options.add_data(parser)
+    parser.add_argument(
+        "--search", metavar="NAME", help="name of the search (default: the newest of the texture)"
+    )
+    options.add_json(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Audit the search, and print how good its choice was."""
+    from dataclasses import asdict
+
+    from zoo.evaluation import search_audit
+    from zoo.home import home
+
+    texture = options.find_texture(args)
+    folder = search_audit.find_search(home() / "searches", texture, args.search)
+    found = search_audit.audit_search(folder, texture, say=say)
+    say(f"{folder / search_audit.TABLE} has a line for each trial; a plot is beside it.")
+    answer(asdict(found), as_json=args.json)

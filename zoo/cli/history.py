@@ -1,0 +1,46 @@
+"""`zoo history`: show every change of a texture's pointer on the shelf."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from zoo.cli import options
+from zoo.cli.output import table
+
+HELP = "show what was promoted, refused, rolled back and removed: when, by whom and why"
+EXAMPLE = "zoo history wood"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("name", help="a texture")
+    options.add_json(parser, prints="one JSON list")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print a line for each change, the oldest first."""
+    import time
+    from dataclasses import asdict
+
+    from registry.shelf import open_shelf, pointer_of
+
+    pointer = pointer_of(open_shelf(), args.name)
+    if args.json:
+        print(json.dumps([asdict(entry) for entry in pointer.history]))
+        return
+    rows = [("WHEN", "WHAT", "VERSION", "WHO", "VAL AP", "RUN", "REASON")]
+    for entry in pointer.history:
+        value = entry.figures.get("val_pixel_ap")
+        rows.append(
+            (
+                time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.when)),
+                entry.act.replace("_", " "),
+                str(entry.version),
+                entry.who,
+                "-" if value is None else f"{value:.3f}",
+                (entry.run or "-")[:8],
+                entry.reason,
+            )
+        )
+    table(rows)

@@ -1,0 +1,150 @@
+"""`zoo search`: tune a detector for a texture, and promote the winner."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.cli import options
+from zoo.cli.output import answer, say
+from zoo.cli.promote import promoted
+from zoo.errors import StorageError
+
+if TYPE_CHECKING:
+    from zoo.training import TrainingData
+
+HELP = "tune FCBiGAN for a texture with Ray Tune and Optuna, and promote the winner"
+EXAMPLE = "zoo search --category wood --data mvtec --time-budget 40m"
+ALL = "all"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add = parser.add_argument
+    options.add_data(
+        parser,
+        category="the texture's name; `all` searches for MVTec's five textures at once, on one Ray",
+    )
+    add(
+        "--time-budget",
+        type=options.seconds,
+        default=1200.0,
+        metavar="TIME",
+        help="stop after this time, such as 30m or 2h (default: 20m)",
+    )
+    add(
+        "--pace",
+        type=options.seconds,
+        metavar="TIME",
+        help="train each trial as long as in a search of this time (default: the time budget; with "
+        "`--category all` each texture's share of it)",
+    )
+    add(
+        "--trials",
+        type=options.positive,
+        default=200,
+        metavar="N",
+        help="run at most N trials (default: 200)",
+    )
+    add("--space", type=Path, metavar="FILE", help="your own search space")
+    add(
+        "--threads",
+        type=options.positive,
+        default=1,
+        metavar="N",
+        help="CPU cores for each trial (default: 1)",
+    )
+    add(
+        "--gpus-per-trial",
+        type=float,
+        metavar="SHARE",
+        help="share of a GPU for each trial (default: 0.5 if there are GPUs)",
+    )
+    add(
+        "--reports",
+        type=options.positive,
+        default=8,
+        metavar="N",
+        help="reports of a whole trial (default: 8)",
+    )
+    add(
+        "--storage",
+        metavar="URL",
+        help="where Ray keeps running trials: s3://BUCKET/PREFIX, or a folder that all nodes of a "
+        "cluster share (default: ZOO_STORAGE, or the home)",
+    )
+    add("--address", help="a Ray cluster, or `auto` (default: RAY_ADDRESS, or a local Ray)")
+    add("--resume", action="store_true", help="continue this texture's last search")
+    add(
+        "--confirm",
+        type=options.several,
+        metavar="K",
+        help="train the three best configurations again with K other seeds each, and take the one "
+        "with the highest mean minus standard deviation",
+    )
+    add("--no-promote", action="store_true", help="do not promote the winner")
+    options.add_training(parser)
+    options.add_json(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Search, promote the winner, and print where it is."""
+    if args.category == ALL:
+        from zoo.cli import _search_all
+
+        _search_all.run(args)
+        return
+    texture = options.find_texture(args)
+    if not args.no_promote:
+        from zoo.promotion import check_test
+
+        check_test(texture)  # now, because the audit reads the test images only at the end
+    answer(_search(args, options.gather_data(texture)), as_json=args.json)
+
+
+def _search(args: argparse.Namespace, data: TrainingData) -> dict[str, Any]:
+    from registry import bundle
+    from registry.runs.buffer import BufferedRuns
+    from registry.runs.search_runs import SearchRuns
+    from registry.runs.store import open_store
+    from zoo.cli import _search_end, _search_start
+    from zoo.home import home, tracking_uri
+    from zoo.search.cluster import cluster
+    from zoo.search.confirm import confirm
+    from zoo.search.run import run_search
+
+    storage = (home() / "searches").resolve()
+    config, space = _search_start.prepared(args, data, storage)
+    folder = storage / config.name
+    params = _search_start.run_params(config, data, space)
+    store = open_store(tracking_uri())
+    runs = SearchRuns(store, search=config.name, texture=config.texture, params=params)
+    log = BufferedRuns(runs, folder, say=say)
+    with _search_end.closed_on_error(log):
+        with cluster(args.address):
+            found = run_search(data, space, config, storage=storage, log=log, say=say)
+            sure = None
+            if args.confirm and not found.interrupted:
+                sure = confirm(found.detectors, data, config, seeds=args.confirm, say=say)
+        rate = args.false_alarm_rate
+        best, figures = _search_end.finish_best(found, sure, data, false_alarm_rate=rate)
+        bundle.save(best, folder / "best")
+        log.champion(folder / "best", _search_end.example_maps(best, data, folder / "maps"))
+        log.close(figures, "interrupted" if found.interrupted else "finished", found.trials)
+    trial = sure.trial if sure else found.best_trial
+    result = {"detector": str(folder / "best"), "trial": trial, **figures}
+    promotion = f"`zoo promote {folder / 'best'} --data {args.data}`"
+    if found.interrupted:
+        later = f"Promote it with {promotion}, or continue with the same command and --resume."
+        say(f"Interrupted; what was found is kept. {later}")
+        return result
+    if args.no_promote:
+        say(f"Not promoted. Promote it with {promotion}.")
+        return result
+    try:
+        return result | promoted(folder / "best", options.find_texture(args), run_id=runs.run_id)
+    except StorageError as error:
+        raise StorageError(
+            f"{error} What was found is kept; when this is repaired, promote it with {promotion}."
+        ) from error

@@ -1,0 +1,208 @@
+"""Families of synthetic defects. To add one, write its function and its line in `FAMILIES`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from zoo.data.defects.brush import Brush, Pixels, Plane
+from zoo.data.defects.shapes import blurred, clouds, line, outline, relief
+
+Painter = Callable[[Pixels, Brush], tuple[Pixels, Plane]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One kind of defect.
+
+    Attributes:
+        paint: Takes a square patch, and returns the painted patch and its opacity in [0, 1].
+        reach: Length of a defect, as a multiple of the requested size.
+        held_out: Whether training never uses it. Without such families, a search would prefer
+            detectors that only recognise the painted defects of training. They should differ in
+            kind from the other families.
+    """
+
+    paint: Painter
+    reach: float = 1.0
+    held_out: bool = False
+
+
+def _cut_paste(patch: Pixels, brush: Brush) -> tuple[Pixels, Plane]:
+    """Texture from another place, rotated, and magnified or reduced so that it does not fit."""
+    rng, side = brush.rng, patch.shape[0]
+    zoom = 2.0 ** (rng.choice((-1, 1)) * (0.3 + 0.9 * brush.contrast))
+    height, width, _ = brush.donor.shape
+    centre = (rng.uniform(0, width), rng.uniform(0, height))
+    affine = cv2.getRotationMatrix2D(centre, rng.uniform(25, 155), zoom)
+    affine[:, 2] += side / 2 - np.array(centre)
+    fresh = cv2.warpAffine(
+        brush.donor, affine, (side, side), borderMode=cv2.BORDER_REFLECT_101
+    ).reshape(patch.shape)
+    fresh = fresh + 0.15 * brush.contrast * brush.shift(patch)
+    return fresh, outline(side, rng, soft=1.0) * np.float32(0.5 + 0.5 * brush.contrast)
+
+
+def _noise_blob(patch: Pixels, brush: Brush) -> tuple[Pixels, Plane]:
+    """A piece of foreign matter: ragged, of another tone, with a different surface."""
+    rng, side = brush.rng, patch.shape[0]
+    ragged = np.clip(3 * clouds(side, rng, cells=3) + 4, 0, 1)
+    cover = blurred(outline(side, rng, aspect=(0.6, 1.0)) * ragged, 0.5)
+    surface = clouds(side, rng, cells=max(4, side // 6))[..., None]
+    level = patch.mean(axis=(0, 1)) + brush.shift(patch)
+    lit = 0.35 * surface + 2 * relief(blurred(cover, 0.03 * side), rng)
+    return level + np.float32(brush.spread) * lit + brush.grain(patch), cover
+
+
+def _scratch(patch: Pixels, brush: Brush) -> tuple[Pixels, Plane]:
+    """A thin, nearly straight groove, dark or bright, with a raised edge along it."""
+    rng, side = brush.rng, patch.shape[0]
+    steps = np.linspace(-1, 1, 12)
+    turn, bend = rng.uniform(0, np.pi), rng.normal(0, 0.12)
+    drift = bend * steps**2 + np.cumsum(rng.normal(0, 0.012, steps.size))
+    along, across = np.array((np.cos(turn), np.sin(turn))), np.array((-np.sin(turn), np.cos(turn)))
+    path = (side - 1) / 2 + side * 0.46 * (np.outer(steps, along) + np.outer(drift, across))
+    widest = rng.uniform(0.01, 0.04) * side
+    widths = widest * (1 - 0.8 * np.abs(steps)) * rng.uniform(0.6, 1.2, steps.size)
+    cover = line(side, path, widths)
+    level = patch.mean(axis=(0, 1)) + brush.shift(patch)
+    return level + np.float32(brush.spread) * relief(cover, rng) + brush.grain(patch), cover
+
+
+def _blur(patch: Pixels, brush: Brush) -> tuple[Pixels, Plane]:
+    """The texture is lost: polished, molten or out of focus."""
+    side = patch.shape[0]
+    fresh = blurred(patch, side * (0.04 + 0.16 * brush.contrast))
+    return fresh + 0.5 * brush.grain(patch), outline(side, brush.rng, soft=1.0 + 0.02 * side)
+
+
+def _stain(patch: Pixels, brush: Brush) -> tuple[Pixels, Plane]:
+    """A soft change of tone; the texture continues beneath it."""
+    side = patch.shape[0]
+    uneven = 1 + 0.2 * clouds(side, brush.rng, cells=2)[..., None]
+    return patch + 0.6 * brush.shift(patch) * uneven, outline(side, brush.rng, soft=0.06 * side)
+
+
+def _stretch(patch: Pixels, brush: Brush) -> tuple[Pixels, Plane]:
+    """The texture is only displaced: shifted, twisted or magnified around a point."""
+    rng, side = brush.rng, patch.shape[0]
+    shape = outline(side, rng, aspect=(0.6, 1.0), soft=0.5)
+    bump = blurred(shape * shape, 0.12 * side) * shape
+    down, right = np.meshgrid(*[np.arange(side, dtype=np.float32)] * 2, indexing="ij")
+    y, x = down - (side - 1) / 2, right - (side - 1) / 2
+    amount = (0.25 + 0.6 * brush.contrast) * rng.choice((-1, 1))
+    turn = rng.uniform(0, np.pi)
+    push = 0.35 * side * np.cos(turn), 0.35 * side * np.sin(turn)
+    dx, dy = ((push[0], push[1]), (-2.2 * y, 2.2 * x), (0.8 * x, 0.8 * y))[rng.integers(3)]
+    strength = np.float32(amount) * bump
+    fresh = cv2.remap(
+        patch,
+        (right + strength * dx).astype(np.float32),
+        (down + strength * dy).astype(np.float32),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REFLECT_101,
+    )
+    return fresh.reshape(patch.shape), (bump > 0.02).astype(np.float32)
+
+
+def _thread(patch: Pixels, brush: Brush) -> tuple[Pixels, Plane]:
+    """A long curved fibre on the texture, with its shadow beside it."""
+    rng, side = brush.rng, patch.shape[0]
+    steps = np.linspace(0, 1, 40)
+    heading = rng.uniform(0, 6.28) + rng.normal(0, 1.2) * steps  # an arc with waves
+    for waves in (1, 2, 4):
+        phase = 2 * np.pi * (waves * steps + rng.random())
+        heading += rng.normal(0, 1.0) / waves * np.sin(phase)
+    path = np.cumsum(np.stack([np.cos(heading), np.sin(heading)], axis=1), axis=0)
+    path -= (path.max(axis=0) + path.min(axis=0)) / 2
+    path = (side - 1) / 2 + path * (0.46 * side / max(np.abs(path).max(), 1.0))
+    width = max(1.0, rng.uniform(0.01, 0.035) * side)
+    fibre = line(side, path, np.full(40, width) * rng.uniform(0.75, 1.25, 40))
+    shade = blurred(np.roll(fibre, rng.integers(-1, 2, 2) * int(width + 1), (0, 1)), 0.6 * width)
+    level = patch.mean(axis=(0, 1)) + brush.shift(patch)
+    twist = 0.4 * clouds(side, rng, cells=max(4, side // 4))[..., None]
+    light = np.float32(brush.spread) * (twist + relief(fibre, rng))
+    dark = 0.4 * patch
+    fresh = dark + (level + light - dark) * fibre[..., None]
+    return fresh, np.maximum(fibre, 0.35 * shade)
+
+
+def _hole(patch: Pixels, brush: Brush) -> tuple[Pixels, Plane]:
+    """A broken-out piece: angular, with an evenly dark or bright bottom and a lit rim."""
+    rng, side = brush.rng, patch.shape[0]
+    cover = outline(side, rng, corners=int(rng.integers(5, 11)), soft=0.5)
+    shift = brush.shift(patch)
+    rim = cover - blurred(cover, 0.5 + 0.02 * side) * cover
+    slope = np.linspace(-0.3, 0.3, side, dtype=np.float32).reshape((side, 1, 1))
+    bottom = patch.mean(axis=(0, 1)) + shift * (1.1 + slope)
+    lit = 1.5 * np.float32(brush.spread) * relief(cover, rng)
+    return bottom - 1.5 * shift * rim[..., None] + lit + brush.grain(patch), cover
+
+
+def _contamination(patch: Pixels, brush: Brush) -> tuple[Pixels, Plane]:
+    """A cluster of small specks, denser in the middle, each with its own tone."""
+    rng, side = brush.rng, patch.shape[0]
+    shape, tone = np.zeros((side, side), np.uint8), np.zeros((side, side), np.float32)
+    for _ in range(int(rng.integers(4, 16))):
+        spot = np.clip(rng.normal(0, 0.19, 2), -0.42, 0.42) * side + (side - 1) / 2
+        radii = np.clip(rng.lognormal(-2.8, 0.5, 2) * side, 0.8, 0.12 * side)
+        centre, axes = (np.rint(16 * pair).astype(int).tolist() for pair in (spot, radii))
+        turn = rng.uniform(0, 180)
+        cv2.ellipse(shape, centre, axes, turn, 0, 360, 255, -1, cv2.LINE_AA, 4)
+        cv2.ellipse(tone, centre, axes, turn, 0, 360, rng.uniform(0.7, 1.3), -1, shift=4)
+    cover = blurred(shape.astype(np.float32) / 255, 0.5)
+    lit = 1.5 * np.float32(brush.spread) * relief(cover, rng)
+    spread_out = cv2.dilate(tone, np.ones((3, 3), np.uint8))[..., None]  # below the soft edges too
+    level = patch.mean(axis=(0, 1)) + brush.shift(patch) * spread_out
+    return level + lit + brush.grain(patch), cover
+
+
+def _smear(patch: Pixels, brush: Brush) -> tuple[Pixels, Plane]:
+    """The texture is blurred into streaks along one direction."""
+    rng, side = brush.rng, patch.shape[0]
+    turn = rng.uniform(0, np.pi)
+    reach = max(2.0, side * (0.08 + 0.2 * brush.contrast))
+    size = 2 * int(reach) + 3
+    ends = size / 2 - 0.5 + np.outer((-reach, reach), (np.cos(turn), np.sin(turn)))
+    kernel = line(size, ends, np.ones(2))
+    fresh = cv2.filter2D(patch, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT_101)
+    cover = outline(side, rng, aspect=(0.25, 0.5), turn=turn, soft=1.0 + 0.01 * side)
+    return fresh.reshape(patch.shape) + 0.15 * brush.shift(patch) + 0.5 * brush.grain(patch), cover
+
+
+def _gap(patch: Pixels, brush: Brush) -> tuple[Pixels, Plane]:
+    """Structure is missing: wires, fibres or dots are replaced by the background around them."""
+    rng, side = brush.rng, patch.shape[0]
+    width = max(3.0, side * rng.uniform(0.15, 0.3))
+    shrink = min(1.0, 9 / width)  # the result is smooth, so a smaller copy suffices
+    small = cv2.resize(patch, (0, 0), fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(width * shrink / 2) + 1,) * 2)
+    act = cv2.MORPH_CLOSE if rng.random() < 0.5 else cv2.MORPH_OPEN
+    ground = blurred(cv2.morphologyEx(small, act, kernel), 0.15 * width * shrink)
+    fresh = cv2.resize(ground, (side, side), interpolation=cv2.INTER_LINEAR).reshape(patch.shape)
+    cover = outline(side, rng, soft=0.8) * np.float32(0.5 + 0.5 * brush.contrast)
+    return fresh + brush.grain(patch), cover
+
+
+# A new family goes at the end: the validation windows of the others then stay the same.
+FAMILIES: dict[str, Family] = {
+    "cut_paste": Family(paint=_cut_paste),
+    "noise_blob": Family(paint=_noise_blob),
+    "scratch": Family(paint=_scratch, reach=3.0),
+    "blur": Family(paint=_blur),
+    # No foreign matter: the texture continues beneath a change of tone.
+    "stain": Family(paint=_stain, reach=1.3, held_out=True),
+    # Neither foreign matter nor a change of tone: the texture is displaced, like a bent wire.
+    "stretch": Family(paint=_stretch, reach=1.3, held_out=True),
+    "thread": Family(paint=_thread, reach=3.0),
+    "hole": Family(paint=_hole),
+    # Foreign matter, but in many small specks instead of one shape.
+    "contamination": Family(paint=_contamination, reach=1.3, held_out=True),
+    "smear": Family(paint=_smear, reach=1.5),
+    "gap": Family(paint=_gap),
+}
+HELD_OUT = frozenset(name for name, family in FAMILIES.items() if family.held_out)
+TRAINED = tuple(name for name in FAMILIES if name not in HELD_OUT)

@@ -1,0 +1,10 @@
+"""Finished detectors: `Detector`, its `Score`, its card, and its export to ONNX."""
+
+from __future__ import annotations
+
+from zoo.detectors.card import tensors_of
+from zoo.detectors.detector import Detector, Source
+from zoo.detectors.devices import available
+from zoo.detectors.score import Score
+
+__all__ = ["Detector", "Score", "Source", "available", "card", "export", "tensors_of"]

@@ -1,0 +1,280 @@
+"""A detector as one ONNX file, for machines that have no torch: a picture in, a verdict out.
+
+torch traces the functions that `Detector.score` calls, with the sides of the picture left open.
+ONNX Runtime must then give the same scores as `Detector.score`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from itertools import count
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from registry.bundle import Bundle
+from zoo import methods
+from zoo.data.images import LUMA
+from zoo.data.preprocessing import Preprocessing, scaled
+from zoo.detectors.card import read, tensors_of
+from zoo.detectors.detector import Detector
+from zoo.detectors.score import calibrated
+from zoo.errors import BadImageError, ConfigError
+from zoo.scoring.aggregation import anomaly_map
+from zoo.scoring.maps import enlarge, image_score
+
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+OPSET = 18  # the first with what shrinks an image well; older runtimes read it too
+MOST_DIFFERENCE = 1e-4  # between `score` and the file, where the threshold is 1
+
+Bits = Literal[8, 16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A file beside the detector that it was made of.
+
+    Attributes:
+        images: How many pictures both have scored.
+        difference: The largest, of any pixel of a map or of an image's score; the threshold is 1.
+        torch_s: Median seconds an image of `Detector.score`.
+        onnx_s: Median seconds an image of ONNX Runtime, with as many threads.
+    """
+
+    images: int
+    difference: float
+    torch_s: float
+    onnx_s: float
+
+
+def to_onnx(bundle: Bundle, *, bits: Bits = 8) -> bytes:
+    """Return a detector as an ONNX model: preprocessing, networks, scoring and threshold.
+
+    Its input `image` is "h w c", unsigned integers, one or three channels, each side as long as
+    the metadata's `smallest_side` or longer. Its outputs are those of `Score`: `map` "h w",
+    `score`, `is_anomalous`, and `p_value` where the detector has one. The whole image is computed
+    at once.
+
+    Args:
+        bundle: The detector on disk.
+        bits: Of a pixel's channel: 8 or 16.
+
+    Raises:
+        ConfigError: The detector's method has no form that fits all sizes, or a package is missing.
+    """
+    _check_packages()
+    if read(bundle).method.export_side is None:
+        able = [name for name in methods.names() if methods.named(name)().export_side]
+        raise ConfigError(
+            f"The detector '{bundle.texture}' is made by method '{bundle.method}', which has no "
+            f"form for images of all sizes. Export one that is made by {', '.join(able)}."
+        )
+    from onnx_ir.passes.common import DeduplicateInitializersPass
+
+    graph, scale = _Graph(bundle, bits).eval(), bundle.preprocessing["scale"]
+    # Odd sides, so that nothing fits by chance and all that may be padded is padded.
+    height, width = (
+        next(side for side in count(turn * _smallest(bundle)) if round(side * scale) % 2)
+        for turn in (2, 3)
+    )
+    example = torch.zeros(height, width, 3, dtype=graph.kind)
+    sides = {"colour": {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}}
+    with _quietly():
+        traced = torch.export.export(graph, (example,), dynamic_shapes=sides)
+        program = torch.onnx.export(
+            traced,
+            input_names=["colour"],
+            output_names=graph.outputs,
+            opset_version=OPSET,
+            custom_translation_table={round: _round},
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    # Each view of the image has its own copy of the weights until here.
+    DeduplicateInitializersPass(size_limit=2**31)(program.model)
+    return _finished(program.model_proto, bundle)
+
+
+def compare(
+    bundle: Bundle,
+    model: bytes,
+    pictures: Sequence[Shaped[np.ndarray, "_ _ _"]],
+    *,
+    bits: Bits = 8,
+) -> Comparison:
+    """Score pictures with a detector and with its ONNX model under ONNX Runtime.
+
+    Args:
+        bundle: What the model was made of.
+        model: From `to_onnx`.
+        pictures: "h w c", uint8 or uint16, at least one.
+        bits: What the model takes.
+
+    Raises:
+        BadImageError: A picture is too small, or has 16 bits where the model takes 8.
+    """
+    import onnxruntime
+
+    detector = Detector(bundle)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    differences, torch_s, onnx_s = [], [], []
+    for pixels in (_fitting(bundle, each, bits) for each in pictures):
+        began = time.perf_counter()
+        ours = detector.score(pixels)
+        scored = time.perf_counter()
+        anomaly, score = session.run(["map", "score"], {"image": pixels})
+        onnx_s.append(time.perf_counter() - scored)
+        torch_s.append(scored - began)
+        differences += [np.abs(anomaly - ours.map).max(), abs(float(score) - ours.score)]
+    return Comparison(
+        images=len(pictures),
+        difference=float(np.max(differences)),
+        torch_s=float(np.median(torch_s)),
+        onnx_s=float(np.median(onnx_s)),
+    )
+
+
+def drawn(bundle: Bundle, *, bits: Bits = 8) -> list[Shaped[np.ndarray, "_ _ _"]]:
+    """Draw pictures to compare by where there are no real ones: noise, of sides of all kinds."""
+    rng, smallest = np.random.default_rng(0), _smallest(bundle)
+    top, kind = 2**bits, np.uint8 if bits == 8 else np.uint16
+    sides = [(smallest, smallest), (3 * smallest + 1, 2 * smallest + 3), (512, 640), (480, 301)]
+    channels = Preprocessing(**bundle.preprocessing).channels
+    return [
+        rng.integers(0, top, (max(height, smallest), max(width, smallest), channels), kind)
+        for height, width in sides
+    ]
+
+
+class _Graph(nn.Module):
+    """`Detector.score` with tensors in and tensors out, as torch can trace it."""
+
+    def __init__(self, bundle: Bundle, bits: Bits) -> None:
+        super().__init__()
+        card = read(bundle)
+        self.preprocessing, self.calibration = card.preprocessing, card.calibration
+        self.losses = card.losses(tensors_of(bundle))
+        self.most, self.end = int(2**bits - 1), card.threshold
+        self.kind = torch.uint8 if bits == 8 else torch.uint16
+        self.good = card.good_scores
+        self.outputs = ["map", "score", "is_anomalous"] + ["p_value"] * bool(self.good)
+
+    def forward(self, colour: Shaped[Tensor, "h w 3"]) -> tuple[Tensor, ...]:
+        """Score one image."""
+        height, width = colour.shape[:2]
+        x = scaled(self._unit(colour).permute(2, 0, 1), self.preprocessing.scale)
+        raw = anomaly_map(self.losses(x[None])[0], self.calibration)
+        anomaly = enlarge(raw, height, width)
+        score = image_score(anomaly, self.calibration.rule.top_fraction)
+        found = calibrated(score, self.end)
+        outputs = calibrated(anomaly, self.end), found, found > 1
+        if not self.good:
+            return outputs
+        as_high = (score.new_tensor(self.good) >= score).sum()
+        return (*outputs, (1 + as_high) / (1 + len(self.good)))
+
+    def _unit(self, colour: Shaped[Tensor, "h w 3"]) -> Float[Tensor, "h w k"]:
+        """Bring pixels to the detector's mode, from 0 to 1, as `to_mode` and `unit` do."""
+        if self.preprocessing.mode == "RGB":
+            return colour.float() / self.most
+        # Whole numbers below 2 ** 24 or 2 ** 53, so that nothing is lost.
+        whole = colour.float() if self.most == 255 else colour.double()
+        red, green, blue = (w * each for w, each in zip(LUMA, whole.unbind(-1), strict=True))
+        luma = ((red + green + blue + 0x8000) / 65536).floor()
+        return (luma.float() / self.most)[:, :, None]
+
+
+def _fitting(
+    bundle: Bundle, pixels: Shaped[np.ndarray, "h w c"], bits: Bits
+) -> Shaped[np.ndarray, "h w c"]:
+    (height, width), least = pixels.shape[:2], _smallest(bundle)
+    if min(height, width) < least:
+        raise BadImageError(
+            f"The picture has {height}x{width} pixels; the model of '{bundle.texture}' takes "
+            f"{least} or more a side. Compare on larger pictures."
+        )
+    if pixels.dtype == np.uint16 and bits == 8:
+        raise BadImageError(
+            "The picture has 16 bits a channel, and the model is made for 8. Export with --bits 16."
+        )
+    return pixels if bits == 8 else np.uint16(257 if pixels.dtype == np.uint8 else 1) * pixels
+
+
+def _smallest(bundle: Bundle) -> int:
+    """Return the smallest side of an image that the model takes, in pixels."""
+    card = read(bundle)
+    side = card.method.export_side
+    assert side is not None  # `to_onnx` has refused the others
+    return int(-(-max(side, card.calibration.rule.mean_filter) // card.preprocessing.scale))
+
+
+def _round(value: Any, digits: None = None) -> Any:
+    """Say Python's rounding of a size in ONNX; both go to the even of two neighbours."""
+    from onnxscript import INT64
+    from onnxscript import opset18 as op
+
+    return op.Cast(op.Round(value), to=INT64.dtype)
+
+
+def _finished(model: Any, bundle: Bundle) -> bytes:
+    """Let the model take grey and colour alike, name its sides, and say what it is."""
+    from onnx import TensorProto, checker, helper
+
+    (colour,) = model.graph.input
+    kind = colour.type.tensor_type.elem_type
+    model.graph.input.pop()
+    model.graph.input.append(helper.make_tensor_value_info("image", kind, ["h", "w", "c"]))
+    three = helper.make_tensor("three", TensorProto.INT64, [3], [1, 1, 3])
+    model.graph.initializer.append(three)
+    model.graph.node.insert(0, helper.make_node("Expand", ["image", "three"], [colour.name]))
+    del model.graph.value_info[:]
+    for dim, name in zip(model.graph.output[0].type.tensor_type.shape.dim, "hw", strict=True):
+        dim.dim_param = name
+    helper.set_model_props(
+        model,
+        {
+            "texture": bundle.texture,
+            "method": bundle.method,
+            "false_alarm_rate": str(bundle.threshold["false_alarm_rate"]),
+            "smallest_side": str(_smallest(bundle)),
+            "licence": str(bundle.data.get("licence")),
+            "fingerprint": str(bundle.data.get("fingerprint")),
+        },
+    )
+    checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def _check_packages() -> None:
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"A detector is exported by {', '.join(PACKAGES)}; {' and '.join(missing)} is not "
+            "installed. Run `pip install 'texture-zoo[onnx]'`."
+        )
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep torch's remarks on its own insides from the user."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)

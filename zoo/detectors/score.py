@@ -1,0 +1,60 @@
+"""The result of a detector for one picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """The result of a detector for one picture.
+
+    Attributes:
+        map: Anomaly of each pixel, "h w" as the picture, float32; higher is more anomalous.
+        score: Anomaly of the picture: the mean of the highest pixels of the map.
+        p_value: The share of good pictures that score as high or higher, counted over the
+            calibration pictures and this one. None where there were too few of them to set the
+            threshold by rank.
+        threshold: Where good ends, for the score and for the map: scores are divided by the
+            threshold of the detector, so that it is 1.
+    """
+
+    map: Float[np.ndarray, "h w"]
+    score: float
+    p_value: float | None = None
+    threshold: float = 1.0
+
+    @property
+    def is_anomalous(self) -> bool:
+        """Whether the picture is above the threshold."""
+        return self.score > self.threshold
+
+    @property
+    def mask(self) -> Bool[np.ndarray, "h w"]:
+        """Which pixels are above the threshold."""
+        return np.asarray(self.map > self.threshold)
+
+    def __repr__(self) -> str:
+        """Show everything but the pixels."""
+        height, width = self.map.shape
+        return (
+            f"Score(score={self.score:.4g}, threshold={self.threshold:.4g}, "
+            f"is_anomalous={self.is_anomalous}, map={height}x{width})"
+        )
+
+
+def calibrated(raw: Any, threshold: float) -> Any:
+    """Bring a map or a score to where the threshold is 1, keeping the order.
+
+    0 stays 0, which is the average of good pixels for rules that add z-scores. A threshold of 0 or
+    below, where that cannot be, is moved to 1 instead.
+
+    Example:
+        >>> calibrated(6.0, 3.0), calibrated(-1.0, -2.0), calibrated(0.5, 0.0)
+        (2.0, 1.5, 1.5)
+    """
+    return raw / threshold if threshold > 0 else 1 + (raw - threshold) / (abs(threshold) or 1.0)

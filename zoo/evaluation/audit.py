@@ -1,0 +1,144 @@
+"""What the test images say of a detector: the only room that opens them, once a choice is made.
+
+Promotion asks about a winner, `bench` about systems side by side, `hindsight` about the trials of
+a search that has ended; nothing found here goes back into a training, a search or a threshold. It
+knows nothing of MLflow, whose memory would count as a system's own in a bench.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from zoo.data.images import content_key
+from zoo.data.testset import has_test, read_test
+from zoo.data.textures import Texture
+from zoo.detectors import Detector
+from zoo.scoring import metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """All test images as one detector sees them.
+
+    Attributes:
+        maps: One map an image.
+        masks: True is defective.
+        scores: One score an image.
+        alarms: Whether the detector calls the image anomalous.
+        keys: Names the content of each picture and its mask.
+        seconds: Time to score them all, reading not included.
+    """
+
+    maps: Sequence[Float[np.ndarray, "_ _"]]
+    masks: Sequence[Bool[np.ndarray, "_ _"]]
+    scores: Float[np.ndarray, " n"]
+    alarms: Bool[np.ndarray, " n"]
+    keys: Sequence[str]
+    seconds: float
+
+    @property
+    def defective(self) -> Bool[np.ndarray, " n"]:
+        """Which images show a defect."""
+        return np.array([bool(mask.any()) for mask in self.masks], np.bool_)
+
+
+def check(texture: Texture) -> None:
+    """Open every test image with its mask and keep nothing: a damaged one is told before work.
+
+    Where there are no test images there is nothing to check.
+
+    Raises:
+        BadImageError: One cannot be read.
+        BadMaskError: One has no mask, or one of another size.
+    """
+    if has_test(texture):
+        for _ in read_test(texture):
+            pass
+
+
+def score_test(detector: Detector, texture: Texture) -> Scored:
+    """Score the test images, which are read once, one after the other.
+
+    Raises:
+        EmptyFolderError: There is no test image.
+        BadImageError: One cannot be read.
+        BadMaskError: One has no mask.
+    """
+    maps, masks, scores, alarms, keys = [], [], [], [], []
+    seconds = 0.0
+    for picture in read_test(texture):
+        began = time.perf_counter()
+        score = detector.score(picture.pixels)
+        seconds += time.perf_counter() - began
+        assert not isinstance(score, list)
+        maps.append(score.map.astype(np.float32, copy=False))
+        masks.append(picture.mask)
+        scores.append(score.score)
+        alarms.append(score.is_anomalous)
+        keys.append(f"{content_key(picture.pixels)} {content_key(picture.mask[:, :, None])}")
+    return Scored(
+        maps=maps,
+        masks=masks,
+        scores=np.array(scores),
+        alarms=np.array(alarms, np.bool_),
+        keys=keys,
+        seconds=seconds,
+    )
+
+
+def pixel_ap(scored: Scored) -> float:
+    """Return the average precision over all pixels, at the share of defects that they have.
+
+    Raises:
+        DataError: No pixel is defective, or none is good.
+    """
+    return metrics.average_precision(*_pooled(scored))
+
+
+def figures(scored: Scored) -> dict[str, float]:
+    """Return all that the maps and scores of the test images tell.
+
+    Returns:
+        Always `test_images` and `test_seconds_per_image`. `test_pixel_ap` (at the share of
+        defective pixels that the test set has, as published tables do), `test_pixel_auroc`,
+        `test_aupro` and `test_detection_rate` if there are defects; `test_false_alarm_rate` if
+        there are good images; `test_image_auroc` if there are both.
+    """
+    defective, images = scored.defective, len(scored.maps)
+    found = {"test_images": float(images), "test_seconds_per_image": scored.seconds / images}
+    if defective.any():
+        scores, labels = _pooled(scored)
+        found["test_pixel_ap"] = metrics.average_precision(scores, labels)
+        found["test_pixel_auroc"] = metrics.auroc(scores, labels)
+        found["test_aupro"] = metrics.aupro(scored.maps, scored.masks)
+        found["test_detection_rate"] = float(scored.alarms[defective].mean())
+    if not defective.all():
+        found["test_false_alarm_rate"] = float(scored.alarms[~defective].mean())
+    if defective.any() and not defective.all():
+        found["test_image_auroc"] = metrics.auroc(scored.scores, defective)
+    return found
+
+
+def audit(detector: Detector, texture: Texture) -> dict[str, float]:
+    """Measure a detector on the test images, which are read once, one after the other.
+
+    Returns:
+        The `figures` of what it says of them.
+
+    Raises:
+        EmptyFolderError: There is no test image.
+        BadImageError: One cannot be read.
+        BadMaskError: One has no mask.
+    """
+    return figures(score_test(detector, texture))
+
+
+def _pooled(scored: Scored) -> tuple[Float[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+    """Return the scores and labels of all pixels of all images."""
+    scores = np.concatenate([each.ravel() for each in scored.maps])
+    return scores, np.concatenate([mask.ravel() for mask in scored.masks])

@@ -1,0 +1,88 @@
+"""The losses of FCBiGAN for every pixel of a picture of any size."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from functools import reduce
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from zoo.methods.fcbigan.losses import discriminator_score, reconstruction_error
+from zoo.methods.fcbigan.networks import Networks
+
+# The image as it is, mirrored, upside down, and turned by 180 degrees: axes to flip.
+VIEWS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))
+TILE = 2048  # pixels both ways, after scaling, of which the networks see no more at once
+
+
+@torch.no_grad()
+def fcbigan_losses(
+    networks: Networks,
+    x: Float[Tensor, "b c h w"],
+    *,
+    output_stride: int,
+    views: int = 1,
+    used: Sequence[bool] = (True, True, True),
+) -> Float[Tensor, "b t h w"]:
+    """Return L_R and L_D of every pixel, and the logit of the segmenter if there is one.
+
+    Pictures larger than `TILE` go through the networks in overlapping pieces, with the same
+    losses. The memory that the networks need therefore does not grow with the picture.
+
+    Args:
+        networks: In evaluation mode.
+        x: Pictures of one size, prepared.
+        output_stride: Pixels between two verdicts of D; what lies between is interpolated.
+        views: The losses are the mean over so many of `VIEWS`; 1 is the picture as it is.
+        used: Whether each loss is wanted; one that is not is left at 0 and not computed.
+
+    Source: Peccia 2021, eq. (7); the segmenter and the views are ours.
+    """
+    seen = (
+        _losses(networks, x.flip(axes), output_stride=output_stride, used=used).flip(axes)
+        for axes in VIEWS[:views]
+    )
+    return reduce(torch.add, seen) / views
+
+
+def _losses(
+    networks: Networks, x: Float[Tensor, "b c h w"], *, output_stride: int, used: Sequence[bool]
+) -> Float[Tensor, "b t h w"]:
+    height, width = x.shape[-2:]
+    whole = networks.whole_cells(x)
+    if max(whole.shape[-2:]) <= TILE:
+        return _of_piece(networks, whole, output_stride, used)[..., :height, :width]
+    step, margin = networks.seam(output_stride)
+    side = max(TILE // step, 1) * step
+    rows, columns = (range(0, length, side) for length in whole.shape[-2:])
+    kinds = 2 + (networks.segmenter is not None)
+    losses = whole.new_empty(len(x), kinds, *whole.shape[-2:])
+    for top, left in itertools.product(rows, columns):
+        above, before = min(top, margin), min(left, margin)
+        piece = whole[..., top - above : top + side + margin, left - before : left + side + margin]
+        found = _of_piece(networks, piece, output_stride, used)
+        inside = found[..., above : above + side, before : before + side]
+        losses[..., top : top + side, left : left + side] = inside
+    return losses[..., :height, :width]
+
+
+def _of_piece(
+    networks: Networks, whole: Float[Tensor, "b c h w"], output_stride: int, used: Sequence[bool]
+) -> Float[Tensor, "b t h w"]:
+    """Return the losses of pictures, or of a piece of them, whose sides are whole cells."""
+    nothing = torch.zeros_like(whole[:, 0])
+    losses = [nothing, nothing]
+    if used[0] or used[1]:
+        z = networks.encoder(whole)
+    if used[0]:
+        losses[0] = reconstruction_error(whole, networks.generator(z))
+    if used[1]:
+        pair = networks.discriminator.pair(whole, z)
+        verdict = networks.discriminator.windows.everywhere(pair, output_stride=output_stride)
+        losses[1] = discriminator_score(verdict)
+    if networks.segmenter is not None:
+        losses.append(networks.segmenter.everywhere(whole) if used[2] else nothing)
+    return torch.stack(losses, dim=1)

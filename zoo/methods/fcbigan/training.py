@@ -1,0 +1,276 @@
+"""One visible loop: good images in, trained networks out.
+
+The loop knows neither Ray nor MLflow. Every so often it hands its state to a `report` callable,
+which may look at it, keep it, or stop the training by raising.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from zoo.data.patches import Patches, vary_tone
+from zoo.errors import DivergedError
+from zoo.methods.fcbigan.config import NetworkConfig, TrainConfig
+from zoo.methods.fcbigan.defect_patches import DefectPatches
+from zoo.methods.fcbigan.losses import (
+    defect_loss,
+    discriminator_loss,
+    encoder_loss,
+    generator_loss,
+    reconstruction_penalty,
+)
+from zoo.methods.fcbigan.networks import Networks, initialise
+from zoo.methods.protocol import Progress, Report
+
+WARM_UP = 0.02  # share of the training in which the segmenter's learning rate rises
+COOLED = 0.02  # share of its learning rate that is left at the end
+
+
+class Players:
+    """The networks with their optimisers, and the averaged copies that score."""
+
+    def __init__(self, networks: Networks, config: TrainConfig) -> None:
+        self.live, self.config = networks.train(), config
+        self.averaged = copy.deepcopy(networks) if config.ema or config.defect_ema else None
+        game = (config.learning_rate, config.learning_rate, config.discriminator_learning_rate)
+        parts = (networks.encoder, networks.generator, networks.discriminator)
+        self.optimisers: dict[nn.Module, torch.optim.Adam] = {
+            part: torch.optim.Adam(part.parameters(), lr=rate, betas=(0.5, 0.999))
+            for part, rate in zip(parts, game, strict=True)
+        }
+        if networks.segmenter is not None:  # no opponent, so the usual momentum
+            self.optimisers[networks.segmenter] = torch.optim.Adam(
+                networks.segmenter.parameters(), lr=config.defect_learning_rate
+            )
+
+    def descend(self, losses: Mapping[nn.Module, Tensor]) -> None:
+        """Move each network down its own loss, and by no other's."""
+        left = len(losses)
+        for part, loss in losses.items():
+            left -= 1
+            parameters = list(part.parameters())
+            grads = torch.autograd.grad(loss, parameters, retain_graph=left > 0)
+            for parameter, grad in zip(parameters, grads, strict=True):
+                parameter.grad = grad
+        for part in losses:
+            self.optimisers[part].step()
+
+    def pace(self, share: float) -> None:
+        """Set the segmenter's learning rate for this share of the training, from 0 to 1.
+
+        Source: Loshchilov and Hutter 2017, eq. (5), without restarts.
+        """
+        assert self.live.segmenter is not None
+        cosine = (1 + math.cos(math.pi * share)) / 2
+        factor = min(1.0, (share + 1e-3) / WARM_UP) * (COOLED + (1 - COOLED) * cosine)
+        for group in self.optimisers[self.live.segmenter].param_groups:
+            group["lr"] = factor * self.config.defect_learning_rate
+
+    def average(self, *names: str, decay: float) -> None:
+        """Let averaged networks, named as in `Networks`, follow the live ones; 0 copies them."""
+        if self.averaged is None:
+            return
+        with torch.no_grad():
+            for name in names:
+                slow, live = getattr(self.averaged, name), getattr(self.live, name)
+                torch._foreach_lerp_(list(slow.parameters()), list(live.parameters()), 1 - decay)
+
+    def scoring(self) -> Networks:
+        """Return the networks that score, averaged if so configured, in evaluation mode."""
+        if self.averaged is None:
+            return self.live.eval()
+        for slow, live in zip(self.averaged.buffers(), self.live.buffers(), strict=True):
+            slow.copy_(live)
+        return self.averaged.eval()
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that training changes."""
+        return {
+            "live": self.live.state_dict(),
+            "averaged": self.averaged.state_dict() if self.averaged else None,
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers.values()],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put back what `state` returned."""
+        self.live.load_state_dict(state["live"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state["averaged"])
+        for optimiser, kept in zip(self.optimisers.values(), state["optimisers"], strict=True):
+            optimiser.load_state_dict(kept)
+
+
+def new_networks(config: NetworkConfig, *, channels: int, seed: int) -> Networks:
+    """Build untrained networks; the same seed draws the same weights."""
+    networks = Networks(config, channels=channels)
+    initialise(networks, torch.Generator().manual_seed(seed))
+    return networks
+
+
+def play(
+    players: Players, x: Float[Tensor, "b c p p"], z: Float[Tensor, "b k q q"]
+) -> Float[Tensor, " 4"]:
+    """Play one round of the game: D learns, then E and G, each by its own equation.
+
+    Real and drawn pairs pass a network together, so that batch norm cannot tell them apart.
+
+    Returns:
+        The losses of D, E and G and the reconstruction penalty, on the device.
+
+    Source:
+        Peccia 2021, eq. (5) and (6).
+    """
+    networks, config = players.live, players.config
+    encoder, generator, discriminator = networks.encoder, networks.generator, networks.discriminator
+    zx = encoder(x)
+    drawn, rebuilt = generator(torch.cat([z.to(zx.dtype), zx])).chunk(2)
+    images, codes = torch.cat([x, drawn]), torch.cat([zx, z])
+
+    real, fake = discriminator(images.detach(), codes.detach()).float().chunk(2)
+    loss_d = discriminator_loss(real, fake)
+    players.descend({discriminator: loss_d})
+
+    real, fake = discriminator(images, codes).float().chunk(2)
+    penalty = reconstruction_penalty(x, rebuilt.float())
+    loss_e = encoder_loss(real) + config.reconstruction_penalty * penalty
+    loss_g = generator_loss(fake)
+    if config.penalty_reaches_generator:
+        loss_g = loss_g + config.reconstruction_penalty * penalty
+    players.descend({encoder: loss_e, generator: loss_g})
+    return torch.stack([loss_d, loss_e, loss_g, penalty]).detach()
+
+
+def spot(
+    players: Players,
+    x: Float[Tensor, "b c p p"],
+    defective: tuple[Float[Tensor, "b c p p"], Bool[Tensor, "b p p"]],
+    *,
+    generator: torch.Generator,
+) -> Float[Tensor, ""]:
+    """Teach the segmenter one round: good patches, and patches with synthetic defects."""
+    segmenter, (bad, masks) = players.live.segmenter, defective
+    assert segmenter is not None
+    both = torch.cat([x, bad])
+    if players.config.tone_jitter:
+        both = vary_tone(both, players.config.tone_jitter, generator=generator)
+    targets = segmenter.targets(torch.cat([torch.zeros_like(masks), masks]))
+    loss = defect_loss(segmenter(both).float(), targets)
+    players.descend({segmenter: loss})
+    return loss.detach()
+
+
+def fit(
+    images: Sequence[Float[Tensor, "c _ _"]],
+    networks: Networks,
+    config: TrainConfig,
+    *,
+    generator: torch.Generator,
+    report: Report,
+    state: Mapping[str, Any] | None = None,
+) -> Networks:
+    """Train on random patches, and return the networks that score, in evaluation mode.
+
+    Args:
+        images: Good images, prepared, in [-1, 1].
+        networks: Trained in place, on the generator's device.
+        config: How.
+        generator: Draws patches, latents and defects. Its device does the work.
+        report: Called `config.reports` times, the last time at the very end.
+        state: Where an earlier call with the same arguments had come to.
+
+    Raises:
+        BadImageError: An image is smaller than a patch.
+        DivergedError: A loss is not a number any more.
+
+    Source:
+        Peccia 2021, section 5.2; the rounds with synthetic defects are ours.
+    """
+    device, patch = generator.device, networks.config.patch
+    networks = networks.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    players = Players(networks, config)
+    patches = Patches(
+        images,
+        patch=patch,
+        generator=generator,
+        rotations=config.rotations,
+        fixed=config.fixed_patches,
+    )
+    fakes = DefectPatches(images, patch=patch, generator=generator)
+    latent = (config.batch, networks.config.latent_channels, *[patch // networks.cell] * 2)
+    half, rounds = config.batch // 2, config.defect_rounds if networks.segmenter else 0
+    step, done, whole = 0, 0, steps(config, patch)
+    if state is not None:
+        players.restore(state)
+        generator.set_state(state["generator"])
+        step, done = state["step"], state["report"]
+
+    for number in range(done + 1, config.reports + 1):
+        end = whole * number // config.reports
+        networks.train()
+        total = torch.zeros(5, device=device)
+        if rounds:
+            fakes.paint()
+        for now in range(step, end):
+            # Not cached: the weights change within a step, and so must their copies in bfloat16.
+            with torch.autocast(
+                device.type, torch.bfloat16, enabled=half_precision(device), cache_enabled=False
+            ):
+                x = patches.draw(config.batch).contiguous(memory_format=torch.channels_last)
+                z = torch.randn(latent, generator=generator, device=device)
+                total[:4] += play(players, x, z)
+                for turn in range(rounds):
+                    players.pace((now + turn / rounds) / whole)
+                    bad = fakes.draw(half, rotations=config.rotations)
+                    total[4] += spot(players, patches.draw(half), bad, generator=generator) / rounds
+                    players.average("segmenter", decay=config.defect_ema)
+            players.average("encoder", "generator", "discriminator", decay=config.ema)
+        metrics = _means(total, end - step, end)
+        step = end
+        place = {"step": step, "report": number, "generator": generator.get_state()}
+        report(
+            Progress(
+                weights=players.scoring().state_dict(),
+                report=number,
+                metrics=metrics,
+                state=players.state() | place,
+            )
+        )
+    return players.scoring()
+
+
+def half_precision(device: torch.device) -> bool:
+    """Tell whether a device multiplies in bfloat16 faster than in float32."""
+    on_cpu = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)  # not in every torch
+    return device.type == "cuda" or (device.type == "cpu" and bool(on_cpu()))
+
+
+def steps(config: TrainConfig, patch: int) -> int:
+    """Return how many steps a training has: its budget of pixels over those of a step's rounds."""
+    pixels = config.batch * patch**2 * (1 + config.defect_rounds)
+    return max(config.reports, round(config.megapixels * 1e6 / pixels))
+
+
+def _means(total: Float[Tensor, " 5"], rounds: int, end: int) -> dict[str, float]:
+    names = (
+        "discriminator_loss",
+        "encoder_loss",
+        "generator_loss",
+        "reconstruction_penalty",
+        "defect_loss",
+    )
+    means = (total / rounds).tolist()
+    if not np.isfinite(means).all():
+        found = ", ".join(f"{name} {mean}" for name, mean in zip(names, means, strict=True))
+        raise DivergedError(
+            f"Training diverged before step {end}: {found}. Lower the learning rates, or take "
+            "discriminator_norm 'batch'."
+        )
+    return {f"train_{name}": mean for name, mean in zip(names, means, strict=True)}

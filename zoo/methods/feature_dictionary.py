@@ -1,0 +1,149 @@
+"""A dictionary of ImageNet features of good patches, and how unlike it a patch is.
+
+The memory of `feature_memory` holds good vectors themselves; here a few centres stand for all of
+them, in the directions in which good material varies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from zoo.errors import ConfigError
+from zoo.methods import backbone, neighbours
+from zoo.methods.protocol import Images, Losses, Method, Progress, Report, Shape, State, Weights
+
+ROUNDS = 20  # of k-means; on grid's 11,000 vectors the centres have come to rest by then
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureDictionary(Method):
+    """Mean distance of a patch's features to the nearest centres of a dictionary of good ones.
+
+    Source:
+        Napoletano et al. 2018. Ours: the network is EfficientNet-lite0, run once over the whole
+        image, not on each patch cut out of it; the dictionary is the centres of k-means, not the
+        patches nearest to them.
+
+    Attributes:
+        patch: Side of the square whose coarse features are averaged into one vector, in pixels
+            after scaling; the fine ones are averaged over half of it. Below 48 nothing is: on grid
+            that is what finds small defects.
+        variance: Share of the variance of good features that is kept, above 0 and at most 1.
+            Less looks only where good material varies most.
+        words: Centres in the dictionary. More tell finer, and forgive less.
+        nearest: Centres whose distance is averaged; at most `words`.
+        backbone: A file with the weights of EfficientNet-lite0, or the installed package that has
+            one. Read in `fit` only.
+    """
+
+    loss_names = ("distance",)
+    published: ClassVar[Mapping[str, Mapping[str, float]]] = {
+        "test_pixel_auroc": {"nanofibres": 0.97}  # Source: Peccia 2021, Table 1
+    }
+
+    patch: int = 16
+    variance: float = 0.99
+    words: int = 1000
+    nearest: int = 3
+    backbone: str = backbone.PACKAGE
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work, naming field and value."""
+        for name, low in (("patch", backbone.CELL), ("words", 1), ("nearest", 1)):
+            if getattr(self, name) < low:
+                raise ConfigError(
+                    f"{name} must be {low} or more, not {getattr(self, name)}. Raise it."
+                )
+        if self.nearest > self.words:
+            raise ConfigError(
+                f"nearest must be at most words, {self.words}, not {self.nearest}. Lower it."
+            )
+        if not 0 < self.variance <= 1:
+            raise ConfigError(
+                f"variance must be above 0 and at most 1, not {self.variance}. Change it."
+            )
+
+    @property
+    def export_side(self) -> int:
+        """At least `backbone.EXPORT_SIDE`."""
+        return max(self.patch, backbone.EXPORT_SIDE)
+
+    def fit(
+        self, images: Images, *, generator: Generator, report: Report, state: State | None = None
+    ) -> None:
+        """Learn the directions and the centres of good features.
+
+        Raises:
+            ConfigError: The backbone is not there, or is another network.
+        """
+        vectors, kept = backbone.pooled(
+            images, backbone=self.backbone, patch=self.patch, generator=generator
+        )
+        mean, axes = principal(vectors, variance=self.variance)
+        words = cluster((vectors - mean) @ axes, self.words, generator=generator)
+        report(Progress(weights=kept | {"mean": mean, "axes": axes, "words": words}))
+
+    def shapes(self, channels: int) -> Mapping[str, Shape]:
+        """Return the shapes of the network's tensors, of the directions and of the centres."""
+        return backbone.shapes() | {
+            "mean": (backbone.VECTOR,),
+            "axes": (backbone.VECTOR, "axes"),
+            "words": ("words", "axes"),
+        }
+
+    def scorer(self, weights: Weights, *, used: Sequence[bool] | None = None) -> Losses:
+        """Return what gives each pixel the mean distance to the nearest centres."""
+        network, words = backbone.bundled(weights), weights["words"]
+
+        def losses(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
+            height, width = x.shape[-2:]
+            features = backbone.features(network, x, patch=self.patch)
+            offset = features - weights["mean"][:, None, None]
+            kept = torch.einsum("ck,bchw->bkhw", weights["axes"], offset)
+            away = neighbours.distance_maps(kept, words, count=min(self.nearest, len(words)))
+            return backbone.everywhere(away.mean(dim=1, keepdim=True), height, width)
+
+        return losses
+
+
+def principal(
+    vectors: Float[Tensor, "n d"], *, variance: float
+) -> tuple[Float[Tensor, " d"], Float[Tensor, "d k"]]:
+    """Return the mean, and the fewest principal directions that keep this share of the variance.
+
+    Example:
+        >>> flat = torch.tensor([[0.0, 1.0], [4.0, 1.0], [8.0, 1.0]])
+        >>> mean, axes = principal(flat, variance=0.95)
+        >>> mean.tolist(), axes.abs().tolist()
+        ([4.0, 1.0], [[1.0], [0.0]])
+    """
+    mean = vectors.mean(dim=0)
+    centred = (vectors - mean).double()
+    powers, axes = torch.linalg.eigh(centred.T @ centred)
+    shares = powers.clamp_min(0).flip(0).cumsum(0)
+    count = int((shares < variance * shares[-1]).sum()) + 1
+    # As a bundle gives it back: products of another layout differ in their last digits.
+    return mean, axes.flip(1)[:, :count].to(vectors).contiguous()
+
+
+def cluster(
+    vectors: Float[Tensor, "n d"], count: int, *, generator: torch.Generator
+) -> Float[Tensor, "m d"]:
+    """Return the centres of k-means, from a start drawn among the vectors; all if fewer.
+
+    A centre that no vector is nearest to stays where it is. Source: Lloyd 1982.
+    """
+    centres = neighbours.some(vectors, count, generator=generator)
+    for _ in range(ROUNDS):
+        squares = centres.square().sum(dim=1)
+        owner = (squares - 2 * vectors @ centres.T).argmin(dim=1)
+        sizes = torch.bincount(owner, minlength=len(centres))[:, None]
+        sums = torch.zeros_like(centres).index_add(0, owner, vectors)
+        centres = torch.where(sizes > 0, sums / sizes.clamp_min(1), centres)
+    return centres

@@ -1,0 +1,68 @@
+"""Local means and deviations of a few filters, and their Mahalanobis distance.
+
+Only a mean and a covariance are learned. It is the baseline that every detector must beat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from zoo.methods.protocol import Images, Losses, Method, Progress, Report, Shape, State, Weights
+from zoo.scoring.maps import smooth
+
+FEATURES = 18  # of each channel: mean and deviation of nine maps
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalStatistics(Method):
+    """Mean and deviation of gradient and blur maps around each pixel, against good pixels.
+
+    Attributes:
+        patch: Side of the square around a pixel, in pixels after scaling: local, yet a few grains
+            of most textures.
+    """
+
+    loss_names = ("distance",)
+    patch: int = 15
+
+    def fit(
+        self, images: Images, *, generator: Generator, report: Report, state: State | None = None
+    ) -> None:
+        """Measure mean and covariance of the features over all pixels of good pictures."""
+        features = torch.cat(
+            [self._features(image[None])[0].flatten(1)[:, ::7] for image in images], dim=1
+        ).double()
+        covariance = torch.cov(features)
+        ridge = torch.eye(len(features)) * covariance.trace() / len(features) * 1e-4
+        whiten = torch.linalg.inv(torch.linalg.cholesky(covariance + ridge)).float()
+        report(Progress(weights={"mean": features.mean(dim=1).float(), "whiten": whiten}))
+
+    def shapes(self, channels: int) -> Mapping[str, Shape]:
+        """Return the shapes of mean and whitening matrix."""
+        features = FEATURES * channels
+        return {"mean": (features,), "whiten": (features, features)}
+
+    def scorer(self, weights: Weights, *, used: Sequence[bool] | None = None) -> Losses:
+        """Return what gives each pixel its Mahalanobis distance from good pixels."""
+
+        def losses(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
+            offset = self._features(x) - weights["mean"][:, None, None]
+            whitened = torch.einsum("st,bthw->bshw", weights["whiten"], offset)
+            return whitened.square().sum(dim=1, keepdim=True).sqrt()
+
+        return losses
+
+    def _features(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
+        blurs = [x, smooth(x, 3), smooth(x, 7)]
+        slopes = [
+            torch.gradient(blur, dim=axis)[0].abs() for blur in blurs[:2] for axis in (-2, -1)
+        ]
+        bands = torch.cat([*blurs, blurs[0] - blurs[1], blurs[1] - blurs[2], *slopes], dim=1)
+        mean = smooth(bands, self.patch)
+        deviation = (smooth(bands.square(), self.patch) - mean.square()).clamp_min(0).sqrt()
+        return torch.cat([mean, deviation], dim=1)

@@ -1,0 +1,120 @@
+"""How far is a vector from those of good material: a memory of a few thousand, and its nearest.
+
+Vectors are features of any network, one for each cell of a grid laid over an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+POOL = 20_000  # vectors that a memory is chosen from: more change little, and cost as many passes
+PROJECTED = 64  # dimensions that are left for choosing; distances keep within a tenth or so
+_AT_ONCE = 2**22  # distances held in memory at a time
+
+
+def some(
+    vectors: Float[Tensor, "n d"], count: int, *, generator: torch.Generator
+) -> Float[Tensor, "m d"]:
+    """Draw `count` of the vectors, none of them twice; all if there are fewer."""
+    order = torch.randperm(len(vectors), generator=generator, device=vectors.device)
+    return vectors[order[:count]]
+
+
+def pool(
+    maps: Iterable[Float[Tensor, "c _ _"]], *, images: int, generator: torch.Generator
+) -> Float[Tensor, "n c"]:
+    """Draw about `POOL` vectors from the feature maps of good images, as many from each.
+
+    Args:
+        maps: One an image, looked at one after the other.
+        images: How many there are.
+        generator: Draws, on the maps' device.
+    """
+    share = -(-POOL // images)
+    return torch.cat([some(each.flatten(1).T, share, generator=generator) for each in maps])
+
+
+def remember(
+    vectors: Float[Tensor, "n d"], count: int, *, generator: torch.Generator
+) -> Float[Tensor, "m d"]:
+    """Choose `count` vectors that stand for all of them; all if there are fewer.
+
+    Source:
+        Roth et al. 2022, section 3.2: greedy k-centre on a random projection. Ours chooses from
+        at most `POOL` vectors, drawn at random.
+    """
+    pool = some(vectors, POOL, generator=generator)
+    low = pool
+    if pool.shape[1] > PROJECTED:
+        shape = (pool.shape[1], PROJECTED)
+        low = pool @ torch.randn(shape, generator=generator, device=pool.device)
+    return pool[centres(low, count, generator=generator)]
+
+
+def centres(
+    vectors: Float[Tensor, "n d"], count: int, *, generator: torch.Generator
+) -> Int[Tensor, " m"]:
+    """Choose vectors one by one, the first at random, each next the farthest from those chosen.
+
+    The first k of m are the k that would have been chosen. Their covering radius is at most twice
+    that of the best k (Gonzalez 1985).
+
+    Args:
+        vectors: To choose from.
+        count: How many; all if there are fewer.
+        generator: Draws the first, on the vectors' device.
+
+    Returns:
+        Their numbers, none of them twice.
+
+    Example:
+        >>> line = torch.tensor([[0.0], [1.0], [7.0], [10.0]])
+        >>> chosen = centres(line, 3, generator=torch.Generator().manual_seed(0))
+        >>> sorted(chosen.tolist())
+        [0, 2, 3]
+    """
+    squares = vectors.square().sum(dim=1)
+    away = torch.full_like(squares, torch.inf)
+    place = torch.randint(len(vectors), (1,), generator=generator, device=vectors.device)
+    chosen = []
+    for _ in range(min(count, len(vectors))):
+        chosen.append(place)
+        offset = squares + squares[place] - 2 * (vectors @ vectors[place[0]])
+        away = torch.minimum(away, offset.clamp_min(0)).index_fill(0, place, -1.0)
+        place = away.argmax()[None]
+    return torch.cat(chosen)
+
+
+def distances(
+    vectors: Float[Tensor, "n d"], memory: Float[Tensor, "m d"], *, count: int = 1
+) -> Float[Tensor, "n {count}"]:
+    """Return the Euclidean distances to the nearest of the memory, nearest first.
+
+    Args:
+        vectors: As many as there are; the room that is taken does not grow with their number.
+        memory: At least `count` vectors.
+        count: How many to look for.
+    """
+    squares = memory.square().sum(dim=1)
+    found = []
+    for part in torch.split(vectors, max(1, _AT_ONCE // len(memory))):
+        # |v - m|^2 less |v|^2 ranks alike, and costs one product; digits are lost, so that the
+        # distances themselves are measured anew.
+        ranks = squares - 2 * (part @ memory.T)
+        nearest = ranks.topk(count, dim=1, largest=False).indices
+        away = [(part - memory[column]).norm(dim=1) for column in nearest.T]
+        found.append(torch.stack(away, dim=1).sort(dim=1).values)
+    return torch.cat(found)
+
+
+def distance_maps(
+    features: Float[Tensor, "b c h w"], memory: Float[Tensor, "m c"], *, count: int = 1
+) -> Float[Tensor, "b {count} h w"]:
+    """Return for each cell of feature maps the distances to the nearest of the memory."""
+    cells = features.movedim(1, -1)
+    away = distances(cells.flatten(0, 2), memory, count=count)
+    return away.reshape(*cells.shape[:3], count).movedim(-1, 1)

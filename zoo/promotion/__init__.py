@@ -1,0 +1,10 @@
+"""Promotion: a detector challenges the champion of its texture, and the winner is published.
+
+The rules are those of `registry.gate`. This package measures the figures for them, asks for the
+audit of a winner, and publishes it on the shelf and in MLflow.
+"""
+
+from zoo.promotion.promotion import check_test, promote
+from zoo.promotion.publication import Promotion, Registry, roll_back
+
+__all__ = ["Promotion", "Registry", "check_test", "promote", "roll_back"]

@@ -1,0 +1,88 @@
+"""Pictures with their anomaly maps, for visual inspection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Shaped, UInt8
+from PIL import Image
+
+from zoo.data.images import to_rgb8
+from zoo.files import storage_error
+
+if TYPE_CHECKING:
+    from zoo.detectors import Score
+
+MAX_OPACITY = 0.55  # of the colour of the highest values over the picture
+MIN_SIDE = 256  # pixels; smaller images are enlarged
+RED, GREEN = (255, 40, 40), (60, 255, 60)
+
+
+def overlay(pixels: Shaped[np.ndarray, "h w c"], score: Score) -> UInt8[np.ndarray, "h w 3"]:
+    """Draw the map over its image, with a red outline around what is above the threshold.
+
+    The colour scale is the same for all images of a detector, with the threshold in its middle. A
+    good image therefore stays nearly unchanged.
+    """
+    reach = max(abs(score.threshold), 1e-9)
+    heat = np.clip((score.map - score.threshold) / (2 * reach) + 0.5, 0, 1)
+    # OpenCV orders channels as BGR.
+    colour = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
+    alpha = MAX_OPACITY * np.clip(heat * 2 - 0.4, 0, 1)[:, :, None]
+    mixed = (to_rgb8(pixels) * (1 - alpha) + colour * alpha).astype(np.uint8)
+    return outlined(mixed, score.mask, RED)
+
+
+def outlined(
+    picture: UInt8[np.ndarray, "h w 3"],
+    mask: Bool[np.ndarray, "h w"],
+    colour: tuple[int, int, int],
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Draw the outline of a mask on a picture."""
+    lines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    width = max(1, round(min(mask.shape) / 256))
+    drawn = cv2.drawContours(np.ascontiguousarray(picture), lines, -1, colour, width)
+    return np.asarray(drawn, dtype=np.uint8)
+
+
+def picture_and_map(
+    pixels: Shaped[np.ndarray, "h w c"], score: Score, truth: Bool[np.ndarray, "h w"] | None = None
+) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """Return the image and its overlay next to each other; the true mask gets a green outline.
+
+    Images with a side under 256 pixels are enlarged.
+    """
+    picture = to_rgb8(pixels)
+    left = picture if truth is None else outlined(picture, truth, GREEN)
+    gap = np.full((picture.shape[0], 4, 3), 255, np.uint8)
+    pair = np.concatenate([left, gap, overlay(pixels, score)], axis=1)
+    times = max(1, MIN_SIDE // min(picture.shape[:2]))
+    return pair.repeat(times, axis=0).repeat(times, axis=1)
+
+
+def save(picture: UInt8[np.ndarray, "h w 3"], path: Path) -> Path:
+    """Write a picture; its folder is made if it does not exist.
+
+    Raises:
+        StorageError: The disk is full or the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path)
+    except OSError as error:
+        raise storage_error(f"Cannot write the picture {path.name}", error) from error
+    return path
+
+
+def stacked(pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> UInt8[np.ndarray, "h w 3"]:
+    """Stack pictures vertically; narrower ones are padded with white."""
+    width = max(picture.shape[1] for picture in pictures)
+    rows = [
+        np.pad(picture, ((0, 4), (0, width - picture.shape[1]), (0, 0)), constant_values=255)
+        for picture in pictures
+    ]
+    return np.concatenate(rows)

@@ -1,0 +1,82 @@
+"""The Ray that a search runs on: joined at an address, or started on this machine."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import ray
+
+from zoo.errors import ConfigError
+from zoo.home import ray_address
+from zoo.search.config import SearchConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+CONNECT_TIMEOUT_S = 10.0
+CLUSTER_SLOTS = 8  # trials at once where no node is up yet: the autoscaler starts nodes for them
+
+
+@contextmanager
+def cluster(address: str | None = None) -> Iterator[None]:
+    """Join the Ray at `address` or `RAY_ADDRESS`, or start a local one, until the block ends.
+
+    Raises:
+        ConfigError: No Ray answers at the address, its version is another, or the token is wrong.
+    """
+    where = address or ray_address()
+    try:
+        _check_port(where)
+        ray.init(
+            address=where,
+            include_dashboard=False if where == "local" else None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        if where == "local":
+            raise
+        reason = str(error.__cause__ or error).strip().split(". ")[0].splitlines()[0]
+        raise ConfigError(
+            f"Cannot join the Ray at '{where}': {reason}. Check that it runs (`ray status`), that "
+            f"it is Ray {ray.__version__} too, and that its token is in ~/.ray/auth_token here."
+        ) from error
+    # Ray prints messages about lost nodes to stdout, which is for the answer of a command.
+    with redirect_stdout(sys.stderr):
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _check_port(where: str) -> None:
+    """Raise OSError at once if nothing listens at the address; Ray would retry for minutes."""
+    place = urlsplit(where if "://" in where else f"//{where}")
+    if place.hostname and place.port:
+        socket.create_connection((place.hostname, place.port), timeout=CONNECT_TIMEOUT_S).close()
+
+
+def address() -> str:
+    """Return the address at which other processes can join the Ray of this process."""
+    return str(ray.get_runtime_context().gcs_address)
+
+
+def trial_slots(config: SearchConfig) -> tuple[float, int]:
+    """Return the share of a GPU that each trial gets, and how many trials run at once.
+
+    A cluster that is scaled to zero has no GPU yet. A share that the configuration names is used
+    all the same.
+    """
+    resources: dict[str, float] = ray.cluster_resources()
+    gpus = resources.get("GPU", 0.0)
+    share = config.gpus_per_trial
+    if share is None:
+        share = 0.5 if gpus else 0.0
+    slots = gpus // share if share else resources.get("CPU", 0.0) // config.threads
+    return share, int(slots) or CLUSTER_SLOTS

@@ -1,0 +1,134 @@
+"""A search space fitted to the images and the time budget, as distributions of Ray Tune."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from ray import tune
+
+from search_spaces import Choice, Integer, LogUniform, Space, Uniform
+from zoo.errors import BadImageError, SpaceError
+from zoo.search.config import PACE_S
+
+SMALL = 512  # pixels; images of a material that are smaller have often been reduced
+
+
+def parameter_space(space: Space) -> dict[str, Any]:
+    """Return the distributions of Ray Tune for a space; fixed values stay as they are.
+
+    Raises:
+        SpaceError: Every field is fixed.
+    """
+    domains = {name: _domain(field) for name, field in space.fields.items()}
+    if domains == dict(space.fields):
+        raise SpaceError(
+            f"Space '{space.name}' ({space.path}) fixes every field, so there is nothing to search "
+            "for. Give a field a range, or make this one detector with `zoo train`."
+        )
+    return domains
+
+
+def fitting(space: Space, smallest_side: int, *, widen: bool = False) -> tuple[Space, str]:
+    """Remove the scales and patches that the smallest image is too small for.
+
+    A scale stays if the median of the patches fits into the image at that scale; if none stays,
+    the largest does. A patch stays if it fits at every scale that stays.
+
+    Args:
+        space: A space in which `scale` or `patch` is a range is returned as it is.
+        smallest_side: Of all good images, in pixels.
+        widen: Add full size to the scales if the images are small: the scales of the bundled
+            spaces are meant for images of about 1000 pixels.
+
+    Returns:
+        The space, and a line for the user that says what is left; empty if nothing changed.
+
+    Raises:
+        BadImageError: Not even the smallest patch fits at the largest scale.
+    """
+    scales, patches = (_options(space.fields.get(name)) for name in ("scale", "patch"))
+    if not scales or not patches:
+        return space, ""
+    small = widen and smallest_side < SMALL
+    wide = [*scales, 1.0] if small and 1.0 not in scales else scales
+    middle = sorted(patches)[len(patches) // 2]
+    kept = [each for each in wide if round(smallest_side * each) >= middle] or [max(wide)]
+    fit = [each for each in patches if each <= round(smallest_side * min(kept))]
+    if not fit:
+        raise BadImageError(
+            f"The smallest good picture (or region of one) has a side of {smallest_side} pixels; "
+            f"space '{space.name}' needs {min(patches) / max(wide):.0f} for its smallest patch. "
+            "Use larger pictures, or a space of your own with --space."
+        )
+    if kept == scales and fit == patches:
+        return space, ""
+    chosen = {"scale": Choice(values=tuple(kept)), "patch": Choice(values=tuple(map(int, fit)))}
+    note = (
+        f"The smallest good picture has a side of {smallest_side} pixels, so scale is one of "
+        f"{kept} and patch one of {fit}."
+    )
+    return replace(space, fields={**space.fields, **chosen}), note
+
+
+def paced(space: Space, time_budget_s: float) -> tuple[Space, str]:
+    """Scale the length of the trials with the time budget of the search.
+
+    A longer training gains more than more trials do, so a longer search has longer trials. The
+    `megapixels` of a space are meant for a search of `PACE_S` seconds.
+
+    Args:
+        space: Its `megapixels` change if they are a fixed number.
+        time_budget_s: Of the search.
+
+    Returns:
+        The space, and a line for the user that says what has changed; empty if nothing has.
+    """
+    megapixels = space.fields.get("megapixels")
+    if isinstance(megapixels, bool) or not isinstance(megapixels, int | float):
+        return space, ""
+    scaled = round(megapixels * time_budget_s / PACE_S, 1)
+    if scaled == megapixels:
+        return space, ""
+    note = (
+        f"Trials train on {scaled:g} megapixels: space '{space.name}' has {megapixels:g} for a "
+        f"search of {PACE_S / 60:g} minutes, and this one has {time_budget_s / 60:.3g}."
+    )
+    return replace(space, fields={**space.fields, "megapixels": scaled}), note
+
+
+def first_trial(space: Space) -> dict[str, Any]:
+    """Return the first parameters: the middle of every range, the first of every choice."""
+    start: dict[str, Any] = {}
+    for name, field in space.fields.items():
+        match field:
+            case Choice():
+                start[name] = field.values[0]
+            case Integer():
+                start[name] = (field.low + field.high) // 2
+            case LogUniform():
+                start[name] = math.sqrt(field.low * field.high)
+            case Uniform():
+                start[name] = (field.low + field.high) / 2
+    return start
+
+
+def _domain(field: Any) -> Any:
+    match field:
+        case Uniform(low=low, high=high):
+            return tune.uniform(low, high)
+        case LogUniform(low=low, high=high):
+            return tune.loguniform(low, high)
+        case Integer(low=low, high=high):
+            return tune.randint(low, high + 1)
+        case Choice(values=values):
+            return tune.choice(list(values))
+        case _:
+            return field
+
+
+def _options(field: Any) -> list[float | int]:
+    if isinstance(field, Choice):
+        return [value for value in field.values if isinstance(value, int | float)]
+    return [field] if isinstance(field, int | float) else []

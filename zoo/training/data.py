@@ -1,0 +1,169 @@
+"""All that training needs of a texture: its split, its validation windows, prepared pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from zoo.data import textures
+from zoo.data.defects.families import HELD_OUT
+from zoo.data.defects.validation import Defective, validation_set
+from zoo.data.preprocessing import Preprocessing, prepare
+from zoo.data.splits import Splits, split
+from zoo.errors import BadImageError
+from zoo.methods import Losses
+from zoo.scoring import metrics
+from zoo.scoring.aggregation import Calibration, Rule, anomaly_map, calibrate
+from zoo.scoring.maps import enlarge, image_score
+from zoo.scoring.selection import candidates, choose
+from zoo.scoring.thresholds import Threshold, fit_threshold
+
+FALSE_ALARM_RATE = 0.05  # 19 good images show it without assuming a distribution; 1 % takes 99
+STATISTICS_IMAGES = 8  # calibration images whose pixels give mean and covariance: millions
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """All that training needs of a texture: pictures in memory, without the test pictures.
+
+    Attributes:
+        texture: Its name.
+        mode: Grey or colour.
+        splits: Good pictures for *fit*, *val* and *calibration*.
+        validation: Windows of the *val* pictures with synthetic defects.
+        validation_seed: What they were painted with.
+        fingerprint: Of the data.
+        licence: Of the data.
+    """
+
+    texture: str
+    mode: str
+    splits: Splits
+    validation: tuple[Defective, ...]
+    validation_seed: int
+    fingerprint: str
+    licence: str
+
+
+def gather(
+    texture: textures.Texture, *, split_seed: int = 0, validation_seed: int = 0
+) -> TrainingData:
+    """Split a texture's good pictures and paint the validation defects; deterministic by seeds."""
+    splits = split(texture, seed=split_seed)
+    return TrainingData(
+        texture=texture.name,
+        mode=texture.mode,
+        splits=splits,
+        validation=validation_set(splits.val, seed=validation_seed),
+        validation_seed=validation_seed,
+        fingerprint=texture.fingerprint,
+        licence=texture.licence,
+    )
+
+
+class PreparedData:
+    """The pictures of a texture at one scale: prepared once, used at every report."""
+
+    def __init__(self, data: TrainingData, scale: float, device: torch.device) -> None:
+        self.data = data
+        self.preprocessing = Preprocessing(mode="RGB" if data.mode == "RGB" else "L", scale=scale)
+        self.device = device
+        self.masks = [window.mask for window in data.validation]
+        self.families = [window.family for window in data.validation]
+
+    def prepared(self, pictures: Sequence[np.ndarray]) -> list[Float[Tensor, "c _ _"]]:
+        """Bring pictures to mode, scale and device."""
+        return [prepare(pixels, self.preprocessing).to(self.device) for pixels in pictures]
+
+    @cached_property
+    def fit(self) -> list[Float[Tensor, "c _ _"]]:
+        """The images to train on."""
+        return self.prepared([picture.pixels for picture in self.data.splits.fit])
+
+    @cached_property
+    def good(self) -> list[Float[Tensor, "c _ _"]]:
+        """The first calibration images: their pixels give the statistics of the losses."""
+        pictures = self.data.splits.calibration[:STATISTICS_IMAGES]
+        return self.prepared([picture.pixels for picture in pictures])
+
+    @cached_property
+    def windows(self) -> list[Float[Tensor, "c _ _"]]:
+        """The validation windows."""
+        return self.prepared([window.image for window in self.data.validation])
+
+    @cached_property
+    def small_masks(self) -> list[Bool[np.ndarray, "_ _"]]:
+        """The validation masks at the scale of the windows; what was touched stays defective."""
+        return [
+            cv2.resize(mask.astype(np.float32), x.shape[:-3:-1], interpolation=cv2.INTER_AREA) > 0
+            for mask, x in zip(self.masks, self.windows, strict=True)
+        ]
+
+    def judge(
+        self, losses: Losses, rule: Rule | None = None
+    ) -> tuple[Calibration, dict[str, float], Threshold]:
+        """Choose a rule if none is given, and measure with it.
+
+        Returns:
+            Calibration, figures on *val*, threshold.
+        """
+        good = [losses(x[None])[0] for x in self.good]
+        val = [losses(x[None])[0] for x in self.windows]
+        if rule:
+            calibration = calibrate(rule, good)
+        else:
+            rules = candidates(losses=len(good[0]))
+            calibration = choose(rules, good, val, self.small_masks, self.families)
+        maps = [
+            enlarge(anomaly_map(each, calibration), *mask.shape).cpu().numpy()
+            for each, mask in zip(val, self.masks, strict=True)
+        ]
+        top = calibration.rule.top_fraction
+        scores = [float(image_score(anomaly_map(each, calibration), top)) for each in good]
+        threshold = fit_threshold(scores, false_alarm_rate=FALSE_ALARM_RATE)
+        return calibration, validation_figures(maps, self.masks, self.families), threshold
+
+
+def validation_figures(
+    maps: Sequence[Float[np.ndarray, "_ _"]],
+    masks: Sequence[Bool[np.ndarray, "_ _"]],
+    families: Sequence[str],
+) -> dict[str, float]:
+    """Return `val_pixel_ap`, the objective, and the average precision of each family.
+
+    The objective is the mean over families of pixel average precision at a fixed prevalence.
+    """
+    each = metrics.family_average_precision(metrics.count(maps, masks), families)
+    held_out = [value for family, value in each.items() if family in HELD_OUT]
+    figures = {"val_pixel_ap": float(np.mean(list(each.values())))}
+    if held_out:
+        figures["val_pixel_ap_held_out"] = float(np.mean(held_out))
+    return figures | {f"val_pixel_ap_{family}": value for family, value in each.items()}
+
+
+def smallest_side(data: TrainingData) -> int:
+    """Return the shortest side of all good pictures and regions, in pixels."""
+    splits = data.splits
+    pictures = (*splits.fit, *splits.val, *splits.calibration)
+    return int(min(min(picture.pixels.shape[:2]) for picture in pictures))
+
+
+def check_sizes(data: TrainingData, *, patch: int, scale: float) -> None:
+    """Refuse, before any work, pictures that a patch does not fit into."""
+    splits = data.splits
+    for picture in (*splits.fit, *splits.val, *splits.calibration):
+        height, width = picture.pixels.shape[:2]
+        if round(min(height, width) * scale) < patch:
+            need = -(-patch // scale)
+            raise BadImageError(
+                f"{picture.name} has {height}x{width} pixels; a patch of {patch} "
+                f"at scale {scale} needs {need:.0f}x{need:.0f}. Use larger images, a "
+                "smaller patch or a larger scale."
+            )

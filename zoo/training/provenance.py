@@ -1,0 +1,31 @@
+"""Where a detector came from: data, versions, seed."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+from typing import Any
+
+from zoo.data.defects.validation import fingerprint
+from zoo.training.data import TrainingData
+
+
+def provenance(data: TrainingData) -> dict[str, Any]:
+    """Say which pictures a detector has seen, for its card and for the gate of promotion."""
+    return {
+        "fingerprint": data.fingerprint,
+        "licence": data.licence,
+        "non_commercial": "-NC" in data.licence.upper(),
+        "split_seed": data.splits.seed,
+        "split": data.splits.note,
+        "fit": [picture.key for picture in data.splits.fit],
+        "validation": fingerprint(data.validation),
+        "validation_seed": data.validation_seed,
+    }
+
+
+def versions() -> dict[str, Any]:
+    """Return the versions that made a detector."""
+    names = {"texture_zoo": "texture-zoo", "torch": "torch", "numpy": "numpy"}
+    found = {name: metadata.version(package) for name, package in names.items()}
+    return found | {"python": platform.python_version()}
