@@ -1,8 +1,9 @@
-"""How long until a fresh process has a detector, beside what importing torch takes alone?
+"""Measures the time until a new process has loaded a detector, and the time to import torch.
 
     python -m benchmarks.cold_start [--times 9]
 
-The detector lies on a shelf in a folder, its files in the system's cache. Medians, and their ratio.
+The detector is on a shelf in a folder, with its files in the system cache. Prints medians and their
+ratio.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ WAYS = {
 
 
 def main() -> None:
-    """Time each way, one after the other, several times over."""
+    """Time each import, one after the other, several times."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--times", type=int, default=9)
     args = parser.parse_args()

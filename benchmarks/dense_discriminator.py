@@ -1,11 +1,11 @@
-"""What a verdict for every pixel costs: dense, partly dense, strided, and window by window.
+"""Measures the cost of one output for each pixel: dense, partly dense, strided, single windows.
 
     python benchmarks/dense_discriminator.py [--side 512] [--depth 3] [--width 16] [--threads 1]
 
-Prints seconds a megapixel for each output stride, its ratio to the strided pass, and how far its
-map is from the dense one after the thesis' 48-pixel mean filter, in deviations of the dense map.
-The network is untrained, the image a photograph of bricks. Window by window is timed on two rows,
-since it would take minutes.
+Prints seconds per megapixel for each output stride, its ratio to the strided form, and the mean
+difference of its map from the dense one after the 48-pixel mean filter of the thesis, in standard
+deviations of the dense map. The network is untrained, the image is a photograph of bricks. Single
+windows are timed on two rows only, because all rows would take minutes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from zoo.scoring.maps import smooth
 
 
 def seconds(work: Callable[[], object], repeats: int = 3) -> float:
-    """Return the shortest of a few runs, after one to warm up."""
+    """Return the shortest time of a few runs, after a warm-up run."""
     work()
     times = []
     for _ in range(repeats):
@@ -35,7 +35,7 @@ def seconds(work: Callable[[], object], repeats: int = 3) -> float:
 
 
 def one_by_one(windows: Windows, x: Tensor, rows: int) -> Tensor:
-    """Judge each window of the first rows alone, a row of windows at a time."""
+    """Return the outputs of single windows in the first rows, one row at a time."""
     side = windows.side
     cuts = [x[:, :, top : top + side].unfold(3, side, 1) for top in range(rows)]
     return torch.stack([windows(cut[0].permute(2, 0, 1, 3)).flatten() for cut in cuts])

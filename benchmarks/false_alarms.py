@@ -1,14 +1,14 @@
-"""Does the stated false-alarm rate hold on good pictures that a detector has never seen?
+"""Compares the expected false-alarm rate with the rate on good pictures that were held out.
 
     python -m benchmarks.false_alarms --data DIR --category grid [--splits 10]
         [--like NAME] [--megapixels 10]
 
-Again and again a third of the good training pictures is kept apart, a detector is made of the
-others as `zoo search` would finish it, and those kept apart are scored. Beside local statistics,
-`--like` takes the settings of a detector on the shelf and trains it anew for each split, by
-`--megapixels` of patches: whether a rate holds does not hang on how good a detector is. The stated
-rate is compared with the alternative that nobody calibrates: a threshold at mean + 3 deviations of
-the calibration scores. Test pictures are not read.
+For each split a third of the good training pictures is held out, a detector is made from the others
+and finished as in `zoo search`, and the held-out pictures are scored. `local_statistics` is always
+used. With `--like` the settings of a detector on the shelf are trained again for each split, with
+`--megapixels` of patches; the rate does not depend on the quality of a detector. The expected rate
+is compared with a common alternative: a threshold at the mean + 3 standard deviations of the
+calibration scores. Test pictures are not read.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from zoo.training import (
     with_values,
 )
 
-SMALL = 0.1  # of p-values, whose share should be at most this
+SMALL = 0.1  # the share of p-values up to this should be at most this
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What one detector said of the good pictures kept apart, picture by picture, all splits."""
+    """The results of one method on the held-out good pictures of all splits."""
 
     rates: list[float] = field(default_factory=list)
     alarms: list[bool] = field(default_factory=list)
@@ -51,25 +51,26 @@ class Found:
 
 
 def look(made: Bundle, held: Sequence[textures.Picture], found: Found) -> None:
-    """Score the pictures kept apart."""
+    """Score the held-out pictures."""
     detector, known = Detector(made), made.threshold
-    said = [detector.score(picture.pixels) for picture in held]
+    scores = [detector.score(picture.pixels) for picture in held]
     good = np.array(known["scores"]) / detector.threshold
-    alarms = [each.is_anomalous for each in said]
+    alarms = [each.is_anomalous for each in scores]
     found.alarms.extend(alarms)
     found.rates.append(float(np.mean(alarms)))
-    found.three_deviations.extend(each.score > good.mean() + 3 * good.std(ddof=1) for each in said)
-    found.small.extend(each.p_value <= SMALL for each in said if each.p_value is not None)
+    limit = good.mean() + 3 * good.std(ddof=1)
+    found.three_deviations.extend(each.score > limit for each in scores)
+    found.small.extend(each.p_value <= SMALL for each in scores if each.p_value is not None)
 
 
 def report(name: str, found: Found, *, apart: int, images: int, above: int) -> None:
-    """Print what one way came to; `above` of the calibration scores' ranks are alarms."""
+    """Print the results of one method; the `above` highest ranks of calibration are alarms."""
     rate, three = np.mean(found.alarms), np.mean(found.three_deviations)
     ratio = f"{rate / three:.2f}" if three else "-"
     print(f"{name}: false alarms {rate:.3f} of {len(found.alarms)}", end="")
     print(f", at mean + 3 deviations {three:.3f}, ratio {ratio}")
     if above < 1:
-        print("  too few for a rank: no interval is stated, and no p-values")
+        print("  too few pictures for a rank: no interval, no p-values")
         return
     law, expected = stats.betabinom(apart, above, images + 1 - above), above / (images + 1)
     low, high = (float(law.ppf(tail)) / apart for tail in (0.025, 0.975))
@@ -80,7 +81,7 @@ def report(name: str, found: Found, *, apart: int, images: int, above: int) -> N
 
 
 def main() -> None:
-    """Count, for each way to make a detector."""
+    """Measure the rates of each method."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--category", required=True)
@@ -95,21 +96,21 @@ def main() -> None:
         values = {"megapixels": args.megapixels, "reports": 1}
         settings = with_values(settings_of(like), values)
         scale = settings.scale
-        ways[like.method] = lambda materials, seed: train_best(materials, settings, seed=seed)
-    ways["local_statistics"] = lambda materials, _: baseline(materials, scale=scale)
+        ways[like.method] = lambda data, seed: train_best(data, settings, seed=seed)
+    ways["local_statistics"] = lambda data, _: baseline(data, scale=scale)
     found: dict[str, Found] = {name: Found() for name in ways}
     for seed in range(args.splits):
         pictures = sorted(texture.pictures, key=lambda picture: picture.key)
         random.Random(seed).shuffle(pictures)
         third = len(pictures) // 3
-        materials = gather(replace(texture, pictures=tuple(pictures[third:])), split_seed=seed)
+        data = gather(replace(texture, pictures=tuple(pictures[third:])), split_seed=seed)
         for name, make in ways.items():
-            made = finish(make(materials, seed), materials)
+            made = finish(make(data, seed), data)
             look(made, pictures[:third], found[name])
             print(f"split {seed}, {name}: {found[name].rates[-1]:.3f}", flush=True)
     images, rate = made.threshold["images"], made.threshold["false_alarm_rate"]
     above = images + 1 - conformal_rank(images, rate)
-    print(f"{args.category}: {third} pictures apart, {images} of calibration, stated {rate:.3f}")
+    print(f"{args.category}: {third} pictures held out, {images} of calibration, rate {rate:.3f}")
     for name, each in found.items():
         report(name, each, apart=third, images=images, above=above)
 

@@ -1,10 +1,10 @@
-"""What a large image costs in pieces and as a whole: seconds, memory, and whether they agree.
+"""Measures seconds and memory for a large image, in pieces and as a whole.
 
     python -m benchmarks.large_images [--sides 1024,2048,4096] [--width 16] [--threads 2]
 
-FCBiGAN with the segmenter and all three losses, untrained, one view; each way in a process of its
-own. Memory is the peak beyond what torch and the networks take. The last column is the largest
-difference of a loss, by which nobody could tell the two apart.
+An untrained FCBiGAN with the segmenter, all three losses, one view; each run in its own process.
+Memory is the peak without torch and the networks. The last column is the largest difference of a
+loss.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from zoo.methods.fcbigan.training import new_networks
 
 
 def score(side: int, whole: bool, width: int, threads: int) -> tuple[float, float, Tensor]:
-    """Return seconds, megabytes and every 97th loss of a drawn image."""
+    """Return seconds, megabytes and every 97th loss of a random image."""
     torch.set_num_threads(threads)
     config = NetworkConfig(
         patch=64, depth=3, discriminator_depth=3, width=width, latent_channels=8, segmenter=True
@@ -43,7 +43,7 @@ def score(side: int, whole: bool, width: int, threads: int) -> tuple[float, floa
 
 
 def main() -> None:
-    """Compare the two at each size."""
+    """Compare both at each size."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sides", default="1024,2048,4096,8192")
     parser.add_argument("--width", type=int, default=16)

@@ -1,14 +1,14 @@
-"""Many writers and readers of one shelf at once, some of them killed: is anything lost?
+"""Runs many writers and readers of one shelf, kills some of them, and checks for lost data.
 
     python -m benchmarks.shelf_stress [--seconds 60] [--writers 6] [--readers 3] [--faults 0.03]
 
-Once in a folder and once in S3 (moto, in a process of its own), where a share of the requests is
-answered with 500 or 503, with silence, with half an answer, or not at all though it was done.
-Writers promote bundles as `zoo.promotion` does, each against the champion that it saw, roll
-back, remove versions and collect what no version needs; readers ask for the champion and check
-every byte. Meanwhile writers are killed with -9 and replaced. At the end every pointer, object and
-line of the history is looked at. A writer that was killed, or told that S3 does not answer, may
-have written one line that it could not count.
+Runs once with a folder and once with S3 (moto in its own process). A share of the S3 requests gets
+a response 500 or 503, no response, half a response, or no response after the work was done. Writers
+promote bundles as `zoo.promotion` does, each against the champion that it read, roll back, remove
+versions and collect unused objects. Readers fetch the champion and check every byte. Meanwhile
+writers are killed with -9 and replaced. At the end all pointers, objects and lines of the history
+are checked. A writer that was killed, or that got no response of S3, may have written one line that
+it did not count.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ from zoo.errors import PromotionError, StorageError, UnknownDetectorError
 
 TEXTURE, BUNDLES = "grid", 12
 FAULTS: tuple[Fault, ...] = ("500", "503", "silence", "reset", "lost")
-GRACE_S = 2.0  # of the collector: a day in earnest
+GRACE_S = 2.0  # grace time of the collector; a day in normal use
 
 
 class Tally:
-    """What one process did, a line each, in a file of its own: a kill loses no other's."""
+    """The actions of one process, one line each, in its own file, so that a kill loses no other."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._file = os.open(folder / str(os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def note(self, what: str) -> None:
-        """Add a line, at once."""
+        """Write a line at once."""
         os.write(self._file, f"{what}\n".encode())
 
 
 def promote(shelf: Shelf, folder: Path, number: int) -> None:
-    """Put a bundle in the champion's place, if the champion is still the one that is there now."""
+    """Make a bundle the champion, if the champion has not changed since."""
     known = names_on(shelf).get(TEXTURE, {})
     digest = bundle.digest(folder)
 
@@ -66,7 +66,7 @@ def promote(shelf: Shelf, folder: Path, number: int) -> None:
 
 
 def write(url: str, folders: list[Path], number: int, tallies: Path) -> None:
-    """Change the shelf until the end, and count."""
+    """Change the shelf until the end, and count the changes."""
     tally = Tally(tallies)
     rng, shelf = random.Random(number), open_shelf(url)
     while True:
@@ -90,7 +90,7 @@ def write(url: str, folders: list[Path], number: int, tallies: Path) -> None:
 
 
 def read(url: str, tallies: Path) -> None:
-    """Ask for the champion until the end; whatever is not whole is a failure."""
+    """Fetch the champion until the end; an incomplete bundle is a failure."""
     tally = Tally(tallies)
     shelf = open_shelf(url)
     while True:
@@ -106,7 +106,7 @@ def read(url: str, tallies: Path) -> None:
 
 
 def stress(url: str, root: Path, args: argparse.Namespace) -> None:
-    """Run it on one shelf and print what came of it."""
+    """Run the stress test on one shelf and print the result."""
     folders = [drawn_bundle(root / f"b{n}", seed=n) for n in range(BUNDLES)]
     context, rng, tallies = multiprocessing.get_context("spawn"), random.Random(0), root / "tallies"
 
@@ -136,7 +136,7 @@ def stress(url: str, root: Path, args: argparse.Namespace) -> None:
 
 
 def report(url: str, counts: Counter[str], killed: int) -> None:
-    """Compare what was counted with what is there."""
+    """Compare the counts with the content of the shelf."""
     shelf = open_shelf(url)
     pointer = pointer_of(shelf, TEXTURE)
     lines = Counter(entry.act for entry in pointer.history)
@@ -161,12 +161,12 @@ def report(url: str, counts: Counter[str], killed: int) -> None:
 
 
 def main() -> None:
-    """Stress a folder, then S3."""
+    """Test a folder shelf, then an S3 shelf."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60.0, help="for each shelf (60)")
     parser.add_argument("--writers", type=int, default=6)
     parser.add_argument("--readers", type=int, default=3)
-    parser.add_argument("--faults", type=float, default=0.03, help="share of S3's answers (0.03)")
+    parser.add_argument("--faults", type=float, default=0.03, help="share of S3 responses (0.03)")
     parser.add_argument("--kill-every", type=float, default=2.0, help="seconds (2)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -1,11 +1,11 @@
-"""The thesis as printed, on NanoTWICE: pixel AUROC over patches seen.
+"""Reproduces the thesis on NanoTWICE: pixel AUROC against the number of patches.
 
     python benchmarks/thesis.py train --data DIR --out thesis-run [--threads 1]
     python benchmarks/thesis.py curve --data DIR --out thesis-run [--every 5]
 
-`train` takes hours on a CPU, keeps the networks after every pass over the 12,000 patches, and goes
-on where it was stopped. `curve` scores the test images with each of the networks that were kept
-and prints a table; it may run while `train` does. Nothing is chosen by it: preset and rule are
+`train` takes hours on a CPU. It saves the networks after every pass over the 12,000 patches, and
+continues after an interruption. `curve` scores the test images with the saved networks and prints
+a table; it may run during `train`. The table is not used to choose anything: preset and rule are
 those of the thesis, and the last row is the result.
 """
 
@@ -35,24 +35,24 @@ CPU = torch.device("cpu")
 
 
 def settings(output_stride: int = 1) -> Settings:
-    """Return the preset, reporting after each pass over its patches."""
+    """Return the preset, with a report after each pass over its patches."""
     return with_values(preset("thesis"), {"reports": PASSES, "output_stride": output_stride})
 
 
 def train(args: argparse.Namespace) -> None:
-    """Train, keeping the networks of each pass and the state of the last."""
+    """Train, and save the networks of each pass and the last state."""
     wanted, data = settings(), gather(textures.find(args.data, "nanofibres"))
     prepared = PreparedData(data, wanted.scale, CPU)
     args.out.mkdir(parents=True, exist_ok=True)
-    kept = args.out / "state.pt"
-    state: dict[str, Any] | None = torch.load(kept, weights_only=True) if kept.exists() else None
+    saved = args.out / "state.pt"
+    state: dict[str, Any] | None = torch.load(saved, weights_only=True) if saved.exists() else None
     began = time.monotonic()
 
     def keep(progress: Progress) -> None:
         torch.save(dict(progress.weights), args.out / f"{progress.report:03}.pt")
-        part = kept.with_suffix(".part")
+        part = saved.with_suffix(".part")
         torch.save(dict(progress.state), part)
-        part.replace(kept)
+        part.replace(saved)
         losses = ", ".join(f"{name} {value:.3f}" for name, value in progress.metrics.items())
         print(f"pass {progress.report}, {time.monotonic() - began:.0f} s: {losses}", flush=True)
 
@@ -65,7 +65,7 @@ def train(args: argparse.Namespace) -> None:
 
 
 def curve(args: argparse.Namespace) -> None:
-    """Print pixel AUROC and AP on the test images for the networks that were kept."""
+    """Print pixel AUROC and AP on the test images for the saved networks."""
     texture = textures.find(args.data, "nanofibres")
     wanted = settings(args.output_stride)
     prepared = PreparedData(gather(texture), wanted.scale, CPU)
@@ -96,7 +96,7 @@ def curve(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    """Train, or measure."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(required=True)
     for run in (train, curve):

@@ -1,11 +1,11 @@
-"""Where a training's time goes, and what each choice in the loop gains over its alternative.
+"""Measures the parts of the training loop, and each choice in it against its alternative.
 
     python benchmarks/training_loop.py [--patch 64] [--batch 16] [--width 16] [--threads 1]
         [--compile]
 
-Prints milliseconds for one round of the game, one round of the segmenter, and the patches for
-them, each beside a named alternative, with the ratio. Photographs of bricks; networks untrained,
-which changes nothing about the time. On a GPU the same loop runs in bfloat16 (`--device cuda`).
+Prints milliseconds for one adversarial round, one round of the segmenter, and the patches for
+them, each with an alternative and the ratio. The images are photographs of bricks. The networks are
+untrained, which has no effect on the time. On a GPU the loop runs in bfloat16 (`--device cuda`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from zoo.methods.fcbigan.training import Players, new_networks, play, spot
 
 
 def milliseconds(work: Callable[[], object], device: torch.device, repeats: int = 60) -> float:
-    """Return the median of many runs, after a few to warm up."""
+    """Return the median of many runs, after a few warm-up runs."""
 
     def wait() -> None:
         if device.type == "cuda":
@@ -51,7 +51,7 @@ def photographs(device: torch.device) -> list[Tensor]:
 
 
 def one_by_one(images: Sequence[Tensor], patches: Patches, count: int) -> Tensor:
-    """Cut the patches in a loop over Python numbers: the alternative to one gather."""
+    """Cut the patches in a Python loop, the alternative to one gather."""
     side = patches.patch
     cuts = [
         images[image][:, top : top + side, left : left + side]
@@ -66,7 +66,7 @@ def main() -> None:
     for name, default in (("patch", 64), ("batch", 16), ("width", 16), ("threads", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--compile", action="store_true", help="torch.compile too: needs C++")
+    parser.add_argument("--compile", action="store_true", help="with torch.compile; needs C++")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device, count, half = torch.device(args.device), args.batch, args.batch // 2

@@ -1,6 +1,7 @@
-"""What every test shares: shapes checked at each call, and one tiny texture with its detector.
+"""Common fixtures: type and shape checks at each call, and a small texture with its detector.
 
-The rooms are imported inside the fixtures, as those imported above the hook would go unchecked.
+The packages are imported inside the fixtures, because modules that are imported before the hook are
+not checked.
 """
 
 from __future__ import annotations
@@ -23,9 +24,16 @@ if TYPE_CHECKING:
     from zoo.training.settings import Settings
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give one worker all tests that start a Ray: two at once would share two cores."""
+    for item in items:
+        if item.get_closest_marker("cluster"):
+            item.add_marker(pytest.mark.xdist_group("cluster"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
-    """Keep to one thread, as trials do: with another number, the last digits are others."""
+    """Use one thread, as trials do: another number of threads changes the last digits."""
     import torch
 
     torch.set_num_threads(1)
@@ -38,18 +46,18 @@ def drawn_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tiny_materials(drawn_folder: Path) -> TrainingData:
-    """The drawn texture, with the largest validation window of each family to be quick."""
+def tiny_data(drawn_folder: Path) -> TrainingData:
+    """The drawn texture, with only the largest validation window of each family, to be fast."""
     from zoo.data import textures
     from zoo.training.data import gather
 
-    materials = gather(textures.find(drawn_folder.parent, "weave"))
-    return replace(materials, validation=textures_drawn.one_a_family(materials.validation))
+    data = gather(textures.find(drawn_folder.parent, "weave"))
+    return replace(data, validation=textures_drawn.one_a_family(data.validation))
 
 
 @pytest.fixture(scope="session")
 def tiny_settings() -> Settings:
-    """Settings that train in about a second, with a rule of their own."""
+    """Settings that train in about a second, with a fixed rule."""
     from zoo.scoring.aggregation import Rule
     from zoo.training.settings import settings
 
@@ -58,16 +66,16 @@ def tiny_settings() -> Settings:
 
 
 @pytest.fixture(scope="session")
-def tiny_drafts(tiny_materials: TrainingData, tiny_settings: Settings) -> list[Checkpoint]:
+def tiny_checkpoints(tiny_data: TrainingData, tiny_settings: Settings) -> list[Checkpoint]:
     """Every checkpoint of one training."""
     from zoo.training.fit import train
 
     checkpoints: list[Checkpoint] = []
-    train(tiny_materials, tiny_settings, seed=0, report=checkpoints.append)
+    train(tiny_data, tiny_settings, seed=0, report=checkpoints.append)
     return checkpoints
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tiny_drafts: list[Checkpoint]) -> Bundle:
-    """The detector that a small training ends with."""
-    return tiny_drafts[-1].bundle
+def tiny_bundle(tiny_checkpoints: list[Checkpoint]) -> Bundle:
+    """The detector at the end of a small training."""
+    return tiny_checkpoints[-1].bundle

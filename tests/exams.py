@@ -1,11 +1,10 @@
-"""One exam per protocol: an implementation is done when a three-line class passes it.
+"""One exam (a class of tests) for each protocol; a subclass of three lines tests an implementation.
 
     class TestFolderShelf(ShelfExam):
         @pytest.fixture
         def shelf(self, tmp_path): return FolderShelf(tmp_path / "shelf")
 
-An exam asks only what the protocol promises. What is special to one implementation is tested
-beside it.
+An exam tests only what the protocol promises. The rest of an implementation has its own tests.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from zoo.search.config import TrialLog
 
 
 def drawn_bundle(folder: Path, *, texture: str = "grid", seed: int = 0) -> Path:
-    """Save a small bundle that holds nothing but drawn numbers."""
+    """Save a small bundle that holds only random numbers."""
     weights = {"w": np.random.default_rng(seed).normal(size=(3, 5)).astype(np.float32)}
     drawn = Bundle(
         texture=texture,
@@ -51,7 +50,7 @@ def drawn_bundle(folder: Path, *, texture: str = "grid", seed: int = 0) -> Path:
 def publish(
     shelf: Shelf, folder: Path, *, texture: str, version: int, alias: str | None = pointer.CHAMPION
 ) -> str:
-    """Put a bundle on a shelf without a gate, and return its digest."""
+    """Publish a bundle on a shelf without a gate, and return its digest."""
     digest = bundle.digest(folder)
     entry = pointer.Entry(act="promoted", version=version)
     shelf.change(texture, lambda old: old.with_version(digest, alias, entry), folder=folder)
@@ -59,7 +58,7 @@ def publish(
 
 
 class ShelfExam:
-    """What every shelf promises; the class under test gives the fixture `shelf`, empty."""
+    """Tests of the protocol of shelves. The subclass gives the fixture `shelf`, an empty shelf."""
 
     @pytest.fixture
     def one(self, tmp_path: Path) -> Path:
@@ -288,14 +287,14 @@ class ShelfExam:
 
 @dataclass(kw_only=True)
 class Entry:
-    """What a log holds of one trial, read back.
+    """The entry of one trial in a log, read back.
 
     Attributes:
-        params: As text.
-        curves: By metric, its (step, value) pairs in the order they were reported.
-        outcome: None while it has none.
+        params: Values as text.
+        curves: For each metric the (step, value) pairs in the order of the reports.
+        outcome: None while there is no outcome.
         bundle: The path as text, if there is one.
-        usage: Its values as text.
+        usage: Values as text.
     """
 
     params: dict[str, str] = field(default_factory=dict)
@@ -338,9 +337,10 @@ Read = Callable[[], Mapping[str, Entry]]
 
 
 class TrialLogExam:
-    """What every `TrialLog` promises.
+    """Tests of the protocol `TrialLog`.
 
-    The class under test gives the fixtures `log`, empty, and `read`, which reads back by trial.
+    The subclass gives the fixtures `log`, an empty log, and `read`, which returns its entries by
+    trial.
     """
 
     def test_it_is_a_trial_log(self, log: TrialLog) -> None:

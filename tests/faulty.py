@@ -1,4 +1,4 @@
-"""A server between a client and S3 or MLflow that answers some requests wrongly, on purpose."""
+"""A proxy between a client and S3 or MLflow that injects faults into some requests."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 from urllib.parse import urlsplit
 
-# What may happen to a request: nothing; an answer of S3 that it is busy or broken; silence; a
-# connection that is reset in the middle of the answer, which is lost though the work was done; a
-# connection that is reset at once.
+# The faults: none; an error response of S3; no response; a connection that is reset in the middle
+# of the response; a response that is lost after the work was done; a connection that is reset at
+# once.
 Fault = Literal["none", "500", "503", "silence", "reset", "lost", "away"]
 SILENCE_S = 1.0
 
 
 class Faulty:
-    """Passes requests on to `endpoint`, after `choose` has said what is to happen to each."""
+    """Forwards requests to `endpoint`; `choose` chooses the fault of each."""
 
     def __init__(self, endpoint: str, choose: Callable[[str, str], Fault]) -> None:
         self.endpoint, self.choose = urlsplit(endpoint), choose
@@ -68,7 +68,7 @@ class Faulty:
 
 @contextmanager
 def running(faulty: Faulty) -> Iterator[str]:
-    """Serve on a free port, and give the address."""
+    """Run the proxy on a free port, and yield its address."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -78,7 +78,7 @@ def running(faulty: Faulty) -> Iterator[str]:
                 super().handle_one_request()
 
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
+            """Write no log."""
 
     for verb in ("GET", "PUT", "HEAD", "DELETE", "POST"):
         setattr(Handler, f"do_{verb}", lambda self: faulty.handle(self))
@@ -95,7 +95,7 @@ def running(faulty: Faulty) -> Iterator[str]:
 
 
 def _reset(request: BaseHTTPRequestHandler) -> None:
-    """Close a connection as a crash does: with a reset, and not with an end."""
+    """Close a connection as a crash does: with a reset."""
     linger = struct.pack("ii", 1, 0)
     request.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     request.connection.close()

@@ -1,4 +1,4 @@
-"""The exam of every method: a method is done when a three-line class passes it."""
+"""The tests that every method must pass; a method is tested by a subclass of three lines."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def fit_weights(method: Method, images: Sequence[Tensor], *, seed: int = 0) -> d
 
 
 def losses_of(method: Method, weights: Mapping[str, Tensor]) -> Callable[[Tensor], Tensor]:
-    """Return the losses of one picture, "c h w" to "t h w"."""
+    """Return the loss function of one picture, "c h w" to "t h w"."""
     losses = method.scorer(weights)
     return lambda x: losses(x[None])[0]
 
@@ -44,7 +44,7 @@ def fit_bundle(data: TrainingData, method: Method, *, scale: float = 1.0) -> Bun
 
 
 class MethodExam:
-    """What every baseline promises; the class under test names it and gives it, as small as works.
+    """Tests of the protocol. The subclass gives the name of the method and small options.
 
     class TestLocalStatistics(MethodExam):
         name = "local_statistics"
@@ -61,14 +61,14 @@ class MethodExam:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def fitted(cls, method: Method, tiny_materials: TrainingData) -> Bundle:
-        return fit_bundle(tiny_materials, method)
+    def fitted(cls, method: Method, tiny_data: TrainingData) -> Bundle:
+        return fit_bundle(tiny_data, method)
 
     def test_a_hole_is_more_anomalous_than_the_texture_around_it(
-        self, fitted: Bundle, tiny_materials: TrainingData
+        self, fitted: Bundle, tiny_data: TrainingData
     ) -> None:
         detector = Detector(fitted)
-        good = tiny_materials.splits.calibration[0].pixels
+        good = tiny_data.splits.calibration[0].pixels
         holed = good.copy()
         holed[20:40, 30:52] = 20
         found = detector.score(holed)
@@ -88,20 +88,20 @@ class MethodExam:
             assert {each.shape for each in losses.values()} == {(height, width)}
 
     def test_saved_and_loaded_it_scores_the_same(
-        self, fitted: Bundle, tiny_materials: TrainingData, tmp_path: Path
+        self, fitted: Bundle, tiny_data: TrainingData, tmp_path: Path
     ) -> None:
         bundle.save(fitted, tmp_path)
         again = bundle.load(tmp_path)
         assert again.method == self.name
-        pixels = tiny_materials.splits.val[0].pixels
+        pixels = tiny_data.splits.val[0].pixels
         one, other = (Detector(each).score(pixels) for each in (fitted, again))
         assert (one.map == other.map).all()
         assert one.score == other.score
 
     def test_the_same_seed_and_pictures_give_the_same_detector(
-        self, fitted: Bundle, method: Method, tiny_materials: TrainingData
+        self, fitted: Bundle, method: Method, tiny_data: TrainingData
     ) -> None:
-        again = fit_bundle(tiny_materials, method)
+        again = fit_bundle(tiny_data, method)
         assert fitted.weights.keys() == again.weights.keys()
         assert len(fitted.weights) > 0
         for key, array in fitted.weights.items():
@@ -128,10 +128,10 @@ class MethodExam:
             Detector(replace(fitted, weights={**fitted.weights, "zzz": np.zeros(1, np.float32)}))
 
     def test_pictures_of_one_size_score_together_as_they_score_alone(
-        self, fitted: Bundle, tiny_materials: TrainingData
+        self, fitted: Bundle, tiny_data: TrainingData
     ) -> None:
         detector = Detector(fitted)
-        pictures = [picture.pixels for picture in tiny_materials.splits.val]
+        pictures = [picture.pixels for picture in tiny_data.splits.val]
         together = detector.score(pictures)
         assert len(together) == len(pictures) > 1
         for one, pixels in zip(together, pictures, strict=True):
@@ -151,11 +151,11 @@ class MethodExam:
         assert (losses[:, 26:38, 28:44].mean((1, 2)) > losses[:, :, :8].mean((1, 2))).any()
 
     def test_an_image_smaller_than_a_patch_is_refused_in_training_and_in_scoring(
-        self, fitted: Bundle, method: Method, tiny_materials: TrainingData
+        self, fitted: Bundle, method: Method, tiny_data: TrainingData
     ) -> None:
         small = method.patch - 1
         with pytest.raises(BadImageError, match=f"{small}x70"):
             Detector(fitted).score(np.zeros((small, 70), np.uint8))
         scale = small / 64  # the drawn pictures have 64 rows
         with pytest.raises(BadImageError, match=f"a patch of {method.patch}"):
-            fit_bundle(tiny_materials, method, scale=scale)
+            fit_bundle(tiny_data, method, scale=scale)

@@ -1,4 +1,4 @@
-"""Processes that tests and benchmarks start, and those that they look for."""
+"""Starts and finds processes for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 def free_port() -> int:
-    """Return a port of the loopback address that nobody listens on."""
+    """Return a free port of the loopback address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -23,11 +23,11 @@ def free_port() -> int:
 
 
 def aws_at(endpoint: str, nowhere: Path) -> dict[str, str]:
-    """Return the environment of someone whose AWS is at `endpoint`.
+    """Return environment variables for AWS clients with this endpoint.
 
     Args:
         endpoint: An address, such as that of moto.
-        nowhere: A folder without any configuration of AWS.
+        nowhere: A folder without a configuration of AWS.
     """
     return {
         "AWS_ENDPOINT_URL": endpoint,
@@ -43,12 +43,12 @@ def aws_at(endpoint: str, nowhere: Path) -> dict[str, str]:
 
 @contextmanager
 def mlflow_server(folder: Path, port: int) -> Iterator[str]:
-    """An MLflow server with its store in `folder`, killed at the end with all of its processes."""
+    """Run an MLflow server with its store in `folder`; at the end kill all of its processes."""
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
     command += ["--artifacts-destination", str(folder / "artifacts")]
-    # The processes that run MLflow's jobs take as long to start as all else.
+    # The processes for MLflow jobs would double the time to start.
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with (folder / "server.log").open("ab") as log:
         process = subprocess.Popen(
@@ -76,7 +76,7 @@ def _answers(url: str) -> bool:
 
 
 def descendants(ancestor: int) -> dict[int, str]:
-    """Return the titles of a process and of all that come from it, Ray's workers included."""
+    """Return the titles of a process and of all its descendants, with the workers of Ray."""
     titles, parents = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:

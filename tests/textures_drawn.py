@@ -1,4 +1,4 @@
-"""A drawn woven texture: small, seeded, not square, with clearly visible defects."""
+"""A drawn woven texture: small, with a seed, not square, with clearly visible defects."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TINY = {
 
 
 def draw(height: int, width: int, rng: np.random.Generator) -> UInt8[np.ndarray, "h w 1"]:
-    """Draw threads crossing at a random phase, with a little noise."""
+    """Draw crossing threads with a random phase and a little noise."""
     rows, columns = np.mgrid[0:height, 0:width]
     phase = rng.uniform(0, PERIOD, 2)
     threads = np.sin((rows + phase[0]) * 2 * np.pi / PERIOD)

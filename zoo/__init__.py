@@ -1,7 +1,6 @@
 """A zoo of anomaly detectors for textures: `zoo.load("carpet").score(img)`.
 
-Importing this imports nothing heavy; loading a detector imports torch, and never Ray, Optuna or
-MLflow.
+The import is fast. Loading a detector imports torch, but not Ray, Optuna or MLflow.
 """
 
 from __future__ import annotations
@@ -21,18 +20,18 @@ __all__ = ["Detector", "Score", "load", "names", "show"]
 def load(
     name: str, *, shelf: str | None = None, device: str = "cpu", max_age_s: float = math.inf
 ) -> Detector:
-    """Load a detector from the shelf, every byte of it checked.
+    """Load a detector from the shelf, and verify its bytes.
 
     Args:
         name: A texture (`grid`), one of its aliases (`grid@previous`) or versions (`grid:3`).
-        shelf: A folder or `s3://bucket/prefix`; `ZOO_SHELF`, or the home's shelf, by default.
+        shelf: A folder or `s3://bucket/prefix`; by default `ZOO_SHELF`, or the shelf of the home.
         device: Where to compute: `cpu`, `cuda`, `cuda:1`.
-        max_age_s: Look for a new champion while scoring, when so many seconds have gone by since
-            the last look (never); `refresh()` looks at once.
+        max_age_s: While scoring, check for a new champion this many seconds after the last check;
+            by default never. `refresh()` checks at once.
 
     Raises:
-        UnknownDetectorError: The shelf has none of that name; near names are offered.
-        BundleError: It is damaged, or of a newer format.
+        UnknownDetectorError: The shelf has no detector of that name; similar names are suggested.
+        BundleError: The detector is damaged, or of a newer format.
         StorageError: The shelf cannot be reached.
     """
     from registry import bundle
@@ -47,7 +46,7 @@ def load(
 
 
 def names(pattern: str = "*", *, shelf: str | None = None) -> list[str]:
-    """List the textures that have a champion on the shelf, by wildcard.
+    """Return the textures that have a champion on the shelf and match a wildcard.
 
     Example:
         >>> names("c*", shelf="no-such-folder")
@@ -61,40 +60,40 @@ def names(pattern: str = "*", *, shelf: str | None = None) -> list[str]:
 
 
 def show(name: str, *, shelf: str | None = None) -> dict[str, Any]:
-    """Return a detector's card: what it is, how good, on which data, where it came from.
+    """Return the card of a detector: configuration, metrics, data and provenance.
 
     Args:
         name: As for `load`.
         shelf: As for `load`.
 
     Returns:
-        What `zoo.detectors.card.of` returns, with `digest` and `lineage`: version, aliases, and
-        the line of the history that put it on the shelf.
+        The result of `zoo.detectors.card.of`, with `digest` and `lineage`: version, aliases, and
+        the line of the history that published it.
 
     Raises:
-        UnknownDetectorError: The shelf has none of that name; near names are offered.
-        BundleError: It is damaged, or of a newer format.
+        UnknownDetectorError: The shelf has no detector of that name; similar names are suggested.
+        BundleError: The detector is damaged, or of a newer format.
         StorageError: The shelf cannot be reached.
     """
     from registry import bundle
     from registry.shelf import lineage, open_shelf
     from zoo.detectors import card
 
-    place = open_shelf(shelf)
-    folder = place.fetch(name)
+    opened = open_shelf(shelf)
+    folder = opened.fetch(name)
     found = bundle.load(folder)
-    return card.of(found) | lineage(place, found.texture, digest=folder.name)
+    return card.of(found) | lineage(opened, found.texture, digest=folder.name)
 
 
 def _folder_of(name: str, shelf: str | None) -> Path:
-    """Return the folder of the bundle that a name stands for now."""
+    """Return the folder of the bundle that a name refers to now."""
     from registry.shelf import open_shelf
 
     return open_shelf(shelf).fetch(name)
 
 
 def __getattr__(name: str) -> Any:
-    """Import `Detector` and `Score`, and torch with them, when they are first used."""
+    """Import `Detector` and `Score`, and torch, at their first use."""
     if name in ("Detector", "Score"):
         from zoo import detectors
 

@@ -1,22 +1,26 @@
-"""Whole-file writes, and the message for a write that failed."""
+"""Files that are replaced in one step, and the message for a write that failed."""
 
 from __future__ import annotations
 
+import csv
 import errno
+import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from zoo.errors import StorageError
 
+_ELSEWHERE = "set ZOO_HOME to a folder that can be written, or name another place"
 # What to do about an error number of the operating system.
 ADVICE = {
     errno.ENOSPC: "the disk is full; free some space, then run the same command again",
-    errno.EROFS: "the file system is read-only; set ZOO_HOME to a folder that can be written",
-    errno.EACCES: "permission denied; set ZOO_HOME to a folder that can be written",
-    errno.EPERM: "permission denied; set ZOO_HOME to a folder that can be written",
+    errno.EROFS: f"the file system is read-only; {_ELSEWHERE}",
+    errno.EACCES: f"permission denied; {_ELSEWHERE}",
+    errno.EPERM: f"permission denied; {_ELSEWHERE}",
     errno.EFBIG: "the file grew beyond the limit set for files; raise it (ulimit -f)",
-    errno.ENOTDIR: "a file is in the way of a folder; set ZOO_HOME to another folder",
+    errno.ENOTDIR: f"a file is in the way of a folder; {_ELSEWHERE}",
 }
 
 
@@ -30,7 +34,7 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def write_all(contents: Mapping[Path, bytes]) -> None:
-    """Replace files, each in one step, in the order given, and none before all are on the disk.
+    """Replace files in the order given, each in one step, after all contents are on the disk.
 
     Raises:
         OSError: A file cannot be written; no file has been replaced, unless a rename fails.
@@ -55,16 +59,44 @@ def write_text(text: str, path: Path) -> Path:
     Raises:
         StorageError: The disk is full or the folder cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path, path.name):
         write_whole(path, text.encode())
-    except OSError as error:
-        raise storage_error(f"Cannot write {path.name}", error) from error
     return path
 
 
+def write_csv(rows: Sequence[Mapping[str, object]], path: Path) -> Path:
+    """Write rows with the same columns as a CSV file, as `write_text` does; None is empty.
+
+    Raises:
+        StorageError: The disk is full or the folder cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return write_text(text.getvalue(), path)
+
+
+@contextmanager
+def writing(path: Path, name: str) -> Iterator[None]:
+    """Make the folder of a file, and turn an operating system error of the block into ours.
+
+    Args:
+        path: The file that the block writes.
+        name: What the file is called in the message.
+
+    Raises:
+        StorageError: The disk is full or the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise storage_error(f"Cannot write {name}", error) from error
+
+
 def storage_error(what: str, error: OSError) -> StorageError:
-    """Return an error that says what could not be written, why, and what to do.
+    """Return an error with what could not be written, why, and what to do.
 
     Args:
         what: The beginning of the message, such as `Cannot write the bundle of 'wood'`.

@@ -1,4 +1,4 @@
-"""One image in any form, one score; and everything that is no image, refused."""
+"""An image has the same score in any form; what is not an image is refused."""
 
 from __future__ import annotations
 
@@ -285,7 +285,7 @@ def test_an_image_above_the_limit_is_refused_with_both_sizes(
     detector: Detector, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("zoo.detectors.detector.MOST_PIXELS", 4_000)
-    with pytest.raises(BadImageError, match="has 64x72 pixels; 0 megapixels are the most"):
+    with pytest.raises(BadImageError, match="has 64x72 pixels; at most 0 megapixels"):
         detector.score(pixels)
 
 
@@ -371,17 +371,17 @@ def test_a_grey_detector_says_once_that_it_makes_colour_grey(
 ) -> None:
     colour, detector = np.repeat(pixels, 3, axis=2), Detector(tiny_bundle)
     colour[0, 0] = (255, 0, 0)
-    with pytest.warns(UserWarning, match="The detector 'weave' is grey: colour is turned to grey"):
+    with pytest.warns(UserWarning, match="'weave' is grey: colour pictures are converted"):
         detector.score(colour)
     detector.score(colour)
 
 
-# ----------------------------------------------------------------------------------- following
+# ------------------------------------------------------------------------------------- refresh
 
 
 @pytest.fixture
 def shelf(tiny_bundle: Bundle, tmp_path: Path) -> FolderShelf:
-    """A shelf with a first and a second detector, the first of them the champion."""
+    """A shelf with two detectors; the first is the champion."""
     made = FolderShelf(tmp_path / "shelf")
     for version, scale in ((1, 1.0), (2, 0.5)):
         changed = tiny_bundle.preprocessing | {"scale": scale}
@@ -428,13 +428,13 @@ def test_a_damaged_new_champion_is_told_and_the_old_one_goes_on(
 
 
 def test_a_detector_that_came_from_no_shelf_has_nothing_to_follow(detector: Detector) -> None:
-    with pytest.raises(ConfigError, match="not loaded from a shelf, so nothing can be newer"):
+    with pytest.raises(ConfigError, match="not loaded from a shelf, so it cannot be refreshed"):
         detector.refresh()
 
 
-def test_one_pixel_is_refused_by_every_method(tiny_materials: TrainingData) -> None:
+def test_one_pixel_is_refused_by_every_method(tiny_data: TrainingData) -> None:
     with pytest.raises(BadImageError):
-        Detector(baseline(tiny_materials, scale=1.0)).score(np.zeros((1, 40), np.uint8))
+        Detector(baseline(tiny_data, scale=1.0)).score(np.zeros((1, 40), np.uint8))
 
 
 # ------------------------------------------------------------------------------ many at a time
@@ -442,7 +442,7 @@ def test_one_pixel_is_refused_by_every_method(tiny_materials: TrainingData) -> N
 
 @pytest.fixture(scope="module")
 def batch() -> np.ndarray:
-    """Eight pictures of one size, "b h w c"."""
+    """Eight pictures of the same size, "b h w c"."""
     rng = np.random.default_rng(3)
     return np.stack([draw(64, 72, rng) for _ in range(8)])
 
@@ -528,7 +528,7 @@ def test_a_pickled_detector_of_a_shelf_goes_on_following_it(
 def test_weights_that_cannot_be_written_to_do_no_harm(
     tiny_bundle: Bundle, detector: Detector, pixels: np.ndarray
 ) -> None:
-    """Ray's object store hands over such arrays."""
+    """Arrays from the object store of Ray are read-only."""
     frozen = {name: array.copy() for name, array in tiny_bundle.weights.items()}
     for array in frozen.values():
         array.flags.writeable = False

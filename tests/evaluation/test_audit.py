@@ -1,4 +1,4 @@
-"""A search's choice, seen from the test images: regret, rank correlation, and what is refused."""
+"""The audit of a search: regret, rank correlation, and refusals."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_regret_and_rank_correlation_are_those_done_by_hand() -> None:
     assert found.regret == pytest.approx(0.1)
     # Ranks 1 2 3 4 against 1 4 2 3: squared differences of 6 in all, 1 - 6 * 6 / (4 * 15).
     assert found.spearman == pytest.approx(0.4)
-    # Ranks 4 1 3 2 against 1 4 2 3: the very opposite.
+    # Ranks 4 1 3 2 against 1 4 2 3: the opposite order.
     assert found.spearman_held_out == pytest.approx(-1.0)
 
 
@@ -69,7 +69,7 @@ def test_what_has_no_rank_has_no_correlation() -> None:
 
 @pytest.fixture(scope="module")
 def trials(drawn_folder: Path) -> list[Bundle]:
-    """Four detectors of differing worth, whose objectives do not rank them as the test does."""
+    """Four detectors with different test AP, in another order than their objectives."""
     made = baseline(gather(textures.find(drawn_folder.parent, "weave")), scale=1.0)
     mean = made.weights["mean"]
     noise = np.random.default_rng(0).standard_normal(mean.shape).astype(np.float32)
@@ -85,7 +85,7 @@ def trials(drawn_folder: Path) -> list[Bundle]:
 
 
 class Home:
-    """A home with one search in it and the pictures it was on."""
+    """A home with one search, and the pictures of the search."""
 
     def __init__(self, root: Path, drawn: Path) -> None:
         self.data = root / "data"
@@ -93,8 +93,8 @@ class Home:
         self.search = root / "home" / "searches" / SEARCH
         fingerprint = textures.find(self.data, "weave").fingerprint
         self.search.mkdir(parents=True)
-        plan = {"name": SEARCH, "texture": "weave", "fingerprint": fingerprint}
-        (self.search / "search.json").write_text(json.dumps(plan))
+        config = {"name": SEARCH, "texture": "weave", "fingerprint": fingerprint}
+        (self.search / "search.json").write_text(json.dumps(config))
 
     @property
     def command(self) -> list[str]:
@@ -157,8 +157,8 @@ def test_of_two_checkpoints_the_better_counts_and_half_of_one_is_passed_over(
     half = home.keep(trials[1], number=1)
     (half / bundle.WEIGHTS).unlink()
     said: list[str] = []
-    kept = search_audit.kept_detectors(home.search, say=said.append)
-    assert kept == [
+    trials_found = search_audit.kept_detectors(home.search, say=said.append)
+    assert trials_found == [
         AuditedTrial(trial="b2", folder=first, val_pixel_ap=0.3, val_pixel_ap_held_out=0.6)
     ]
     [line] = said
@@ -209,8 +209,8 @@ def test_a_search_that_does_not_exist_is_refused_with_those_that_do(
     line = refused(capsys, *ended.command, "--search", f"{SEARCH}0")
     assert f"no search '{SEARCH}0' of 'weave'" in line
     assert f"Did you mean '{SEARCH}'?" in line
-    plan = json.loads((ended.search / "search.json").read_text())
-    (ended.search / "search.json").write_text(json.dumps(plan | {"texture": "wood"}))
+    config = json.loads((ended.search / "search.json").read_text())
+    (ended.search / "search.json").write_text(json.dumps(config | {"texture": "wood"}))
     assert "no search of 'weave'" in refused(capsys, *ended.command)
 
 
@@ -222,7 +222,7 @@ def test_the_newest_search_is_meant_if_none_is_named(ended: Home) -> None:
     assert search_audit.find_search(ended.search.parent, texture, older.name) == older
 
 
-def test_a_damaged_plan_of_another_search_is_in_nobodys_way(ended: Home) -> None:
+def test_a_damaged_configuration_of_another_search_is_ignored(ended: Home) -> None:
     for name, text in (("weave-20991231-000000", '{"texture": "wea'), ("weave-2", "[]")):
         (ended.search.parent / name).mkdir()
         (ended.search.parent / name / "search.json").write_text(text)

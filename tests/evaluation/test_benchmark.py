@@ -1,4 +1,4 @@
-"""Systems side by side: what is counted, what is told, and that one failure stops nothing."""
+"""Benchmarks: the metrics, the table, and failures, which do not stop the other fits."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ BLIND = System(name="fcbigan", settings=None, reason="There is no champion.")
 
 @dataclass(frozen=True, kw_only=True)
 class Dies(LocalStatistics):
-    """A method whose process is gone at once, as where memory has run out."""
+    """A method whose process ends at once, as without memory."""
 
     def fit(self, images: Sequence[Tensor], **given: Any) -> None:
         os._exit(3)
@@ -63,7 +63,7 @@ class Dies(LocalStatistics):
 
 @dataclass(frozen=True, kw_only=True)
 class Waits(LocalStatistics):
-    """A method that writes down its process, and then fits for longer than any test waits."""
+    """A method that writes the id of its process, and then fits for longer than a test waits."""
 
     told: str = ""
 
@@ -74,7 +74,7 @@ class Waits(LocalStatistics):
 
 @pytest.fixture(scope="module")
 def grid(drawn_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds the drawn texture under the name of one in the thesis."""
+    """A folder with the drawn texture under the name of a texture of the thesis."""
     data = tmp_path_factory.mktemp("bench")
     shutil.copytree(drawn_folder, data / "grid")
     return data
@@ -269,7 +269,7 @@ def until(happened: Callable[[], bool], *, seconds: float = 60.0) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="asks Linux which processes there are")
-def test_a_fit_does_not_outlive_a_bench_that_is_killed(
+def test_a_fit_does_not_outlive_a_benchmark_that_is_killed(
     grid: Path, texture: Texture, tmp_path: Path
 ) -> None:
     told = tmp_path / "pid"
@@ -317,7 +317,7 @@ def test_a_fit_is_measured_as_the_audit_of_the_same_detector(
     for name in ("test_pixel_ap", "test_aupro", "test_image_auroc"):
         assert found.figures[name] == pytest.approx(expected[name])
     assert found.figures["val_pixel_ap"] == pytest.approx(best.metrics["val_pixel_ap"])
-    with pytest.raises(DataError, match="no longer those that the bench began with"):
+    with pytest.raises(DataError, match="have changed since the benchmark started"):
         measure(replace(job, fingerprint="sha256:0"))
 
 
@@ -329,7 +329,7 @@ def test_an_interruption_keeps_what_is_done(grid: Path, texture: Texture, tmp_pa
     with pytest.raises(KeyboardInterrupt):
         benchmark.run(config_of(grid, BLIND, LEAST), texture, out=tmp_path / "out", say=say)
     assert [row["method"] for row in read(tmp_path / "out" / TABLE)] == ["fcbigan"]
-    with pytest.raises(ConfigError, match="out holds a bench already"):
+    with pytest.raises(ConfigError, match="out holds a benchmark already"):
         benchmark.run(config_of(grid, BLIND), texture, out=tmp_path / "out", say=print)
 
 

@@ -1,4 +1,4 @@
-"""A method of ten lines, as somebody outside of the project would add one."""
+"""A method of ten lines, added from outside of the project."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A method is added by one module and one line: ten lines go through everything."""
+"""A method is added with one module and one line, and then works with all commands."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ def test_its_fields_can_be_set_by_a_search_or_a_user() -> None:
 
 
 def test_it_is_fitted_saved_loaded_pickled_scored_and_exported(
-    tiny_materials: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = finish(fit_bundle(tiny_materials, Brightness()), tiny_materials)
+    made = finish(fit_bundle(tiny_data, Brightness()), tiny_data)
     bundle.save(made, tmp_path / "b")
     loaded = bundle.load(tmp_path / "b")
-    good = tiny_materials.splits.val[0].pixels
+    good = tiny_data.splits.val[0].pixels
     dark = good.copy()
     dark[20:40, 20:40] = 0
     detector = pickle.loads(pickle.dumps(Detector(loaded)))
     assert detector.score(dark).score > detector.score(good).score
-    # Shapes are not checked where torch traces: sides are symbols there.
+    # Shapes are not checked while torch traces, because sides are symbols then.
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     found = export.compare(loaded, export.to_onnx(loaded), [good, dark])
     assert found.difference < export.MOST_DIFFERENCE

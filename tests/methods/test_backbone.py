@@ -1,4 +1,4 @@
-"""The backbone sees what it was trained to see, and says what is wrong with its weights."""
+"""The backbone classifies as it was trained, and wrong weights are refused with a reason."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def weights() -> dict[str, Tensor]:
 
 
 def squared(picture: UInt8[np.ndarray, "h w 3"]) -> Tensor:
-    """Cut the middle out, at the size and in the range that the backbone was trained on."""
+    """Return the centre crop, at the size and in the range of the training of the backbone."""
     height, width = picture.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -114,7 +114,7 @@ def test_a_package_without_weights_is_refused_with_their_number() -> None:
 
 
 def test_a_file_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=f"gone.pth' is no file here.*{ADVICE}"):
+    with pytest.raises(ConfigError, match=f"gone.pth' is not a file here.*{ADVICE}"):
         pretrained(str(tmp_path / "gone.pth"), device=CPU)
 
 
@@ -147,7 +147,7 @@ def test_code_in_a_file_is_not_run(tmp_path: Path) -> None:
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "list.pt"
     torch.save([torch.ones(2)], path)
-    with pytest.raises(ConfigError, match="list.pt is no mapping of names to tensors"):
+    with pytest.raises(ConfigError, match="list.pt is not a mapping of names to tensors"):
         pretrained(str(path), device=CPU)
 
 

@@ -1,4 +1,4 @@
-"""The two dictionaries pass every baseline's exam; the rest is what they are made of."""
+"""The exam of the two dictionaries, and tests of their parts."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
     [
         ("feature_dictionary", "patch", 15, "16 or more"),
         ("feature_dictionary", "words", 0, "1 or more"),
-        ("feature_dictionary", "nearest", 1001, "at most words, 1000"),
+        ("feature_dictionary", "nearest", 1001, "1 to 1000"),
         ("feature_dictionary", "variance", 1.5, "at most 1"),
         ("feature_dictionary", "variance", 0.0, "above 0"),
         ("sparse_dictionary", "patch", 2, "3 or more"),
-        ("sparse_dictionary", "stride", 16, "at most 15"),
-        ("sparse_dictionary", "nonzeros", 256, "at most 255"),
+        ("sparse_dictionary", "stride", 16, "1 to 15"),
+        ("sparse_dictionary", "nonzeros", 256, "1 to 255"),
         ("sparse_dictionary", "atoms", 1, "2 or more"),
     ],
 )
@@ -111,7 +111,7 @@ def test_pursuit_takes_flat_signals_and_twin_atoms() -> None:
 
 
 def test_a_sparse_dictionary_places_a_defect_where_it_is() -> None:
-    """The map of patches is laid over the image without a shift."""
+    """The map of patches has no shift against the image."""
     method = SparseDictionary(patch=9, atoms=8, nonzeros=2, stride=3)
     images = [drawn(1, 60, 70, seed=seed) * 0.1 for seed in range(2)]
     losses = losses_of(method, fit_weights(method, images))
@@ -124,11 +124,11 @@ def test_a_sparse_dictionary_places_a_defect_where_it_is() -> None:
 
 
 def test_scoring_with_a_dictionary_imports_no_scikit_learn(
-    tiny_materials: TrainingData, tmp_path: Path
+    tiny_data: TrainingData, tmp_path: Path
 ) -> None:
     for exam in (TestFeatureDictionary, TestSparseDictionary):
         method = named(exam.name)(**exam.options)
-        made = fit_bundle(tiny_materials, method)
+        made = fit_bundle(tiny_data, method)
         bundle.save(made, tmp_path / exam.name)
     found = imported(
         "import sys, pathlib, numpy as np\n"

@@ -1,4 +1,4 @@
-"""The same seed, the same weights; each network by its own loss; stopped and gone on unnoticed."""
+"""Training: repeatable, each network by its own loss, the same after an interruption."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def trained(
     shape: NetworkConfig = SHAPE,
     state: Mapping[str, Any] | None = None,
 ) -> tuple[Weights, list[Progress]]:
-    """Train, and return the weights and the reports, whose states are copied as on a disk."""
+    """Train, and return the weights and the reports with copies of their states."""
     seen: list[Progress] = []
 
     def report(progress: Progress) -> None:
@@ -68,7 +68,7 @@ def trained(
 
 
 def alike(one: Weights, other: Weights) -> list[str]:
-    """Name the weights that are equal to the last bit."""
+    """Return the names of the weights that are equal bit by bit."""
     assert list(one) == list(other)
     return [name for name in one if one[name].equal(other[name])]
 
@@ -119,11 +119,11 @@ def test_a_training_that_was_at_its_end_is_resumed_without_another_step(
     assert len(alike(whole, resumed)) == len(whole)
 
 
-# -------------------------------------------------------------------------------- each by its own
+# ------------------------------------------------------------------- each network by its own loss
 
 
 def after_one_round(images: list[Tensor], **changes: Any) -> Weights:
-    """Play one round from the same start, and return the weights."""
+    """Do one round from the same start, and return the weights."""
     players = Players(new_networks(SHAPE, channels=1, seed=0), replace(BRIEF, **changes))
     x, z = round_of(images)
     play(players, x, z)
@@ -140,7 +140,7 @@ def round_of(images: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def parts(weights: Weights, names: list[str], *, learned: bool = True) -> dict[str, bool]:
-    """Tell of each network whether all its learned weights are among the names."""
+    """Return for each network whether all its learned weights are among the names."""
     found = {}
     for part in ("encoder", "generator", "discriminator"):
         own = [name for name in weights if name.startswith(part)]
@@ -235,7 +235,7 @@ def with_black_halves(images: list[Tensor]) -> tuple[Tensor, tuple[Tensor, Tenso
     return x, (torch.where(masks[:, None], -1.0, x), masks)
 
 
-# --------------------------------------------------------------------------------- it does learn
+# -------------------------------------------------------------------------------------- learning
 
 
 def rebuilt(networks: Networks, x: Tensor) -> float:

@@ -1,4 +1,4 @@
-"""Each equation worked by hand, and what its gradient does."""
+"""Each equation compared with values by hand, and the effect of its gradient."""
 
 from __future__ import annotations
 

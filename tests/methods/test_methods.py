@@ -1,4 +1,4 @@
-"""Every method passes the same exam; what is special to one is tested beside it."""
+"""Every method passes the same exam."""
 
 from __future__ import annotations
 
@@ -102,14 +102,14 @@ def test_the_random_features_are_those_that_a_training_would_start_from() -> Non
 
 @pytest.mark.parametrize("name", ["feature_memory"])
 def test_a_bundle_needs_the_backbone_no_more(
-    name: str, tiny_materials: TrainingData, monkeypatch: pytest.MonkeyPatch
+    name: str, tiny_data: TrainingData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     method = named(name)()
-    fitted = fit_bundle(tiny_materials, method)
+    fitted = fit_bundle(tiny_data, method)
 
     def gone(*_: object, **__: object) -> None:
         raise AssertionError("the backbone was read again")
 
     monkeypatch.setattr(backbone, "pretrained", gone)
-    pixels = tiny_materials.splits.val[0].pixels
+    pixels = tiny_data.splits.val[0].pixels
     assert Detector(fitted).score(pixels).map.shape == pixels.shape[:2]

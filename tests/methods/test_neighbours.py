@@ -1,4 +1,4 @@
-"""A memory covers what it was chosen from, and the nearest in it is the nearest."""
+"""A memory covers the vectors it was chosen from, and distances are exact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One discriminator in four forms that agree, what z is, and what each network can see."""
+"""The four equal forms of the discriminator, z, and the receptive fields of the networks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.nn import functional
 from zoo.errors import ConfigError
 from zoo.methods.fcbigan import scorer
 from zoo.methods.fcbigan.config import LATENT_PLANES, NetworkConfig, receptive_field
-from zoo.methods.fcbigan.networks import Networks, Segmenter, _mirror
+from zoo.methods.fcbigan.networks import Networks, Segmenter, whole_cells
 from zoo.methods.fcbigan.scorer import fcbigan_losses
 from zoo.methods.fcbigan.training import new_networks
 
@@ -27,7 +27,7 @@ def drawn(*shape: int, seed: int = 7) -> Tensor:
 
 
 def built(seed: int = 0, **values: Any) -> Networks:
-    """Build tiny networks with statistics as if they had trained, in evaluation mode."""
+    """Build tiny networks with random batch norm statistics, in evaluation mode."""
     shape = {"patch": 16, "depth": 2, "discriminator_depth": 2, "width": 4, "latent_channels": 3}
     found = new_networks(NetworkConfig(**{**shape, **values}), channels=1, seed=seed)
     generator = torch.Generator().manual_seed(seed + 1)
@@ -46,13 +46,13 @@ def gan(request: pytest.FixtureRequest) -> Networks:
 
 @pytest.fixture
 def pair(gan: Networks) -> Tensor:
-    """A drawn image with drawn latent cells, enlarged, of 24 by 32 pixels."""
+    """A random image with random latent cells, enlarged, of 24 by 32 pixels."""
     x = drawn(1, 1, HEIGHT, WIDTH)
     with torch.no_grad():
         return gan.discriminator.pair(x, drawn(1, 3, HEIGHT // 4, WIDTH // 4, seed=8))
 
 
-# ------------------------------------------------------------------------- one verdict, four ways
+# ----------------------------------------------------------------------- four forms of one output
 
 
 @torch.no_grad()
@@ -237,7 +237,7 @@ def test_a_window_inside_a_cell_differs_from_cells_enlarged_from_its_own_corner(
     assert float((alone - dense[:, 1, 2]).abs().max()) > 1e-3
 
 
-# ------------------------------------------------------------------------------ what they can see
+# ------------------------------------------------------------------------------- receptive fields
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
@@ -307,7 +307,7 @@ def test_the_segmenters_logits_cover_an_image_of_any_size(height: int, width: in
     network, x = segmenter(), drawn(1, 1, height, width)
     logits = network.everywhere(x)
     assert logits.shape == (1, height, width)
-    if (height, width) == (24, 32):  # each square has, on the whole, what stands for it
+    if (height, width) == (24, 32):  # the sum over each square is that of its logit
         squares = functional.avg_pool2d(logits[:, None], 4).flatten()
         both = torch.stack([squares, network(x).flatten()])
         assert float(torch.corrcoef(both)[0, 1]) > 0.9
@@ -316,17 +316,17 @@ def test_the_segmenters_logits_cover_an_image_of_any_size(height: int, width: in
 # ---------------------------------------------------------------------------------------- the edge
 
 
-@pytest.mark.parametrize("sides", [(0, 0, 0, 0), (1, 2, 3, 0), (4, 4, 5, 5), (9, 23, 30, 8)])
-def test_a_mirror_of_any_width_goes_on_as_numpy_reflects(sides: tuple[int, int, int, int]) -> None:
+@pytest.mark.parametrize("cell", [1, 3, 8, 9, 30])
+def test_a_mirror_of_any_width_goes_on_as_numpy_reflects(cell: int) -> None:
     x = drawn(2, 3, 5, 6)
-    top, bottom, left, right = sides
-    expected = np.pad(x.numpy(), ((0, 0), (0, 0), (top, bottom), (left, right)), mode="reflect")
-    np.testing.assert_array_equal(_mirror(x, top, bottom, left, right), expected)
+    ends = ((0, 0), (0, 0), (0, -5 % cell), (0, -6 % cell))
+    expected = np.pad(x.numpy(), ends, mode="reflect")
+    np.testing.assert_array_equal(whole_cells(x, cell), expected)
 
 
 def test_an_image_of_odd_sides_is_mirrored_below_and_to_the_right() -> None:
     x = drawn(1, 1, 17, 22)
-    whole = built().whole_cells(x)
+    whole = whole_cells(x, built().cell)
     assert whole.shape == (1, 1, 20, 24)
     assert whole[..., :17, :22].equal(x)
     assert whole[..., 17, :22].equal(x[..., 15, :])
@@ -348,8 +348,8 @@ def test_the_default_configuration_builds_networks_for_its_patches() -> None:
         ({"discriminator_depth": 7}, "discriminator_depth must be 1 to 6, not 7"),
         ({"width": 0}, "width must be 1 to 1024, not 0"),
         ({"latent_channels": 5000}, "latent_channels must be 1 to 4096, not 5000"),
-        ({"patch": 50}, r"2 \*\* depth = 16, and at least two of them; it is 50. Take 48"),
-        ({"patch": 16}, r"2 \*\* depth = 16, and at least two of them; it is 16. Take 32"),
+        ({"patch": 50}, r"2 \*\* depth = 16, and at least two of them; it is 50. Use 48"),
+        ({"patch": 16}, r"2 \*\* depth = 16, and at least two of them; it is 16. Use 32"),
         ({"segmenter_depth": 1}, "segmenter_depth must be 2 to 7, not 1"),
         (
             {"segmenter": True, "segmenter_depth": 5},
@@ -368,7 +368,7 @@ def test_a_configuration_that_cannot_work_is_refused_with_its_value(
 def test_an_unknown_norm_is_refused_with_the_known_ones() -> None:
     config = NetworkConfig()
     object.__setattr__(config, "discriminator_norm", "layer")  # typed code cannot pass it
-    with pytest.raises(ConfigError, match="must be one of none, batch, not 'layer'"):
+    with pytest.raises(ConfigError, match="must be none or batch, not layer"):
         config.__post_init__()
 
 

@@ -1,4 +1,4 @@
-"""The baselines that judge patch by patch: their exams, and what is special to each."""
+"""The methods that score patch by patch: their exams, and their parts."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_descending_moves_one_networks_weights_only() -> None:
     assert moved == [True, True, False, False]
 
 
-# ------------------------------------------------------------------------- what both GANs refuse
+# -------------------------------------------------------------------------------------- refusals
 
 
 @pytest.mark.parametrize("made", [BiGAN, FAnoGAN])
@@ -229,7 +229,7 @@ def test_a_patch_that_is_given_back_has_no_loss_in_a_bigan() -> None:
 
 
 class Constant(nn.Sequential):
-    """A network that answers the same whatever it is asked."""
+    """A network with a constant output."""
 
     def __init__(self, answer: Tensor) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Figures of merit against scikit-learn, against hand-worked cases, and against themselves."""
+"""Metrics compared with scikit-learn, with values by hand, and with each other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from zoo.scoring.metrics import (
 def drawn(
     n: int = 5_000, *, seed: int = 0, levels: int | None = None, share: float = 0.1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scores that tell anomalous from normal fairly well; with `levels`, many are equal."""
+    """Scores that separate anomalous from normal fairly well; with `levels`, many are equal."""
     rng = np.random.default_rng(seed)
     labels = rng.random(n) < share
     scores = (rng.standard_normal(n) + 1.5 * labels).astype(np.float32)
@@ -34,7 +34,7 @@ def drawn(
 
 
 def drawn_maps(images: int = 6, *, seed: int = 0) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Maps that are not square, each with a bright defect of another size and clearness."""
+    """Maps that are not square, each with a bright defect of another size and contrast."""
     rng = np.random.default_rng(seed)
     maps, masks = [], []
     for index in range(images):

@@ -1,4 +1,4 @@
-"""From losses to a score: every rule worked by hand, and the threshold's promise simulated."""
+"""From losses to a score: rules compared with values by hand, thresholds by simulation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 def good_losses() -> list[Tensor]:
-    """Return losses of good images of different sizes: two correlated figures a pixel."""
+    """Return losses of good images of different sizes: two correlated values for each pixel."""
     found = []
     for seed, size in enumerate(((24, 40), (31, 20))):
         raw = noise(2, *size, seed=seed)
@@ -36,7 +36,7 @@ def flat(maps: list[Tensor]) -> Tensor:
     return torch.cat([each.flatten(-2) for each in maps], dim=-1)
 
 
-# ---------------------------------------------------------------------------- what a number means
+# ------------------------------------------------------------------------------ simulated figures
 
 
 def test_a_p_value_counts_the_good_images_at_or_above_and_the_image_itself() -> None:
@@ -63,7 +63,7 @@ def test_the_false_alarm_interval_holds_for_as_many_calibration_sets_as_it_says(
     rates = []
     for _ in range(2000):
         value = fit_threshold(rng.normal(size=images).tolist(), false_alarm_rate=rate).value
-        rates.append(stats.norm.sf(value))  # of all the good images to come
+        rates.append(stats.norm.sf(value))  # of all later good images
     inside = np.mean([interval[0] <= each <= interval[1] for each in rates])
     assert inside == pytest.approx(0.9, abs=0.03)
     assert interval[0] < rate < interval[1]

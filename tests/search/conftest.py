@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def data(tiny_materials: TrainingData) -> TrainingData:
+def data(tiny_data: TrainingData) -> TrainingData:
     """The drawn texture."""
-    return tiny_materials
+    return tiny_data
 
 
 @pytest.fixture(scope="session")

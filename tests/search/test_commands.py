@@ -24,6 +24,8 @@ from zoo.errors import EmptyFolderError
 from zoo.search.all_textures import textures_in
 from zoo.search.cluster import address
 
+# Where several processes want all cores, torch's threads spend most of the time waiting.
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 THREE_TRIALS = ("--trials", "3", "--reports", "3")
 
 
@@ -47,7 +49,7 @@ class Terminal:
         command += ["--data", f"{self.root}/data", "--space", f"{self.root}/tiny.yaml"]
         return subprocess.Popen(
             [*command, *more],
-            env=here | {"ZOO_HOME": str(self.root / "home"), "RAY_ADDRESS": ray},
+            env=here | {"ZOO_HOME": str(self.root / "home"), "RAY_ADDRESS": ray} | ONE_THREAD,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -1,4 +1,4 @@
-"""A configuration and good pictures in, one detector out, the same each time."""
+"""The same configuration and pictures give the same complete detector."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ from zoo.training import (
 from zoo.training.data import STATISTICS_IMAGES, validation_figures
 
 
-def made(materials: TrainingData, settings: Settings, **given: Any) -> list[Checkpoint]:
+def made(data: TrainingData, settings: Settings, **given: Any) -> list[Checkpoint]:
     checkpoints: list[Checkpoint] = []
-    train(materials, settings, report=checkpoints.append, **{"seed": 0, **given})
+    train(data, settings, report=checkpoints.append, **{"seed": 0, **given})
     return checkpoints
 
 
@@ -51,7 +51,7 @@ def but_seconds(figures: Any) -> dict[str, float]:
 
 
 def assert_same(one: Bundle, other: Bundle) -> None:
-    """Compare to the last bit all but the time it took."""
+    """Compare two bundles bit by bit, except for the time of the training."""
     assert but_seconds(one.metrics) == but_seconds(other.metrics)
     assert replace(one, metrics={}, weights={}) == replace(other, metrics={}, weights={})
     assert one.weights.keys() == other.weights.keys()
@@ -62,28 +62,28 @@ def assert_same(one: Bundle, other: Bundle) -> None:
 
 
 def test_the_same_seed_makes_the_same_detector(
-    tiny_materials: TrainingData, tiny_settings: Settings, tiny_drafts: list[Checkpoint]
+    tiny_data: TrainingData, tiny_settings: Settings, tiny_checkpoints: list[Checkpoint]
 ) -> None:
-    again = made(tiny_materials, tiny_settings)
-    assert len(again) == len(tiny_drafts) == methods.flat(tiny_settings.method)["reports"]
-    for one, other in zip(tiny_drafts, again, strict=True):
+    again = made(tiny_data, tiny_settings)
+    assert len(again) == len(tiny_checkpoints) == methods.flat(tiny_settings.method)["reports"]
+    for one, other in zip(tiny_checkpoints, again, strict=True):
         assert one.report == other.report
         assert but_seconds(one.metrics) == but_seconds(other.metrics)
         assert_same(one.bundle, other.bundle)
 
 
 def test_another_seed_makes_another_detector(
-    tiny_materials: TrainingData, tiny_settings: Settings, tiny_drafts: list[Checkpoint]
+    tiny_data: TrainingData, tiny_settings: Settings, tiny_checkpoints: list[Checkpoint]
 ) -> None:
     brief = with_values(tiny_settings, {"megapixels": 0.01, "reports": 1})
-    one, other = (made(tiny_materials, brief, seed=seed)[-1].bundle for seed in (0, 1))
+    one, other = (made(tiny_data, brief, seed=seed)[-1].bundle for seed in (0, 1))
     name = "encoder.layers.0.weight"
     assert not np.array_equal(one.weights[name], other.weights[name])
     assert (one.made_by["seed"], other.made_by["seed"]) == (0, 1)
 
 
 def test_a_training_goes_on_from_a_draft(
-    tiny_materials: TrainingData, tiny_settings: Settings, tmp_path: Path
+    tiny_data: TrainingData, tiny_settings: Settings, tmp_path: Path
 ) -> None:
     brief = with_values(tiny_settings, {"megapixels": 0.02})
     checkpoints: list[Checkpoint] = []
@@ -92,26 +92,28 @@ def test_a_training_goes_on_from_a_draft(
         torch.save(checkpoint.state, tmp_path / str(checkpoint.report))
         checkpoints.append(checkpoint)
 
-    train(tiny_materials, brief, seed=0, report=keep)
+    train(tiny_data, brief, seed=0, report=keep)
     state = torch.load(tmp_path / "1", weights_only=True)
-    resumed = made(tiny_materials, brief, state=state)
+    resumed = made(tiny_data, brief, state=state)
     assert [checkpoint.report for checkpoint in resumed] == [2]
     assert_same(resumed[-1].bundle, checkpoints[-1].bundle)
 
 
-def test_every_draft_is_a_complete_bundle(tiny_drafts: list[Checkpoint], tmp_path: Path) -> None:
+def test_every_checkpoint_is_a_complete_bundle(
+    tiny_checkpoints: list[Checkpoint], tmp_path: Path
+) -> None:
     pixels = np.full((40, 50), 128, np.uint8)
     scores = []
-    for checkpoint in tiny_drafts:
+    for checkpoint in tiny_checkpoints:
         bundle.save(checkpoint.bundle, tmp_path / str(checkpoint.report))
         loaded = Detector(bundle.load(tmp_path / str(checkpoint.report)))
         assert checkpoint.bundle.metrics["val_pixel_ap"] == checkpoint.metrics["val_pixel_ap"]
         scores.append(loaded.score(pixels).score)
-    assert len(set(scores)) == len(tiny_drafts), "a checkpoint's weights went on changing"
+    assert len(set(scores)) == len(tiny_checkpoints), "a checkpoint's weights went on changing"
 
 
 def test_no_test_image_is_read(
-    drawn_folder: Path, tiny_settings: Settings, tiny_drafts: list[Checkpoint], tmp_path: Path
+    drawn_folder: Path, tiny_settings: Settings, tiny_checkpoints: list[Checkpoint], tmp_path: Path
 ) -> None:
     root = tmp_path / "weave"
     shutil.copytree(drawn_folder, root)
@@ -119,26 +121,26 @@ def test_no_test_image_is_read(
     assert len(junk) > 5
     for path in junk:
         path.write_bytes(b"unreadable")
-    materials = gather(textures.find(tmp_path, "weave"))
-    materials = replace(materials, validation=one_a_family(materials.validation))
-    assert_same(made(materials, tiny_settings)[-1].bundle, tiny_drafts[-1].bundle)
+    data = gather(textures.find(tmp_path, "weave"))
+    data = replace(data, validation=one_a_family(data.validation))
+    assert_same(made(data, tiny_settings)[-1].bundle, tiny_checkpoints[-1].bundle)
 
 
 # ----------------------------------------------------------------------------- what is in a bundle
 
 
 def test_a_bundle_says_where_it_came_from(
-    tiny_materials: TrainingData, tiny_settings: Settings, tiny_bundle: Bundle
+    tiny_data: TrainingData, tiny_settings: Settings, tiny_bundle: Bundle
 ) -> None:
-    splits = tiny_materials.splits
+    splits = tiny_data.splits
     assert tiny_bundle.data == {
-        "fingerprint": tiny_materials.fingerprint,
-        "licence": tiny_materials.licence,
+        "fingerprint": tiny_data.fingerprint,
+        "licence": tiny_data.licence,
         "non_commercial": False,
         "split_seed": splits.seed,
         "split": splits.note,
         "fit": [picture.key for picture in splits.fit],
-        "validation": fingerprint(tiny_materials.validation),
+        "validation": fingerprint(tiny_data.validation),
         "validation_seed": 0,
     }
     assert tiny_bundle.made_by["settings"] == methods.flat(tiny_settings.method)
@@ -151,14 +153,14 @@ def test_a_bundle_says_where_it_came_from(
     ("licence", "kept"), [("CC BY-NC-SA 4.0", True), ("cc by-nc 4.0", True), ("CC0", False)]
 )
 def test_a_detector_of_non_commercial_pictures_says_so(
-    tiny_materials: TrainingData, licence: str, kept: bool
+    tiny_data: TrainingData, licence: str, kept: bool
 ) -> None:
-    data = provenance(replace(tiny_materials, licence=licence))
+    data = provenance(replace(tiny_data, licence=licence))
     assert (data["licence"], data["non_commercial"]) == (licence, kept)
 
 
-def test_the_objective_is_the_mean_over_families(tiny_drafts: list[Checkpoint]) -> None:
-    figures = dict(tiny_drafts[-1].metrics)
+def test_the_objective_is_the_mean_over_families(tiny_checkpoints: list[Checkpoint]) -> None:
+    figures = dict(tiny_checkpoints[-1].metrics)
     families = [figures[f"val_pixel_ap_{family}"] for family in FAMILIES]
     assert figures["val_pixel_ap"] == pytest.approx(np.mean(families))
     held_out = [figures[f"val_pixel_ap_{family}"] for family in HELD_OUT]
@@ -168,9 +170,9 @@ def test_the_objective_is_the_mean_over_families(tiny_drafts: list[Checkpoint]) 
 
 
 def test_the_figure_on_the_card_is_what_the_detector_reaches(
-    tiny_materials: TrainingData, tiny_bundle: Bundle
+    tiny_data: TrainingData, tiny_bundle: Bundle
 ) -> None:
-    detector, windows = Detector(tiny_bundle), tiny_materials.validation
+    detector, windows = Detector(tiny_bundle), tiny_data.validation
     found = validation_figures(
         [detector.map(window.image) for window in windows],
         [window.mask for window in windows],
@@ -180,12 +182,12 @@ def test_the_figure_on_the_card_is_what_the_detector_reaches(
 
 
 def test_finishing_sets_the_threshold_on_all_calibration_images(
-    tiny_materials: TrainingData, tiny_bundle: Bundle
+    tiny_data: TrainingData, tiny_bundle: Bundle
 ) -> None:
-    splits = tiny_materials.splits
+    splits = tiny_data.splits
     more = (*splits.calibration, *splits.val, *splits.fit)
     assert len(more) > STATISTICS_IMAGES
-    many = replace(tiny_materials, splits=replace(splits, calibration=more))
+    many = replace(tiny_data, splits=replace(splits, calibration=more))
     finished = finish(tiny_bundle, many, false_alarm_rate=0.1)
     detector = Detector(tiny_bundle)
     scores = [detector.score(picture.pixels).score * detector.threshold for picture in more]
@@ -198,21 +200,21 @@ def test_finishing_sets_the_threshold_on_all_calibration_images(
 
 
 def test_the_figure_of_the_baseline_stands_beside_the_detectors_own_figures(
-    tiny_materials: TrainingData, tiny_bundle: Bundle
+    tiny_data: TrainingData, tiny_bundle: Bundle
 ) -> None:
-    added = dict(with_baseline(tiny_bundle, tiny_materials).metrics)
-    least = baseline(tiny_materials, scale=1.0)
+    added = dict(with_baseline(tiny_bundle, tiny_data).metrics)
+    least = baseline(tiny_data, scale=1.0)
     assert added.pop("val_pixel_ap_baseline") == least.metrics["val_pixel_ap"]
     assert added == tiny_bundle.metrics
 
 
 def test_without_a_rule_of_its_own_one_is_chosen_on_val(
-    tiny_materials: TrainingData, tiny_settings: Settings
+    tiny_data: TrainingData, tiny_settings: Settings
 ) -> None:
     values = {"megapixels": 0.01, "reports": 1, "defect_rounds": 1, "segmenter_depth": 3}
     free = replace(with_values(tiny_settings, values), rule=None)
     fixed = replace(free, rule=Rule(aggregation="max", mean_filter=31))
-    chosen, given = (made(tiny_materials, each)[-1].bundle for each in (free, fixed))
+    chosen, given = (made(tiny_data, each)[-1].bundle for each in (free, fixed))
     assert given.calibration["rule"]["mean_filter"] == 31
     assert chosen.metrics["val_pixel_ap"] > given.metrics["val_pixel_ap"]
     assert len(chosen.calibration["mean"]) == 3
@@ -221,12 +223,12 @@ def test_without_a_rule_of_its_own_one_is_chosen_on_val(
 # ------------------------------------------------------------------------------------ the baseline
 
 
-def test_the_baseline_is_a_detector_that_finds_a_hole(tiny_materials: TrainingData) -> None:
-    least = baseline(tiny_materials, scale=1.0)
+def test_the_baseline_is_a_detector_that_finds_a_hole(tiny_data: TrainingData) -> None:
+    least = baseline(tiny_data, scale=1.0)
     assert least.method == "local_statistics"
     assert least.metrics["val_pixel_ap"] > 0.1
     detector = Detector(least)
-    good = tiny_materials.splits.calibration[0].pixels
+    good = tiny_data.splits.calibration[0].pixels
     holed = good.copy()
     holed[20:40, 30:52] = 20
     assert not detector.score(good).is_anomalous
@@ -235,22 +237,22 @@ def test_the_baseline_is_a_detector_that_finds_a_hole(tiny_materials: TrainingDa
     assert found.map[20:40, 30:52].mean() > 3 * found.map[:8].mean()
 
 
-def test_the_baseline_is_the_same_each_time(tiny_materials: TrainingData) -> None:
-    assert_same(*(baseline(tiny_materials, scale=1.0) for _ in range(2)))
+def test_the_baseline_is_the_same_each_time(tiny_data: TrainingData) -> None:
+    assert_same(*(baseline(tiny_data, scale=1.0) for _ in range(2)))
 
 
 def test_a_finished_detector_looks_at_the_views_its_settings_want(
-    tiny_materials: TrainingData,
+    tiny_data: TrainingData,
 ) -> None:
     wanted = settings(textures_drawn.TINY | {"reports": 1, "views": 4, "defect_rounds": 1})
     checkpoints: list[Checkpoint] = []
-    train(tiny_materials, wanted, seed=0, report=checkpoints.append)
+    train(tiny_data, wanted, seed=0, report=checkpoints.append)
     checkpoint = checkpoints[0].bundle
     assert checkpoint.config["views"] == 1
-    finished = finish(checkpoint, tiny_materials)
+    finished = finish(checkpoint, tiny_data)
     assert finished.config["views"] == 4
     assert settings_of(finished).method == settings_of(checkpoint).method == wanted.method
-    pixels = tiny_materials.splits.val[0].pixels
+    pixels = tiny_data.splits.val[0].pixels
     for made_of, alike in ((finished, True), (checkpoint, False)):
         anomaly = Detector(made_of).map(pixels)
         mirrored = Detector(made_of).map(np.ascontiguousarray(pixels[:, ::-1]))[:, ::-1]
@@ -258,18 +260,18 @@ def test_a_finished_detector_looks_at_the_views_its_settings_want(
 
 
 def test_pictures_that_a_patch_does_not_fit_into_are_refused_before_any_work(
-    tiny_materials: TrainingData, tiny_settings: Settings
+    tiny_data: TrainingData, tiny_settings: Settings
 ) -> None:
     large = with_values(tiny_settings, {"patch": 40, "scale": 0.5})
     with pytest.raises(BadImageError, match=r"64x72 pixels; a patch of 40 at scale 0.5 .* 80x80"):
-        made(tiny_materials, large)
+        made(tiny_data, large)
 
 
 def test_a_device_that_is_not_there_is_refused(
-    tiny_materials: TrainingData, tiny_settings: Settings
+    tiny_data: TrainingData, tiny_settings: Settings
 ) -> None:
     with pytest.raises(ConfigError, match="no device 'cuda:99'"):
-        made(tiny_materials, tiny_settings, device="cuda:99")
+        made(tiny_data, tiny_settings, device="cuda:99")
 
 
 def test_gathering_is_deterministic_by_its_seeds(drawn_folder: Path) -> None:
@@ -283,8 +285,8 @@ def test_gathering_is_deterministic_by_its_seeds(drawn_folder: Path) -> None:
 
 @pytest.mark.parametrize("scale", [1.0, 0.5, 0.25])
 def test_no_family_is_lost_when_rules_are_ranked_on_small_pictures(
-    tiny_materials: TrainingData, scale: float
+    tiny_data: TrainingData, scale: float
 ) -> None:
-    figures = baseline(tiny_materials, scale=scale).metrics
-    families = {window.family for window in tiny_materials.validation}
+    figures = baseline(tiny_data, scale=scale).metrics
+    families = {window.family for window in tiny_data.validation}
     assert families <= {name.removeprefix("val_pixel_ap_") for name in figures}

@@ -1,4 +1,4 @@
-"""Settings are made of flat values by name, and what cannot be is refused."""
+"""Settings are made of flat values by name; wrong values are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finished detectors: `Detector`, its `Score`, its card, and its export to ONNX."""
+"""Detectors that are ready to use: `Detector`, `Score`, the card, the export to ONNX."""
 
 from __future__ import annotations
 

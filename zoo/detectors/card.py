@@ -1,4 +1,4 @@
-"""The card of a bundle: read and checked before use, and shown to its user."""
+"""The card of a bundle: read and checked before use, and shown to the user."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zoo.scoring.aggregation import Calibration, Rule, joined
 from zoo.scoring.thresholds import false_alarm_interval
 
 SPLITS = ("val", "test", "train")
-# What reading a card raises where it is complete, but describes no detector.
+# Exceptions from reading a card that is complete but does not describe a valid detector.
 _UNFIT = (
     ArithmeticError,
     AttributeError,
@@ -29,20 +29,20 @@ _UNFIT = (
     TypeError,
     ValueError,
 )
-# Within these limits the numbers of a card, and a map divided by a threshold, fit into float32.
+# Within these limits the numbers of a card, and a map divided by the threshold, fit in float32.
 LARGEST, SMALLEST, BEYOND = 1e12, 1e-20, 1e18
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What a bundle says of its detector, checked.
+    """The content of a bundle, checked.
 
     Attributes:
         method: The method with its configuration.
-        preprocessing: What happens to a picture first.
+        preprocessing: The preprocessing of a picture.
         calibration: How losses become a map.
-        threshold: Where good ends on the map, in units of the rule.
-        good_scores: Scores of the calibration pictures, where they set the threshold by rank.
+        threshold: A map or score above it is anomalous; in units of the rule.
+        good_scores: Scores of the calibration pictures if the threshold was set by rank.
     """
 
     method: Method
@@ -52,15 +52,15 @@ class Card:
     good_scores: tuple[float, ...]
 
     def losses(self, weights: Mapping[str, Tensor]) -> Losses:
-        """Build the method's losses; one that the rule gives no weight is not computed."""
+        """Return the loss function; a loss that the rule gives no weight is not computed."""
         used = self.calibration.rule.uses(losses=len(self.method.loss_names))
         return self.method.scorer(weights, used=used)
 
 
 def read(bundle: Bundle) -> Card:
-    """Read the card of a bundle, and compare its tensors with what its configuration implies.
+    """Read the card of a bundle, and check the shapes of its tensors against its configuration.
 
-    Nothing is computed and no memory is taken for a bundle that does not fit.
+    A bundle that does not fit is refused before any computation or allocation.
 
     Raises:
         BundleError: The method is unknown, a value is not allowed, or a tensor does not fit.
@@ -99,8 +99,8 @@ def unfit(bundle: Bundle, error: Exception) -> BundleError:
 
 
 def tensors_of(bundle: Bundle, device: torch.device | None = None) -> dict[str, Tensor]:
-    """Return the weights of a bundle as tensors; on the CPU they share its memory if they can."""
-    found = {  # arrays out of Ray's object store are read-only, which torch has no notion of
+    """Return the weights of a bundle as tensors; on the CPU they share memory where possible."""
+    found = {  # arrays from Ray's object store are read-only, which torch does not support
         name: torch.from_numpy(array if array.flags.writeable else array.copy())
         for name, array in bundle.weights.items()
     }
@@ -108,13 +108,13 @@ def tensors_of(bundle: Bundle, device: torch.device | None = None) -> dict[str, 
 
 
 def of(bundle: Bundle) -> dict[str, Any]:
-    """Return the card of a bundle, for its user.
+    """Return the card of a bundle, to show it to the user.
 
     Returns:
         `texture`, `method`, `config`, `preprocessing`, `rule`; `metrics` by split; `threshold`
-        with its stated false-alarm rate and, where it was set by rank, the interval in which the
-        real one lies (95 %); `data` with licence and fingerprint; `made_by`; `megabytes`; and
-        `seconds_per_image` if it was audited.
+        with its expected false-alarm rate and, if it was set by rank, the 95 % interval of the
+        true rate; `data` with licence and fingerprint; `made_by`; `megabytes`; and
+        `seconds_per_image` if the detector was audited.
     """
     figures = {
         split: {
@@ -151,7 +151,7 @@ def _shown_threshold(known: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _method(bundle: Bundle) -> Method:
-    """Make the method of a bundle, every value of the kind that its field has."""
+    """Build the method of a bundle; every value must have the type of its field."""
     cls = methods.named(bundle.method)
     usual = methods.flat(cls())
     config = {
@@ -165,25 +165,27 @@ def _calibration(card: Mapping[str, Any], method: Method) -> Calibration:
     rule["weights"] = tuple(rule["weights"])
     losses = len(method.loss_names)
     if tuple(card.get("losses", method.loss_names)) != method.loss_names:
-        raise ValueError(f"its calibration is of the losses {card['losses']!r:.80}")
+        raise ValueError(f"its calibration is for the losses {card['losses']!r:.80}")
     _check_numbers(*card["mean"], *(each for row in card["covariance"] for each in row))
     _check_numbers(*rule["weights"], rule["top_fraction"])
     if not isinstance(rule["mean_filter"], int):
         raise TypeError(f"mean_filter is {rule['mean_filter']!r}")
     sizes = [len(card["mean"]), len(card["covariance"]), *map(len, card["covariance"])]
     if set(sizes) != {losses} or len(rule["weights"]) not in (0, losses):
-        raise ValueError(f"the method has {losses} losses, and its calibration is not of as many")
+        raise ValueError(
+            f"the method has {losses} losses, and its calibration is for another number"
+        )
     made = Calibration(
         rule=Rule(**rule),
         mean=tuple(card["mean"]),
         covariance=tuple(tuple(row) for row in card["covariance"]),
     )
-    joined(torch.zeros(losses, 1, 1), made)  # numbers that are no covariance fail here
+    joined(torch.zeros(losses, 1, 1), made)  # fails if the covariance is not valid
     return made
 
 
 def _check_numbers(*values: Any) -> None:
-    """Refuse what a card has in the place of numbers."""
+    """Refuse values that are not numbers, or are too large."""
     for value in values:
         if not isinstance(value, int | float) or not abs(value) <= LARGEST:
-            raise ValueError(f"{value!r:.40} is no number that a card can have")
+            raise ValueError(f"{value!r:.40} is not a number that a card can have")

@@ -1,4 +1,4 @@
-"""A detector ready to use: a picture in; a map, a score and a yes or no out."""
+"""A detector that is ready to use: it gives a picture an anomaly map, a score and a decision."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -32,21 +33,21 @@ from zoo.scoring.thresholds import p_value
 if TYPE_CHECKING:
     from zoo.data.images import ImageLike
 
-MOST_PIXELS = 2**28  # of a picture, 16384 both ways: its maps alone need some ten gigabytes
+MOST_PIXELS = 2**28  # of a picture, 16384x16384: its maps alone need about ten gigabytes
 WINDOW = 32  # pictures of a list that are held in memory at a time
-BATCH_PIXELS = 2**20  # pixels of the pictures that are computed together: eight of 362x362
+BATCH_PIXELS = 2**20  # pixels of the pictures in one batch: eight pictures of 362x362
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where a detector came from, so that it can follow its name.
+    """Where a detector was loaded from, so that it can load a newer bundle of the same name.
 
     Attributes:
-        folder: Of its bundle; on a shelf it is named by its content.
-        now: Returns the folder of the bundle that the name stands for now. A detector that is to
-            be pickled needs one that can be pickled.
-        max_age_s: Look there while scoring, this many seconds after the last look.
-        version: Its number on the shelf, if it has one.
+        folder: Folder of the bundle; on a shelf its name is the hash of the content.
+        now: Returns the folder of the bundle that the name refers to now. To pickle the detector,
+            this function must be picklable.
+        max_age_s: While scoring, check for a newer bundle this many seconds after the last check.
+        version: Version number on the shelf, if there is one.
     """
 
     folder: Path
@@ -57,7 +58,7 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class _Ready:
-    """A bundle and what was built of it; replaced as a whole, so no score is made of two."""
+    """A bundle and what is built from it; replaced as a whole, so no score mixes two bundles."""
 
     bundle: Bundle
     card: Card
@@ -65,10 +66,10 @@ class _Ready:
 
 
 class Detector:
-    """A bundle built for one device. Many threads may use it at once.
+    """A detector, built from a bundle for one device. It is thread-safe.
 
-    It can be pickled, and so go through Ray, multiprocessing and the workers of a DataLoader: it
-    carries its bundle and is built anew from it.
+    It can be pickled, for Ray, multiprocessing and DataLoader workers: the pickle holds the bundle,
+    and the detector is built again from it.
 
     Example:
         >>> import zoo
@@ -83,15 +84,15 @@ class Detector:
         device: str | torch.device = "cpu",
         source: Source | None = None,
     ) -> None:
-        """Build the method that the bundle names.
+        """Build the method of the bundle.
 
         Args:
-            bundle: The detector on disk.
+            bundle: The bundle of the detector.
             device: Where to compute.
-            source: Where the bundle came from; without it there is no `refresh`.
+            source: Where the bundle was loaded from; `refresh` needs it.
 
         Raises:
-            BundleError: Its method, its configuration or its weights do not fit this version.
+            BundleError: The method, the configuration or the weights do not fit this version.
             ConfigError: The device does not exist here.
         """
         self.device = available(device)
@@ -109,12 +110,13 @@ class Detector:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the bundle, the device and the source; the rest is built anew."""
-        return _rebuilt, (self.bundle, str(self.device), self._source)
+        """Pickle the bundle, the device and the source; the rest is built again."""
+        rebuild = partial(Detector, self.bundle, device=str(self.device), source=self._source)
+        return rebuild, ()
 
     @property
     def bundle(self) -> Bundle:
-        """What it was built from."""
+        """The bundle that it was built from."""
         return self._now.bundle
 
     @property
@@ -124,7 +126,7 @@ class Detector:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """What happens to a picture first."""
+        """The preprocessing of a picture."""
         return self._now.card.preprocessing
 
     @property
@@ -139,23 +141,23 @@ class Detector:
 
     @property
     def threshold(self) -> float:
-        """Where good ends on `map`, in units of the rule. Scores are divided by it."""
+        """The limit of normal pixels of `map`, in units of the rule. Scores are divided by it."""
         return self._now.card.threshold
 
     def refresh(self) -> bool:
-        """Become what the name stands for on the shelf now, and return whether that is new.
+        """Load the bundle that the name refers to now, and return whether it is a new one.
 
-        Scores under way end with the detector they began with; none waits.
+        A score that is being computed is finished with the old bundle; no score waits.
 
         Raises:
-            BundleError: What is there now is damaged, or too new; the old one stays in use.
-            StorageError: The shelf cannot be reached; likewise.
+            BundleError: The new bundle is damaged, or too new; the old one stays in use.
+            StorageError: The shelf cannot be reached; the old bundle stays in use.
             ConfigError: The detector did not come from a shelf.
         """
         if self._source is None:
             raise ConfigError(
                 f"This detector of '{self.name}' was built from a bundle and not loaded from a "
-                "shelf, so nothing can be newer. Take zoo.load(...)."
+                "shelf, so it cannot be refreshed. Load it with zoo.load(...)."
             )
         with self._looking:
             self._looked = time.monotonic()
@@ -175,23 +177,24 @@ class Detector:
     def score(self, image: Iterator[ImageLike]) -> Iterator[Score]: ...
 
     def score(self, image: Any) -> Score | list[Score] | Iterator[Score]:
-        """Score one picture, or each of many.
+        """Score one picture or several pictures.
 
-        Pictures of a list or a batch that have one size are computed together.
+        Pictures of the same size in a list or a batch are computed together.
 
         Args:
             image: One picture: a path; the bytes of a file; a PIL image; an array "h w" or
                 "h w c", or a tensor "h w" or "c h w", of uint8, uint16, or floats in [0, 1]; with
-                one or three channels. Or many: a list of such, whose sizes may differ; a batch,
-                an array "b h w c" or a tensor "b c h w"; or an iterator.
+                one or three channels. Or several: a list of pictures, whose sizes may differ; a
+                batch, an array "b h w c" or a tensor "b c h w"; or an iterator of pictures.
 
         Returns:
-            A `Score`, whose map is "h w" as the picture. A list of them for a list or a batch. For
-            an iterator another one, which scores each picture when it is asked for it.
+            A `Score` with a map "h w" like the picture. For a list or a batch, a list of scores.
+            For an iterator, an iterator that scores each picture when it is requested.
 
         Raises:
-            BadImageError: A picture cannot be read, is no picture, or is too small or too large.
-            BundleError: The numbers of the bundle are so large that no finite map comes of them.
+            BadImageError: A picture cannot be read, has no valid shape, or is too small or too
+                large.
+            BundleError: The numbers of the bundle are so large that the map is not finite.
         """
         if isinstance(image, Iterator):
             return map(self._score_one, image)
@@ -200,7 +203,7 @@ class Detector:
         return self._score_one(image)
 
     def map(self, pixels: Shaped[np.ndarray, "h w c"]) -> Float[np.ndarray, "h w"]:
-        """Return the map of a picture in units of the rule, before it is divided by `threshold`.
+        """Return the map of a picture in units of the rule, not divided by `threshold`.
 
         Args:
             pixels: uint8 or uint16, one or three channels.
@@ -212,7 +215,7 @@ class Detector:
         return self._maps(self._now, [pixels])[0]
 
     def losses(self, pixels: Shaped[np.ndarray, "h w c"]) -> dict[str, Float[np.ndarray, "h2 w2"]]:
-        """Return the losses of each pixel by their names, at the detector's scale.
+        """Return the losses of each pixel by name, at the scale of the detector.
 
         A loss that the rule gives no weight is 0.
 
@@ -228,12 +231,12 @@ class Detector:
     def _losses(
         self, now: _Ready, pictures: Sequence[Shaped[np.ndarray, "h w c"]]
     ) -> Float[Tensor, "b t h2 w2"]:
-        """Return the losses of pictures of one size."""
+        """Return the losses of pictures of the same size."""
         height, width = pictures[0].shape[:2]
         if height * width > MOST_PIXELS:
             raise BadImageError(
-                f"The image has {height}x{width} pixels; {MOST_PIXELS / 1e6:.0f} megapixels are "
-                "the most that is scored at once. Cut it into pieces."
+                f"The image has {height}x{width} pixels; at most {MOST_PIXELS / 1e6:.0f} "
+                "megapixels can be scored at once. Cut it into pieces."
             )
         card = now.card
         x = torch.stack([prepare(pixels, card.preprocessing) for pixels in pictures])
@@ -241,15 +244,14 @@ class Detector:
             need = -(-card.method.patch // card.preprocessing.scale)
             raise BadImageError(
                 f"The image has {height}x{width} pixels; the detector '{now.bundle.texture}' was "
-                f"trained on patches that are {need:.0f}x{need:.0f} pixels large in it. Score "
-                "larger images."
+                f"trained on patches of {need:.0f}x{need:.0f} pixels of it. Score larger images."
             )
         return now.losses(x.to(self.device))
 
     def _maps(
         self, now: _Ready, pictures: Sequence[Shaped[np.ndarray, "h w c"]]
     ) -> list[Float[np.ndarray, "h w"]]:
-        """Return the maps of pictures of one size."""
+        """Return the maps of pictures of the same size."""
         size = pictures[0].shape[:2]
         maps = []
         for losses in self._losses(now, pictures):
@@ -266,7 +268,7 @@ class Detector:
         return self._scores(self._checked(), [self._pixels(image)])[0]
 
     def _score_many(self, images: Iterable[ImageLike]) -> list[Score]:
-        """Score pictures, those of one size together, a few at a time."""
+        """Score pictures, at most `WINDOW` at a time; those of the same size in one batch."""
         scores: list[Score] = []
         for window in _chunks(images, WINDOW):
             now = self._checked()
@@ -298,14 +300,14 @@ class Detector:
         if self.preprocessing.mode == "L" and not self._warned_of_colour and has_colour(pixels):
             self._warned_of_colour = True
             warnings.warn(
-                f"The detector '{self.name}' is grey: colour is turned to grey before it is "
-                "scored. This warning is given once.",
+                f"The detector '{self.name}' is grey: colour pictures are converted to grey before "
+                "they are scored. This warning is given once.",
                 stacklevel=4,
             )
         return pixels
 
     def _checked(self) -> _Ready:
-        """Return what is in use now, and look for something newer if it is time to."""
+        """Return the bundle in use; start a check for a new one if `max_age_s` has passed."""
         age = time.monotonic() - self._looked
         if self._source and age > self._source.max_age_s:
             self._looked = time.monotonic()
@@ -313,11 +315,11 @@ class Detector:
         return self._now
 
     def _look(self) -> None:
-        """Refresh, in a thread of its own: no score waits for it, and a failure is a warning."""
+        """Refresh in a separate thread: no score waits for it, and a failure is a warning."""
         try:
             self.refresh()
         except ZooError as error:
-            warnings.warn(f"The detector '{self.name}' stays as it is: {error}", stacklevel=1)
+            warnings.warn(f"The detector '{self.name}' was not refreshed: {error}", stacklevel=1)
 
     def _built(self, bundle: Bundle) -> _Ready:
         card = read(bundle)
@@ -328,22 +330,17 @@ class Detector:
         return _Ready(bundle=bundle, card=card, losses=losses)
 
 
-def _rebuilt(bundle: Bundle, device: str, source: Source | None) -> Detector:
-    return Detector(bundle, device=device, source=source)
-
-
 def _of_one_size(pictures: Sequence[Shaped[np.ndarray, "_ _ _"]]) -> Iterator[list[int]]:
-    """Yield the places of pictures that have one size and type, as many as fit into a batch."""
-    kinds: dict[tuple[Any, ...], list[int]] = {}
+    """Yield the indices of pictures of the same size, as many as fit into a batch."""
+    sizes: dict[tuple[int, ...], list[int]] = {}
     for at, pixels in enumerate(pictures):
-        kinds.setdefault(pixels.shape[:2], []).append(at)
-    for (height, width), places in kinds.items():
-        count = max(1, BATCH_PIXELS // (height * width))
-        yield from _chunks(places, count)
+        sizes.setdefault(pixels.shape[:2], []).append(at)
+    for (height, width), places in sizes.items():
+        yield from _chunks(places, max(1, BATCH_PIXELS // (height * width)))
 
 
 def _chunks(items: Iterable[Any], count: int) -> Iterator[list[Any]]:
     """Yield lists of `count` items; the last one may be shorter."""
-    left = iter(items)
-    while some := list(islice(left, count)):
-        yield some
+    rest = iter(items)
+    while chunk := list(islice(rest, count)):
+        yield chunk

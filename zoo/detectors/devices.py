@@ -1,4 +1,4 @@
-"""Which device to compute on."""
+"""Checks the device to compute on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from zoo.errors import ConfigError
 
 
 def available(device: str | torch.device) -> torch.device:
-    """Return the device, after a check that it exists on this machine.
+    """Return the device if it exists on this machine.
 
     Raises:
         ConfigError: There is no such device here.

@@ -1,7 +1,7 @@
-"""A detector as one ONNX file, for machines that have no torch: a picture in, a verdict out.
+"""Exports a detector as one ONNX file, for machines without torch.
 
-torch traces the functions that `Detector.score` calls, with the sides of the picture left open.
-ONNX Runtime must then give the same scores as `Detector.score`.
+torch traces the functions that `Detector.score` calls, with variable sides of the picture. ONNX
+Runtime must then give the same scores as `Detector.score`.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from zoo.scoring.aggregation import anomaly_map
 from zoo.scoring.maps import enlarge, image_score
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-OPSET = 18  # the first with what shrinks an image well; older runtimes read it too
-MOST_DIFFERENCE = 1e-4  # between `score` and the file, where the threshold is 1
+OPSET = 18  # the first with an antialiased Resize, and still read by older runtimes
+MOST_DIFFERENCE = 1e-4  # between `Detector.score` and the file, where the threshold is 1
 
 Bits = Literal[8, 16]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A file beside the detector that it was made of.
+    """An ONNX file compared with the detector that it was made from.
 
     Attributes:
-        images: How many pictures both have scored.
-        difference: The largest, of any pixel of a map or of an image's score; the threshold is 1.
+        images: Number of pictures that both scored.
+        difference: Largest difference of a pixel of a map or of a score; the threshold is 1.
         torch_s: Median seconds an image of `Detector.score`.
         onnx_s: Median seconds an image of ONNX Runtime, with as many threads.
     """
@@ -59,17 +59,16 @@ class Comparison:
 def to_onnx(bundle: Bundle, *, bits: Bits = 8) -> bytes:
     """Return a detector as an ONNX model: preprocessing, networks, scoring and threshold.
 
-    Its input `image` is "h w c", unsigned integers, one or three channels, each side as long as
-    the metadata's `smallest_side` or longer. Its outputs are those of `Score`: `map` "h w",
-    `score`, `is_anomalous`, and `p_value` where the detector has one. The whole image is computed
-    at once.
+    The input `image` is "h w c", unsigned integers, one or three channels; no side may be shorter
+    than `smallest_side` of the metadata. The outputs are those of `Score`: `map` "h w", `score`,
+    `is_anomalous`, and `p_value` if the detector has one. The whole image is computed at once.
 
     Args:
-        bundle: The detector on disk.
-        bits: Of a pixel's channel: 8 or 16.
+        bundle: The bundle of the detector.
+        bits: Bits of a channel of a pixel: 8 or 16.
 
     Raises:
-        ConfigError: The detector's method has no form that fits all sizes, or a package is missing.
+        ConfigError: The method has no form for images of all sizes, or a package is missing.
     """
     _check_packages()
     if read(bundle).method.export_side is None:
@@ -81,7 +80,7 @@ def to_onnx(bundle: Bundle, *, bits: Bits = 8) -> bytes:
     from onnx_ir.passes.common import DeduplicateInitializersPass
 
     graph, scale = _Graph(bundle, bits).eval(), bundle.preprocessing["scale"]
-    # Odd sides, so that nothing fits by chance and all that may be padded is padded.
+    # Odd sides, so that every padding is traced.
     height, width = (
         next(side for side in count(turn * _smallest(bundle)) if round(side * scale) % 2)
         for turn in (2, 3)
@@ -100,7 +99,7 @@ def to_onnx(bundle: Bundle, *, bits: Bits = 8) -> bytes:
             verbose=False,
         )
     assert program is not None
-    # Each view of the image has its own copy of the weights until here.
+    # The traced program has a copy of the weights for each view of the image.
     DeduplicateInitializersPass(size_limit=2**31)(program.model)
     return _finished(program.model_proto, bundle)
 
@@ -115,10 +114,10 @@ def compare(
     """Score pictures with a detector and with its ONNX model under ONNX Runtime.
 
     Args:
-        bundle: What the model was made of.
-        model: From `to_onnx`.
+        bundle: The bundle that the model was made from.
+        model: The result of `to_onnx`.
         pictures: "h w c", uint8 or uint16, at least one.
-        bits: What the model takes.
+        bits: Bits of a channel that the model takes.
 
     Raises:
         BadImageError: A picture is too small, or has 16 bits where the model takes 8.
@@ -147,7 +146,7 @@ def compare(
 
 
 def drawn(bundle: Bundle, *, bits: Bits = 8) -> list[Shaped[np.ndarray, "_ _ _"]]:
-    """Draw pictures to compare by where there are no real ones: noise, of sides of all kinds."""
+    """Return pictures of noise, of several sizes, for a comparison without real pictures."""
     rng, smallest = np.random.default_rng(0), _smallest(bundle)
     top, kind = 2**bits, np.uint8 if bits == 8 else np.uint16
     sides = [(smallest, smallest), (3 * smallest + 1, 2 * smallest + 3), (512, 640), (480, 301)]
@@ -159,7 +158,7 @@ def drawn(bundle: Bundle, *, bits: Bits = 8) -> list[Shaped[np.ndarray, "_ _ _"]
 
 
 class _Graph(nn.Module):
-    """`Detector.score` with tensors in and tensors out, as torch can trace it."""
+    """`Detector.score` with tensors as input and output, so that torch can trace it."""
 
     def __init__(self, bundle: Bundle, bits: Bits) -> None:
         super().__init__()
@@ -186,10 +185,10 @@ class _Graph(nn.Module):
         return (*outputs, (1 + as_high) / (1 + len(self.good)))
 
     def _unit(self, colour: Shaped[Tensor, "h w 3"]) -> Float[Tensor, "h w k"]:
-        """Bring pixels to the detector's mode, from 0 to 1, as `to_mode` and `unit` do."""
+        """Convert pixels to the mode of the detector, from 0 to 1, as `to_mode` and `unit` do."""
         if self.preprocessing.mode == "RGB":
             return colour.float() / self.most
-        # Whole numbers below 2 ** 24 or 2 ** 53, so that nothing is lost.
+        # Whole numbers below 2 ** 24 or 2 ** 53, which float32 or float64 hold exactly.
         whole = colour.float() if self.most == 255 else colour.double()
         red, green, blue = (w * each for w, each in zip(LUMA, whole.unbind(-1), strict=True))
         luma = ((red + green + blue + 0x8000) / 65536).floor()
@@ -202,8 +201,8 @@ def _fitting(
     (height, width), least = pixels.shape[:2], _smallest(bundle)
     if min(height, width) < least:
         raise BadImageError(
-            f"The picture has {height}x{width} pixels; the model of '{bundle.texture}' takes "
-            f"{least} or more a side. Compare on larger pictures."
+            f"The picture has {height}x{width} pixels; the model of '{bundle.texture}' needs "
+            f"{least} or more on each side. Compare on larger pictures."
         )
     if pixels.dtype == np.uint16 and bits == 8:
         raise BadImageError(
@@ -216,12 +215,12 @@ def _smallest(bundle: Bundle) -> int:
     """Return the smallest side of an image that the model takes, in pixels."""
     card = read(bundle)
     side = card.method.export_side
-    assert side is not None  # `to_onnx` has refused the others
+    assert side is not None  # `to_onnx` has refused other methods
     return int(-(-max(side, card.calibration.rule.mean_filter) // card.preprocessing.scale))
 
 
 def _round(value: Any, digits: None = None) -> Any:
-    """Say Python's rounding of a size in ONNX; both go to the even of two neighbours."""
+    """Translate Python's `round` of a size to ONNX; both round halves to even."""
     from onnxscript import INT64
     from onnxscript import opset18 as op
 
@@ -229,7 +228,7 @@ def _round(value: Any, digits: None = None) -> Any:
 
 
 def _finished(model: Any, bundle: Bundle) -> bytes:
-    """Let the model take grey and colour alike, name its sides, and say what it is."""
+    """Make the model accept grey and colour, name its sides, and add the metadata."""
     from onnx import TensorProto, checker, helper
 
     (colour,) = model.graph.input
@@ -268,7 +267,7 @@ def _check_packages() -> None:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Keep torch's remarks on its own insides from the user."""
+    """Hide the warnings and log lines of the torch exporter."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)

@@ -14,13 +14,12 @@ class Score:
     """The result of a detector for one picture.
 
     Attributes:
-        map: Anomaly of each pixel, "h w" as the picture, float32; higher is more anomalous.
+        map: Anomaly of each pixel, "h w" like the picture, float32; higher is more anomalous.
         score: Anomaly of the picture: the mean of the highest pixels of the map.
-        p_value: The share of good pictures that score as high or higher, counted over the
-            calibration pictures and this one. None where there were too few of them to set the
-            threshold by rank.
-        threshold: Where good ends, for the score and for the map: scores are divided by the
-            threshold of the detector, so that it is 1.
+        p_value: The share of the calibration pictures and this one that score as high or higher.
+            None if there were too few calibration pictures to set the threshold by rank.
+        threshold: A score or a pixel above it is anomalous. Scores and maps are divided by the
+            threshold of the detector, so it is 1.
     """
 
     map: Float[np.ndarray, "h w"]
@@ -48,10 +47,10 @@ class Score:
 
 
 def calibrated(raw: Any, threshold: float) -> Any:
-    """Bring a map or a score to where the threshold is 1, keeping the order.
+    """Rescale a map or a score so that the threshold is 1; the order of values stays the same.
 
-    0 stays 0, which is the average of good pixels for rules that add z-scores. A threshold of 0 or
-    below, where that cannot be, is moved to 1 instead.
+    Values are divided by the threshold, so 0 stays 0: the mean of good pixels for rules that add
+    z-scores. If the threshold is 0 or below, values are shifted instead.
 
     Example:
         >>> calibrated(6.0, 3.0), calibrated(-1.0, -2.0), calibrated(0.5, 0.0)

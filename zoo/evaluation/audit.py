@@ -1,8 +1,8 @@
-"""What the test images say of a detector: the only room that opens them, once a choice is made.
+"""Measures a detector on the test images. No other module reads them.
 
-Promotion asks about a winner, `bench` about systems side by side, `hindsight` about the trials of
-a search that has ended; nothing found here goes back into a training, a search or a threshold. It
-knows nothing of MLflow, whose memory would count as a system's own in a bench.
+Promotion measures a new detector, `benchmark` compares methods, and `search_audit` measures the
+trials of a search that has ended. No figure from here is used in a training, a search or a
+threshold. MLflow is not imported, because a benchmark would count its memory as the method's.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from zoo.scoring import metrics
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """All test images as one detector sees them.
+    """The results of one detector on all test images.
 
     Attributes:
         maps: One map an image.
         masks: True is defective.
         scores: One score an image.
         alarms: Whether the detector calls the image anomalous.
-        keys: Names the content of each picture and its mask.
-        seconds: Time to score them all, reading not included.
+        keys: A hash of each picture and its mask.
+        seconds: Time to score all images, without the time to read them.
     """
 
     maps: Sequence[Float[np.ndarray, "_ _"]]
@@ -48,13 +48,13 @@ class Scored:
 
 
 def check(texture: Texture) -> None:
-    """Open every test image with its mask and keep nothing: a damaged one is told before work.
+    """Read every test image and its mask, so that a damaged file is found before the work starts.
 
-    Where there are no test images there is nothing to check.
+    Without test images there is nothing to check.
 
     Raises:
-        BadImageError: One cannot be read.
-        BadMaskError: One has no mask, or one of another size.
+        BadImageError: An image cannot be read.
+        BadMaskError: A mask is missing, or its size is not that of its image.
     """
     if has_test(texture):
         for _ in read_test(texture):
@@ -62,12 +62,12 @@ def check(texture: Texture) -> None:
 
 
 def score_test(detector: Detector, texture: Texture) -> Scored:
-    """Score the test images, which are read once, one after the other.
+    """Score the test images; each is read once, one after the other.
 
     Raises:
         EmptyFolderError: There is no test image.
-        BadImageError: One cannot be read.
-        BadMaskError: One has no mask.
+        BadImageError: An image cannot be read.
+        BadMaskError: An image has no mask.
     """
     maps, masks, scores, alarms, keys = [], [], [], [], []
     seconds = 0.0
@@ -92,7 +92,7 @@ def score_test(detector: Detector, texture: Texture) -> Scored:
 
 
 def pixel_ap(scored: Scored) -> float:
-    """Return the average precision over all pixels, at the share of defects that they have.
+    """Return the average precision over all pixels, with their own share of defective pixels.
 
     Raises:
         DataError: No pixel is defective, or none is good.
@@ -101,13 +101,13 @@ def pixel_ap(scored: Scored) -> float:
 
 
 def figures(scored: Scored) -> dict[str, float]:
-    """Return all that the maps and scores of the test images tell.
+    """Return the metrics of the scored test images.
 
     Returns:
-        Always `test_images` and `test_seconds_per_image`. `test_pixel_ap` (at the share of
-        defective pixels that the test set has, as published tables do), `test_pixel_auroc`,
-        `test_aupro` and `test_detection_rate` if there are defects; `test_false_alarm_rate` if
-        there are good images; `test_image_auroc` if there are both.
+        Always `test_images` and `test_seconds_per_image`. With defective images also
+        `test_pixel_ap` (at the share of defective pixels that the test set has, as in published
+        tables), `test_pixel_auroc`, `test_aupro` and `test_detection_rate`. With good images also
+        `test_false_alarm_rate`. With both also `test_image_auroc`.
     """
     defective, images = scored.defective, len(scored.maps)
     found = {"test_images": float(images), "test_seconds_per_image": scored.seconds / images}
@@ -125,15 +125,15 @@ def figures(scored: Scored) -> dict[str, float]:
 
 
 def audit(detector: Detector, texture: Texture) -> dict[str, float]:
-    """Measure a detector on the test images, which are read once, one after the other.
+    """Measure a detector on the test images; each is read once, one after the other.
 
     Returns:
-        The `figures` of what it says of them.
+        The metrics, as `figures` returns them.
 
     Raises:
         EmptyFolderError: There is no test image.
-        BadImageError: One cannot be read.
-        BadMaskError: One has no mask.
+        BadImageError: An image cannot be read.
+        BadMaskError: An image has no mask.
     """
     return figures(score_test(detector, texture))
 

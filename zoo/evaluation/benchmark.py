@@ -1,8 +1,8 @@
-"""Systems side by side: fitted again with several seeds, and measured on the same test pictures.
+"""Compares systems: fits each with several seeds, and measures all on the same test pictures.
 
-Each fit has a process of its own, one after the other: its peak memory is then its own, and a
-crash costs one row. The tables are written again after every fit. Nothing is chosen by them, and
-the fitted detectors are not kept.
+A system is a method with its configuration. Each fit runs in its own process, one after the other:
+its peak memory can then be measured, and a crash costs one fit only. The tables are written again
+after every fit. They are not used to choose anything, and the fitted detectors are not kept.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ __all__ = ["PAGE", "BenchmarkConfig", "names_of", "run", "systems"]
 
 
 def names_of(asked: str) -> tuple[str, ...]:
-    """Return the systems that a comma-separated list names; `all` is all methods, without presets.
+    """Return the names in a comma-separated list; `all` is all methods, without presets.
 
     Raises:
-        ConfigError: One is unknown.
+        ConfigError: A name is unknown.
     """
     if asked == "all":
         return tuple(methods.names())
@@ -58,13 +58,14 @@ def systems(
     scale: float,
     champion: Bundle | None,
 ) -> tuple[System, ...]:
-    """Build the systems, so that a wrong value is refused before anything is fitted.
+    """Build all systems, so that a wrong value is refused before the first fit.
 
     Args:
         names: What `names_of` returned.
-        values: Fields to be set, as ("METHOD.FIELD", value).
-        scale: Of methods whose configuration is their default.
-        champion: Whose configuration a method takes that needs a search; None if there is none.
+        values: Fields to set, as ("METHOD.FIELD", value).
+        scale: The scale of the methods that run with their default configuration.
+        champion: The bundle whose configuration is used for a method that needs a search; None
+            if there is none.
 
     Raises:
         ConfigError: A field is unknown or a value out of its range.
@@ -74,8 +75,8 @@ def systems(
         name, dot, field = path.partition(".")
         if not dot or name not in wanted:
             raise ConfigError(
-                f"--set takes METHOD.FIELD=VALUE here, with a method of this bench, not '{path}'. "
-                f"It has {', '.join(names)}.{did_you_mean(name, names)}"
+                f"--set takes METHOD.FIELD=VALUE here, with a method of this benchmark, not "
+                f"'{path}'. It has {', '.join(names)}.{did_you_mean(name, names)}"
             )
         wanted[name][field] = value
     return tuple(_system(name, wanted[name], scale, champion) for name in names)
@@ -96,7 +97,7 @@ def _searched(name: str, champion: Bundle | None) -> Settings:
     """Return the configuration that a search found for a method."""
     if champion is None or champion.method != name:
         raise BundleError(
-            f"There is no champion of method '{name}' whose configuration could be fitted again. "
+            f"There is no champion of method '{name}' with a configuration to fit again. "
             "Make one with `zoo search`, or name a bundle with --bundle."
         )
     return settings_of(champion)
@@ -105,19 +106,19 @@ def _searched(name: str, champion: Bundle | None) -> Settings:
 def run(
     config: BenchmarkConfig, texture: Texture, *, out: Path, say: Callable[[str], None]
 ) -> list[Row]:
-    """Fit and measure every system with every seed, and leave the tables and the plot in `out`.
+    """Fit and measure every system with every seed, and write the tables and the plot to `out`.
 
-    Everything is written again after each fit, so that an interruption keeps what is done.
+    Everything is written again after each fit, so that an interruption loses one fit only.
 
     Args:
-        config: What to do.
+        config: The systems, the seeds and the data.
         texture: The good pictures, as `textures.find` read them.
-        out: Folder for what is found; must not hold a bench already.
+        out: Folder for the results; it must not hold a benchmark already.
         say: Receives a line before and after each fit.
 
     Raises:
-        ConfigError: The folder holds another bench.
-        DataError: There are no test images, or one of them or its mask is damaged.
+        ConfigError: The folder holds another benchmark.
+        DataError: There are no test images, or an image or a mask is damaged.
         StorageError: The folder cannot be written.
     """
     if not has_test(texture):
@@ -126,7 +127,7 @@ def run(
             "compared. Give a data set with test/<kind> and ground_truth/<kind>."
         )
     if (out / PAGE).exists():
-        raise ConfigError(f"{out} holds a bench already. Name another folder with --out.")
+        raise ConfigError(f"{out} holds a benchmark already. Name another folder with --out.")
     check(texture)
     done: list[Fit] = []
     for system in config.systems:

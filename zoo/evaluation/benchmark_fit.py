@@ -1,4 +1,4 @@
-"""One fit of a benchmark, in a process of its own."""
+"""One fit of a benchmark, in its own process."""
 
 from __future__ import annotations
 
@@ -19,12 +19,11 @@ from pathlib import Path
 import cv2
 import torch
 
-from registry.bundle import Bundle
 from zoo.data import textures
 from zoo.detectors import Detector
 from zoo.errors import DataError, ZooError, one_line
 from zoo.evaluation.audit import figures, score_test
-from zoo.training import Settings, TrainingData, finish, gather, train_best
+from zoo.training import Settings, finish, gather, train_best
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +31,8 @@ class System:
     """One system, ready to be fitted with any seed.
 
     Attributes:
-        name: In the table: of a method or of a preset.
-        settings: What is fitted; None if it cannot be.
+        name: Name of a method or of a preset, as the table shows it.
+        settings: The configuration to fit; None if there is none.
         last: Take the last checkpoint, not the best one on *val*.
         reason: Why it cannot be fitted; empty if it can.
     """
@@ -51,14 +50,14 @@ class System:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkConfig:
-    """What a benchmark does.
+    """The configuration of a benchmark.
 
     Attributes:
-        data: Folder of the data set, as a user gave it.
+        data: Folder of the data set, as the user gave it.
         category: Name of the texture in it.
-        systems: What is fitted.
-        seeds: Each system is fitted once with each.
-        threads: Of each fit.
+        systems: The systems to fit.
+        seeds: Each system is fitted once with each seed.
+        threads: Number of threads of each fit.
     """
 
     data: Path
@@ -70,13 +69,13 @@ class BenchmarkConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One fit, as its process receives it.
+    """The input of the process of one fit.
 
     Attributes:
-        config: Of which it is a part.
-        system: What to fit.
-        seed: With what.
-        fingerprint: The good pictures as they were when the bench began.
+        config: The benchmark that the fit belongs to.
+        system: The system to fit.
+        seed: The seed of the fit.
+        fingerprint: Of the good pictures at the start of the benchmark.
     """
 
     config: BenchmarkConfig
@@ -87,15 +86,15 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """What came of one fit.
+    """The result of one fit.
 
     Attributes:
-        system: Its name.
-        seed: What it was fitted with; None if it was not.
+        system: Name of the system.
+        seed: The seed of the fit; None if there was no fit.
         scale: Factor on both sides of an image.
-        figures: What was measured, by name; empty if it failed.
-        tested: The test images in words, their number and fingerprint; empty if it failed.
-        reason: Why it failed; empty if it did not.
+        figures: The metrics by name; empty if the fit failed.
+        tested: Number and fingerprint of the test images, as text; empty if the fit failed.
+        reason: Why the fit failed; empty if it did not.
     """
 
     system: str
@@ -107,25 +106,27 @@ class Fit:
 
 
 def measure(job: Job) -> Fit:
-    """Fit one system and measure it, in the process that is for nothing else.
+    """Fit one system and measure it; runs in a process that does nothing else.
 
-    The peak of memory is read after the fit and the first map, before the test images: their maps
-    and the figures made of them are the bench's, not the system's.
+    The peak memory is read after the fit and the first map, before the test images are scored: the
+    memory for their maps and metrics belongs to the benchmark, not to the system.
 
     Raises:
-        ZooError: It cannot be fitted, or the pictures are no longer those of the config.
+        ZooError: The system cannot be fitted, or the good pictures have changed.
     """
+    assert job.system.settings is not None
     texture = textures.find(job.config.data, job.config.category)
     if texture.fingerprint != job.fingerprint:
         raise DataError(
-            f"The good pictures in {texture.root} are no longer those that the bench began with. "
-            "Begin it again."
+            f"The good pictures in {texture.root} have changed since the benchmark started. "
+            "Start it again."
         )
     data = gather(texture)
     began = time.perf_counter()
-    made = _fitted(job.system, data, job.seed)
+    checkpoint = train_best(data, job.system.settings, seed=job.seed, last=job.system.last)
+    finished = finish(checkpoint, data)
     seconds = time.perf_counter() - began
-    detector = Detector(made)
+    detector = Detector(finished)
     detector.map(texture.pictures[0].pixels)
     peak = peak_megabytes()
     scored = score_test(detector, texture)
@@ -136,7 +137,7 @@ def measure(job: Job) -> Fit:
         scale=job.system.scale,
         figures=figures(scored)
         | {
-            "val_pixel_ap": made.metrics["val_pixel_ap"],
+            "val_pixel_ap": finished.metrics["val_pixel_ap"],
             "fit_seconds": seconds,
             "peak_megabytes": peak,
         },
@@ -146,9 +147,9 @@ def measure(job: Job) -> Fit:
 
 
 def peak_megabytes() -> float:
-    """Return the most memory that this process has held at once, Python and torch included.
+    """Return the peak memory of this process in megabytes, with Python and torch.
 
-    Linux starts `ru_maxrss` at what the parent held, so there its own count is asked first.
+    On Linux `ru_maxrss` starts at the value of the parent process, so /proc is read instead.
     """
     try:
         status = Path("/proc/self/status").read_text()
@@ -159,14 +160,8 @@ def peak_megabytes() -> float:
         return peak / (1024**2 if sys.platform == "darwin" else 1024)
 
 
-def _fitted(system: System, data: TrainingData, seed: int) -> Bundle:
-    """Fit a system; of its checkpoints the best on *val* counts, as in a search, or the last."""
-    assert system.settings is not None
-    return finish(train_best(data, system.settings, seed=seed, last=system.last), data)
-
-
 def fit_in_a_process(job: Job) -> Fit:
-    """Run one fit in a fresh process, and say so if it ends without a word."""
+    """Run one fit in a new process; a process that ends without a result is a failed fit."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(job, sender))
@@ -190,7 +185,7 @@ def fit_in_a_process(job: Job) -> Fit:
 
 
 def _answer(job: Job, sender: Connection) -> None:
-    threading.Thread(target=_end_with_the_bench, daemon=True).start()
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     torch.set_num_threads(job.config.threads)
     cv2.setNumThreads(job.config.threads)
     try:
@@ -199,26 +194,26 @@ def _answer(job: Job, sender: Connection) -> None:
         sender.send(failed(job.system, job.seed, str(error)))
 
 
-def _end_with_the_bench() -> None:
-    """End this process when the bench's own has ended, by whatever signal."""
-    if bench := multiprocessing.parent_process():
-        wait([bench.sentinel])
+def _end_with_the_parent() -> None:
+    """End this process when the process of the benchmark has ended, whatever the reason."""
+    if parent := multiprocessing.parent_process():
+        wait([parent.sentinel])
         os._exit(1)
 
 
 def _start(process: BaseProcess, threads: int) -> None:
-    """Start a process that hears no Ctrl-C and whose numeric libraries keep to so many threads.
+    """Start a process that ignores Ctrl-C, with this number of threads in numeric libraries.
 
-    It has both from us at its start; set in the process, either would come too late.
+    The process inherits both at its start. Setting them inside the process would be too late.
     """
-    limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"))
+    limits = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ.get(name) for name in limits}
     os.environ.update(dict.fromkeys(limits, str(threads)))
-    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         process.start()
     finally:
-        signal.signal(signal.SIGINT, heard)
+        signal.signal(signal.SIGINT, handler)
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
@@ -231,9 +226,9 @@ def failed(system: System, seed: int | None, reason: str) -> Fit:
 
 
 def summarised(fit: Fit) -> str:
-    """Return the result of a fit in a few words."""
+    """Return a one-line summary of a fit."""
     if fit.reason:
         return f"failed: {fit.reason}"
     ap = fit.figures.get("test_pixel_ap")
-    said = "no defects to test" if ap is None else f"pixel AP {ap:.3f}"
-    return f"{said}, fitted in {fit.figures['fit_seconds']:.1f} s"
+    quality = "no defects to test" if ap is None else f"pixel AP {ap:.3f}"
+    return f"{quality}, fitted in {fit.figures['fit_seconds']:.1f} s"

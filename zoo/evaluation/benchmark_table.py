@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import platform
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +13,12 @@ from typing import Any
 from zoo import methods
 from zoo.data.textures import Texture
 from zoo.evaluation.benchmark_fit import BenchmarkConfig, Fit
-from zoo.files import write_text
+from zoo.files import write_csv, write_text
 from zoo.report.plots import Panel, draw_bars
 from zoo.training import versions
 
 PAGE, TABLE, FITS, PLOT = "bench.md", "bench.csv", "fits.csv", "bench.png"
-# What is measured, its heading, and the decimals that mean something.
+# Each metric with its heading and its number of decimals.
 COLUMNS: Mapping[str, tuple[str, int]] = {
     "test_pixel_ap": ("pixel AP", 3),
     "test_pixel_auroc": ("pixel AUROC", 3),
@@ -32,7 +30,7 @@ COLUMNS: Mapping[str, tuple[str, int]] = {
     "peak_megabytes": ("peak MB", 0),
 }
 NANOFIBRES = "nanofibres"
-PUBLISHED = ("test_pixel_ap", "test_pixel_auroc")  # figures that papers report of a method
+PUBLISHED = ("test_pixel_ap", "test_pixel_auroc")  # metrics that papers report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +38,11 @@ class Row:
     """One system over its seeds.
 
     Attributes:
-        system: Its name.
+        system: Name of the system.
         scale: Factor on both sides of an image.
-        mean: Of each figure, over the seeds that did not fail.
-        spread: Sample standard deviation of each figure; nothing where one seed gave it.
-        published: What the thesis says, by figure.
+        mean: Mean of each metric over the seeds that did not fail.
+        spread: Sample standard deviation of each metric that has two or more values.
+        published: The values of the thesis, by metric.
         note: Which seeds failed and why; empty if none did.
     """
 
@@ -60,7 +58,7 @@ class Row:
 
 
 def summary(done: Sequence[Fit], texture: Texture) -> list[Row]:
-    """Return a row for each system: mean and spread over its seeds, with what is published."""
+    """Return a row for each system: mean and spread over its seeds, and the published values."""
     found = []
     for system in dict.fromkeys(fit.system for fit in done):
         fits = [fit for fit in done if fit.system == system]
@@ -83,9 +81,9 @@ def summary(done: Sequence[Fit], texture: Texture) -> list[Row]:
 
 
 def published(system: str, texture: Texture) -> dict[str, float]:
-    """Return what papers report of a system on this texture, by figure; mostly nothing.
+    """Return the values that papers report for a system on this texture, by metric.
 
-    A method stands beside the figures of its preset too, though its fields are others.
+    A preset has the values of its method, although its configuration may differ.
     """
     keys = {"mvtec": texture.name.lower(), "nanotwice": NANOFIBRES}
     key = keys.get(texture.layout, "")
@@ -95,7 +93,7 @@ def published(system: str, texture: Texture) -> dict[str, float]:
 
 
 def page(rows: Sequence[Row], header: Sequence[str]) -> str:
-    """Return the table as Markdown, with what was compared on what above it."""
+    """Return the table as Markdown, below a header."""
     headings = [heading for heading, _ in COLUMNS.values()]
     lines = [
         *header,
@@ -104,13 +102,13 @@ def page(rows: Sequence[Row], header: Sequence[str]) -> str:
         "|---" * 2 + "|---:" * len(headings) + "|---" * 2 + "|",
     ]
     for row in rows:
-        said = [f"{COLUMNS[name][0]} {value:.3f}" for name, value in row.published.items()]
+        reported = [f"{COLUMNS[name][0]} {value:.3f}" for name, value in row.published.items()]
         cells = [
             row.system,
             "-" if row.scale is None else f"{row.scale:g}",
             *(_cell(row, name) for name in COLUMNS),
         ]
-        cells += [", ".join(said), row.note.replace("|", "\\|")]
+        cells += [", ".join(reported), row.note.replace("|", "\\|")]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
@@ -124,7 +122,7 @@ def _cell(row: Row, name: str) -> str:
 
 
 def header_of(done: Sequence[Fit], config: BenchmarkConfig, texture: Texture) -> list[str]:
-    """Say what was compared on which pictures, and where."""
+    """Return the header of the table: pictures, seeds, machine and versions."""
     tested = next((fit.tested for fit in done if fit.tested), "none tested")
     made_by = ", ".join(f"{name} {version}" for name, version in versions().items())
     seeds = ", ".join(map(str, config.seeds))
@@ -132,8 +130,8 @@ def header_of(done: Sequence[Fit], config: BenchmarkConfig, texture: Texture) ->
         f"### {texture.name}",
         "",
         f"{len(texture.pictures)} good pictures ({texture.fingerprint[:19]}), {tested}. "
-        f"Seeds {seeds}: mean ± standard deviation over them. Seconds to fit include choosing the "
-        "rule on val; peak MB are the process's, Python, torch and the pictures included. "
+        f"Seeds {seeds}: mean ± standard deviation over them. Seconds to fit include the choice of "
+        "the rule on val; peak MB is that of the process, with Python, torch and the pictures. "
         f"{os.cpu_count()} cores, threads for a fit: {config.threads}; {platform.system()} "
         f"{platform.machine()}; {made_by}.",
     ]
@@ -143,9 +141,9 @@ def write(done: Sequence[Fit], config: BenchmarkConfig, texture: Texture, out: P
     """Write the tables and the plot again."""
     rows = summary(done, texture)
     write_text(page(rows, header_of(done, config, texture)), out / PAGE)
-    write_text(_csv(_summary_line(row, texture.name) for row in rows), out / TABLE)
-    write_text(_csv(_fit_line(fit, texture.name) for fit in done), out / FITS)
-    shown = [
+    write_csv([_summary_line(row, texture.name) for row in rows], out / TABLE)
+    write_csv([_fit_line(fit, texture.name) for fit in done], out / FITS)
+    panels = [
         Panel(
             title=f"{texture.name}: {COLUMNS[name][0]}",
             values={
@@ -160,25 +158,17 @@ def write(done: Sequence[Fit], config: BenchmarkConfig, texture: Texture, out: P
         )
         for name in ("test_pixel_ap", "test_pixel_auroc", "test_aupro")
     ]
-    draw_bars(shown, out / PLOT)
+    draw_bars(panels, out / PLOT)
 
 
 def _summary_line(row: Row, texture: str) -> dict[str, Any]:
     line: dict[str, Any] = {"texture": texture, "method": row.system, "scale": row.scale}
     for name in COLUMNS:
         line |= {name: row.mean.get(name), f"{name}_sd": row.spread.get(name)}
-    said = {f"published_{name}": row.published.get(name) for name in PUBLISHED}
-    return line | said | {"note": row.note}
+    reported = {f"published_{name}": row.published.get(name) for name in PUBLISHED}
+    return line | reported | {"note": row.note}
 
 
 def _fit_line(fit: Fit, texture: str) -> dict[str, Any]:
     line = {"texture": texture, "method": fit.system, "seed": fit.seed, "scale": fit.scale}
     return line | {name: fit.figures.get(name) for name in COLUMNS} | {"failed": fit.reason}
-
-
-def _csv(lines: Iterable[Mapping[str, Any]]) -> str:
-    written, text = list(lines), io.StringIO()
-    writer = csv.DictWriter(text, list(written[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(written)
-    return text.getvalue()

@@ -1,18 +1,16 @@
-"""How good a search's choice was, seen from the test images once the search has ended.
+"""Measures the trials of a search on the test images, after the search has ended.
 
-A search chooses by synthetic defects. Here every trial that it kept is measured on the test images
-as well: how much better the best of them would have been, and whether the two ever agree. Nothing
-is chosen by it.
+A search chooses a trial by its validation AP on synthetic defects. The audit compares that choice
+with the test AP of all trials: how much lower it is than the best one, and how well validation AP
+and test AP correlate. The result is not used to choose anything.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +20,24 @@ from zoo.data.textures import Texture
 from zoo.detectors import Detector
 from zoo.errors import BundleError, DataError, SearchError, did_you_mean
 from zoo.evaluation.audit import pixel_ap, score_test
-from zoo.files import write_text
+from zoo.files import write_csv
 from zoo.report.plots import Scatter, draw_scatter
 
-FEWEST_TRIALS = 3  # a rank correlation of two is always 1 or -1
+FEWEST_TRIALS = 3  # a rank correlation of two trials is always 1 or -1
 TABLE, PLOT = "audit.csv", "audit.png"
 _TRIAL = re.compile(r"[^_]+_(?P<name>[^_]+)_(?P<number>\d+)_")  # Ray's name of a trial's folder
 
 
 @dataclass(frozen=True, kw_only=True)
 class AuditedTrial:
-    """A trial's best detector, where the search left it.
+    """The best detector of a trial.
 
     Attributes:
-        trial: Whose it is.
-        folder: The bundle.
-        val_pixel_ap: The search's objective.
+        trial: Name of the trial.
+        folder: Folder of the bundle.
+        val_pixel_ap: The objective of the search.
         val_pixel_ap_held_out: The same over the families that no training sees; None if the
-            bundle does not say.
+            bundle does not have it.
     """
 
     trial: str
@@ -50,7 +48,7 @@ class AuditedTrial:
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One trial as the validation windows and as the test images see it."""
+    """One trial with its validation AP and its test AP."""
 
     trial: str
     val_pixel_ap: float
@@ -60,19 +58,19 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchAudit:
-    """How good a search's choice was, seen from the test images.
+    """The choice of a search compared with the test AP of all trials.
 
     Attributes:
-        search: Its name.
-        trials: How many had a detector.
+        search: Name of the search.
+        trials: Number of trials with a detector.
         champion: The trial that the search chose, by `val_pixel_ap`.
         champion_val_pixel_ap: Its objective.
         champion_test_pixel_ap: Its average precision on the test images.
-        oracle: The trial that is best on the test images, which no search may know.
-        oracle_test_pixel_ap: Its average precision there.
-        regret: What the choice lost: the oracle's less the champion's.
+        oracle: The trial with the highest test AP; a search must not know it.
+        oracle_test_pixel_ap: Its average precision on the test images.
+        regret: The test AP of the oracle minus that of the champion.
         spearman: Rank correlation of `val_pixel_ap` with test AP over trials; None if either is
-            the same for all.
+            the same for all trials.
         spearman_held_out: The same for `val_pixel_ap_held_out`, over the trials that have it.
     """
 
@@ -89,82 +87,84 @@ class SearchAudit:
 
 
 def find_search(storage: Path, texture: Texture, name: str | None = None) -> Path:
-    """Return the folder of an ended search on these very pictures, the newest if none is named.
+    """Return the folder of an ended search on the same pictures, the newest if none is named.
 
     Args:
         storage: Folder of all searches.
-        texture: What it was for.
-        name: Of the search.
+        texture: Texture of the search.
+        name: Name of the search.
 
     Raises:
-        SearchError: There is none, it has not ended, or it was for something else.
+        SearchError: There is no such search, it has not ended, or it was on other pictures.
     """
-    plans = {path.parent.name: _plan(path) for path in _plans(storage)}
-    mine = [each for each, plan in plans.items() if plan.get("texture") == texture.name]
-    said = f"those of '{texture.name}' are {', '.join(mine)}" if mine else "there is none"
-    if name is not None and name not in mine:
-        raise SearchError(
-            f"There is no search '{name}' of '{texture.name}' under {storage}; {said}."
-            f"{did_you_mean(name, mine)}"
+    configs = {path.parent.name: _config(path) for path in sorted(storage.glob("*/search.json"))}
+    known = [each for each, config in configs.items() if config.get("texture") == texture.name]
+    if name is not None and name not in known:
+        there_are = (
+            f"those of '{texture.name}' are {', '.join(known)}" if known else "there is none"
         )
-    if not mine:
+        raise SearchError(
+            f"There is no search '{name}' of '{texture.name}' under {storage}; {there_are}."
+            f"{did_you_mean(name, known)}"
+        )
+    if not known:
         raise SearchError(
             f"There is no search of '{texture.name}' under {storage} to audit. Start one with "
             f"`zoo search --category {texture.name}`."
         )
-    chosen = name or mine[-1]
+    chosen = name or known[-1]
     if not (storage / chosen / "best" / bundle.CARD).is_file():
         raise SearchError(
-            f"The search {chosen} has not ended with a detector, and test images are for "
-            "afterwards. Wait for it, or go on with `zoo search --resume`."
+            f"The search {chosen} has not ended with a detector; it can be audited only after its "
+            "end. Wait for it, or continue it with `zoo search --resume`."
         )
-    begun_on = str(plans[chosen].get("fingerprint"))
-    if begun_on != texture.fingerprint:
+    searched = str(configs[chosen].get("fingerprint"))
+    if searched != texture.fingerprint:
         raise SearchError(
-            f"The search {chosen} was on other pictures ({begun_on[:19]}...) than {texture.root} "
-            f"holds now ({texture.fingerprint[:19]}...). Give the pictures it was on."
+            f"The search {chosen} was on other pictures ({searched[:19]}...) than {texture.root} "
+            f"holds now ({texture.fingerprint[:19]}...). Give the pictures of the search."
         )
     return storage / chosen
 
 
 def kept_detectors(folder: Path, *, say: Callable[[str], None]) -> list[AuditedTrial]:
-    """Return the best detector of each trial of a search, in the order the trials began.
+    """Return the best detector of each trial of a search, in the order in which the trials began.
 
-    A trial that was interrupted may have left two checkpoints, or half of one; the latter is told
-    and passed over.
+    An interrupted trial may have two checkpoints, or an incomplete one. An incomplete checkpoint is
+    reported to `say` and skipped.
     """
-    found: list[AuditedTrial] = []
+    trials: list[AuditedTrial] = []
     for trial in sorted((each for each in folder.iterdir() if each.is_dir()), key=_number):
-        left = []
-        for where in sorted(trial.glob("checkpoint_*/bundle")):
+        name = _TRIAL.match(trial.name)
+        detectors = []
+        for path in sorted(trial.glob("checkpoint_*/bundle")):
             try:
-                known = bundle.load(where).metrics
+                metrics = bundle.load(path).metrics
             except BundleError as error:
-                say(f"Passed over: {error}")
+                say(f"Skipped: {error}")
                 continue
-            named = _TRIAL.match(trial.name)
-            left.append(
+            detectors.append(
                 AuditedTrial(
-                    trial=named["name"] if named else trial.name,
-                    folder=where,
-                    val_pixel_ap=known["val_pixel_ap"],
-                    val_pixel_ap_held_out=known.get("val_pixel_ap_held_out"),
+                    trial=name["name"] if name else trial.name,
+                    folder=path,
+                    val_pixel_ap=metrics["val_pixel_ap"],
+                    val_pixel_ap_held_out=metrics.get("val_pixel_ap_held_out"),
                 )
             )
-        if left:
-            found.append(max(left, key=lambda kept: kept.val_pixel_ap))
-    return found
+        if detectors:
+            trials.append(max(detectors, key=lambda detector: detector.val_pixel_ap))
+    return trials
 
 
 def audit_search(folder: Path, texture: Texture, *, say: Callable[[str], None]) -> SearchAudit:
-    """Measure every trial of an ended search on the test images, and leave a table and a plot.
+    """Measure every trial of an ended search on the test images, and write a table and a plot.
 
-    One detector after the other: what is held are the maps of one of them. The table grows with
-    each, so that an interruption keeps what is done.
+    The detectors are measured one after the other, so only the maps of one are in memory. The table
+    is written again after each, so that an interruption loses one trial only.
 
     Args:
-        folder: Of the search.
-        texture: The pictures it was on.
+        folder: Folder of the search.
+        texture: The pictures of the search.
         say: Receives a line for each trial.
 
     Raises:
@@ -174,14 +174,14 @@ def audit_search(folder: Path, texture: Texture, *, say: Callable[[str], None]) 
     """
     if not has_test(texture):
         raise DataError(_without_defects(texture))
-    kept = kept_detectors(folder, say=say)
-    if len(kept) < FEWEST_TRIALS:
+    trials = kept_detectors(folder, say=say)
+    if len(trials) < FEWEST_TRIALS:
         raise SearchError(
-            f"The search {folder.name} has {len(kept)} trials with a detector; to compare "
+            f"The search {folder.name} has {len(trials)} trials with a detector; to compare "
             f"validation with test takes {FEWEST_TRIALS}. Search for longer."
         )
     points: list[Point] = []
-    for each in kept:
+    for each in trials:
         scored = score_test(Detector(bundle.load(each.folder)), texture)
         if not scored.defective.any():
             raise DataError(_without_defects(texture))
@@ -193,21 +193,21 @@ def audit_search(folder: Path, texture: Texture, *, say: Callable[[str], None]) 
                 test_pixel_ap=pixel_ap(scored),
             )
         )
-        write_text(_table(points), folder / TABLE)
+        write_csv([asdict(point) for point in points], folder / TABLE)
         say(
-            f"{len(points)} of {len(kept)}: {each.trial} val {points[-1].val_pixel_ap:.3f}, "
+            f"{len(points)} of {len(trials)}: {each.trial} val {points[-1].val_pixel_ap:.3f}, "
             f"test {points[-1].test_pixel_ap:.3f}"
         )
     found = compared(folder.name, points)
-    trials = [point.trial for point in points]
+    names = [point.trial for point in points]
     plot = Scatter(
         title=f"{found.search}: {found.trials} trials, regret {found.regret:.3f}",
         labels=("val_pixel_ap (synthetic defects)", "test_pixel_ap"),
         x=[point.val_pixel_ap for point in points],
         y=[point.test_pixel_ap for point in points],
         marked={
-            "chosen by the search": trials.index(found.champion),
-            "best on the test images": trials.index(found.oracle),
+            "chosen by the search": names.index(found.champion),
+            "best on the test images": names.index(found.oracle),
         },
     )
     draw_scatter(plot, folder / PLOT)
@@ -215,9 +215,9 @@ def audit_search(folder: Path, texture: Texture, *, say: Callable[[str], None]) 
 
 
 def compared(search: str, points: Sequence[Point]) -> SearchAudit:
-    """Compare what the search chose with what the test images would have chosen.
+    """Compare the trial that the search chose with the trial with the best test AP.
 
-    Of equals the earlier trial is meant, as in the search itself.
+    Of trials with the same AP the earlier one counts, as in the search itself.
     """
     champion = max(points, key=lambda point: point.val_pixel_ap)
     oracle = max(points, key=lambda point: point.test_pixel_ap)
@@ -241,37 +241,25 @@ def compared(search: str, points: Sequence[Point]) -> SearchAudit:
 
 
 def _spearman(pairs: Sequence[tuple[float, float]]) -> float | None:
-    from scipy.stats import spearmanr  # here: it is slow to import, and promotion does without
+    from scipy.stats import spearmanr  # imported here because the import is slow
 
     if len(pairs) < FEWEST_TRIALS or any(len(set(side)) == 1 for side in zip(*pairs, strict=True)):
         return None
     return float(spearmanr(*zip(*pairs, strict=True)).statistic)
 
 
-def _table(points: Sequence[Point]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(field.name for field in fields(Point))
-    writer.writerows(astuple(point) for point in points)
-    return text.getvalue()
-
-
-def _plans(storage: Path) -> list[Path]:
-    return sorted(storage.glob("*/search.json"))
-
-
-def _plan(path: Path) -> dict[str, Any]:
-    """Read a plan; one that is damaged belongs to no texture."""
+def _config(path: Path) -> dict[str, Any]:
+    """Read the configuration of a search; a damaged one is empty, so it belongs to no texture."""
     try:
-        plan = json.loads(path.read_text())
+        config = json.loads(path.read_text())
     except ValueError:
         return {}
-    return plan if isinstance(plan, dict) else {}
+    return config if isinstance(config, dict) else {}
 
 
 def _number(trial: Path) -> tuple[int, str]:
-    named = _TRIAL.match(trial.name)
-    return (int(named["number"]) if named else 0, trial.name)
+    match = _TRIAL.match(trial.name)
+    return (int(match["number"]) if match else 0, trial.name)
 
 
 def _without_defects(texture: Texture) -> str:

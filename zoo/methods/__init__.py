@@ -1,7 +1,7 @@
-"""All methods of anomaly detection behind one protocol, FCBiGAN among them.
+"""The methods of anomaly detection, which all follow one protocol.
 
-A method is found by the name that a bundle carries, and imported when it is asked for. This package
-itself imports nothing heavy: help texts list the methods.
+A method is found by its name, which a bundle holds, and imported when it is first used. The package
+itself has a fast import, because help texts list the methods.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ __all__ = [
 
 
 def named(name: str) -> type[Method]:
-    """Return the class of a method; it is imported now.
+    """Import and return the class of a method.
 
     Raises:
         ConfigError: There is no method of that name.
@@ -63,7 +63,7 @@ def named(name: str) -> type[Method]:
 
 
 def name_of(method: Method) -> str:
-    """Return the name that a method stands under in `METHODS`."""
+    """Return the name of a method in `METHODS`."""
     place = f"{type(method).__module__}:{type(method).__qualname__}"
     return next(name for name, at in METHODS.items() if at == place)
 

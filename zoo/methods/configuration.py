@@ -1,14 +1,14 @@
-"""A method's configuration as flat values by name: out, in, changed and checked.
+"""The configuration of a method as flat values by name: read, built, changed and checked.
 
-A method's fields may be grouped in dataclasses of their own. Outside of the method they are one
-flat mapping, as a search space names them and a bundle carries them.
+A method may group its fields in dataclasses. Outside of the method they are one flat mapping, with
+the names of the search space and of the bundle.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import Field, fields, is_dataclass
 from typing import Any, TypeVar
 
@@ -17,12 +17,12 @@ from torch import Tensor
 from zoo.errors import BundleError, ConfigError, did_you_mean
 from zoo.methods.protocol import Method
 
-DERIVED = "derived"  # metadata of a field that follows from others and is not for users to set
+DERIVED = "derived"  # metadata of a field that depends on others and that users cannot set
 _Part = TypeVar("_Part")
 
 
 def flat(part: object) -> dict[str, Any]:
-    """Return the fields of a method by name, those of its parts among them."""
+    """Return the fields of a method by name, with the fields of its nested dataclasses."""
     found: dict[str, Any] = {}
     for field in _fields(part):
         value = getattr(part, field.name)
@@ -31,7 +31,7 @@ def flat(part: object) -> dict[str, Any]:
 
 
 def built(cls: type[_Part], values: Mapping[str, Any]) -> _Part:
-    """Make a method of a full or partial configuration; what is missing has its default.
+    """Build a method from a full or partial configuration; missing fields have their default.
 
     Raises:
         ConfigError: A value is out of its range.
@@ -49,31 +49,46 @@ def built(cls: type[_Part], values: Mapping[str, Any]) -> _Part:
 
 
 def settable(method: Method | type[Method]) -> list[str]:
-    """List the fields that a search or a user may set."""
+    """Return the names of the fields that a search or a user may set."""
     return [name for name, field in _leaves(method) if not field.metadata.get(DERIVED)]
 
 
 def changed(method: Method, values: Mapping[str, Any]) -> Method:
-    """Return the method with these fields changed, and what depends on them brought into line.
+    """Return the method with these fields changed, and dependent fields adapted.
 
     Raises:
-        ConfigError: A value is of another kind than its field, or out of its range.
+        ConfigError: A value does not have the type of its field, or is out of its range.
     """
     now = flat(method)
     new = now | {name: alike(name, value, now[name]) for name, value in values.items()}
     return built(type(method), type(method).adapted(new))
 
 
+def check_fields(config: object, checks: Iterable[tuple[str, bool, str]]) -> None:
+    """Refuse the first field whose value is not allowed.
+
+    Args:
+        config: The object with the fields.
+        checks: For each field its name, whether its value is allowed, and the allowed values.
+
+    Raises:
+        ConfigError: A value is not allowed.
+    """
+    for name, allowed, rule in checks:
+        if not allowed:
+            raise ConfigError(f"{name} must be {rule}, not {getattr(config, name)}. Change it.")
+
+
 def check_names(asked: Mapping[str, Any], known: list[str], *, of: str = "") -> None:
-    """Refuse a field that there is not.
+    """Refuse an unknown field.
 
     Args:
         asked: Values by name.
-        known: The names that there are.
-        of: What they belong to, for the message.
+        known: The known names.
+        of: Name of the method, for the message.
 
     Raises:
-        ConfigError: A name is unknown; near names are offered.
+        ConfigError: A name is unknown; a similar name is suggested.
     """
     for name in asked:
         if name not in known:
@@ -84,28 +99,27 @@ def check_names(asked: Mapping[str, Any], known: list[str], *, of: str = "") -> 
 
 
 def alike(name: str, value: Any, usual: Any) -> Any:
-    """Return a value as the kind that its field has; a whole number will do for a float.
+    """Return a value with the type of its field; an int is converted to a float.
 
     Raises:
-        ConfigError: It is of another kind.
+        ConfigError: The value has another type.
     """
     kind = type(usual)
     takes = (int, float) if kind is float else kind
     right = isinstance(value, takes) and isinstance(value, bool) == (kind is bool)
     if not right or (kind is float and not math.isfinite(value)):
-        said = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
+        kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
         raise ConfigError(
-            f"{name} takes {said[kind]}, such as {json.dumps(usual)}, not {value!r}. Change it."
+            f"{name} takes {kinds[kind]}, such as {json.dumps(usual)}, not {value!r}. Change it."
         )
     return kind(value)
 
 
 def check_weights(method: Method, weights: Mapping[str, Tensor], *, channels: int) -> None:
-    """Compare the tensors of a bundle with the shapes that the configuration implies.
+    """Check the tensors of a bundle against the shapes that the configuration implies.
 
     Raises:
-        BundleError: A tensor is missing, too many, of another shape, or not of numbers that the
-            method computes with.
+        BundleError: A tensor is missing, unknown, empty or of another shape.
     """
     sizes: dict[str, int] = {}
     wanted = method.shapes(channels)
@@ -120,10 +134,10 @@ def check_weights(method: Method, weights: Mapping[str, Tensor], *, channels: in
             for side, size in zip(shape, found, strict=True)
         )
         if not fits or 0 in found:
-            said = "x".join(str(sizes.get(str(side), side)) for side in shape)
+            implied = "x".join(str(sizes.get(str(side), side)) for side in shape)
             raise BundleError(
                 f"tensor '{name}' has shape {'x'.join(map(str, found))}, and its configuration "
-                f"implies {said}"
+                f"implies {implied}"
             )
 
 
@@ -132,7 +146,7 @@ def _fields(part: object) -> tuple[Field[Any], ...]:
 
 
 def _part(field: Field[Any]) -> type[Any] | None:
-    """Return the dataclass that a field holds, if it holds one."""
+    """Return the dataclass of a nested field; None for a plain field."""
     made = field.default_factory
     return made if isinstance(made, type) and is_dataclass(made) else None
 

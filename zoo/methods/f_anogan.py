@@ -1,9 +1,9 @@
-"""f-AnoGAN: a Wasserstein GAN of good patches, then an encoder into its latent space."""
+"""f-AnoGAN: a Wasserstein GAN on good patches, then an encoder into its latent space."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from math import isfinite
 from typing import ClassVar, cast
 
@@ -13,8 +13,9 @@ from torch import Generator, Tensor, nn
 
 from zoo.data.patches import Patches
 from zoo.methods import patchwise
-from zoo.methods.patchwise import PatchConfig
-from zoo.methods.protocol import Images, Losses, Method, Progress, Report, Shape, State, Weights
+from zoo.methods.configuration import check_fields
+from zoo.methods.patchwise import PatchMethod
+from zoo.methods.protocol import Images, Progress, Report, State
 
 
 def gradient_penalty(
@@ -24,7 +25,7 @@ def gradient_penalty(
     *,
     generator: torch.Generator,
 ) -> Float[Tensor, ""]:
-    """How far from 1 the critic's slope is, at random places between real and drawn patches.
+    """Mean squared distance from 1 of the gradient norm, between real and generated patches.
 
     Source: Gulrajani et al. 2017, eq. (3), without its weight.
     """
@@ -36,7 +37,7 @@ def gradient_penalty(
 
 
 class Critic(nn.Module):
-    """D: how real a patch is, without bounds; its features are those before the last layer."""
+    """D: scores how real a patch is; its features are the input of the last layer."""
 
     def __init__(self, *, channels: int, patch: int, width: int, depth: int) -> None:
         super().__init__()
@@ -44,16 +45,15 @@ class Critic(nn.Module):
         self.head = nn.Linear(patchwise.trunk_size(patch=patch, width=width, depth=depth), 1)
 
     def forward(self, x: Float[Tensor, "n c p p"]) -> Float[Tensor, " n"]:
-        """Judge each patch: higher is more real."""
+        """Score each patch; higher is more real."""
         return cast(Tensor, self.head(self.features(x)))[:, 0]
 
 
 class Networks(nn.Module):
     """E, G and the critic together."""
 
-    def __init__(self, *, channels: int, patch: int, width: int, depth: int, latent: int) -> None:
+    def __init__(self, *, latent: int, **shape: int) -> None:
         super().__init__()
-        shape = {"channels": channels, "patch": patch, "width": width, "depth": depth}
         self.encoder = patchwise.encoder(**shape, latent=latent)
         self.generator = patchwise.generator(**shape, latent=latent)
         self.discriminator = Critic(**shape)
@@ -61,42 +61,39 @@ class Networks(nn.Module):
     def residuals(
         self, x: Float[Tensor, "n c p p"]
     ) -> tuple[Float[Tensor, "n p p"], Float[Tensor, " n"]]:
-        """Return what E and G lose: squares in the image, and in the critic's features.
+        """Return the squared reconstruction error in the image, and in the features of the critic.
 
         Source: Schlegl et al. 2019, eq. (4) and (5): the two terms, means over channels and over
-        features, unweighted. The paper gives an image one number; here a pixel keeps its own.
+        features, unweighted. The paper has one number for an image; here each pixel has its own.
         """
-        drawn = self.generator(self.encoder(x))
-        pixels = (x - drawn).square().mean(dim=1)
-        real, fake = self.discriminator.features(x), self.discriminator.features(drawn)
+        rebuilt = self.generator(self.encoder(x))
+        pixels = (x - rebuilt).square().mean(dim=1)
+        real, fake = self.discriminator.features(x), self.discriminator.features(rebuilt)
         return pixels, (real - fake).square().mean(dim=1)
 
     def losses(self, x: Float[Tensor, "n c p p"]) -> Float[Tensor, "n 2 p p"]:
-        """Give each pixel its residual and that of the features, which a patch's pixels share."""
+        """Return the residual of each pixel, and that of the features, the same for the patch."""
         pixels, patches = self.residuals(x)
         return torch.stack([pixels, patches[:, None, None].expand_as(pixels)], dim=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FAnoGAN(Method):
-    """A Wasserstein GAN on patches, then an encoder by "izi_f", scored patch by patch.
+class FAnoGAN(PatchMethod):
+    """A Wasserstein GAN on patches and an encoder trained by "izi_f"; scores patch by patch.
 
-    The defaults fit in about a minute on one core.
+    A fit with the defaults takes about a minute on one core.
 
-    Source: Schlegl et al. 2019. Small networks, without batch norm, and Adam throughout.
+    Source: Schlegl et al. 2019. Ours: small networks, no batch norm, Adam for all networks.
 
     Attributes:
-        config: The shapes of the networks, and the grid.
-        learning_rate: Adam's, for all three networks.
-        megapixels: Pixels of patches seen in all, in millions.
-        encoder_share: Part of them that the encoder is trained with, after the game.
-        critic_steps: Steps of the critic for each one of the generator. More keep the distance
-            that G follows truer, and leave G fewer steps.
+        encoder_share: Share of `megapixels` for the encoder, which is trained after the GAN.
+        critic_steps: Steps of the critic for each step of the generator. With more of them the
+            critic is more accurate, and the generator has fewer steps.
         penalty: Weight of the gradient penalty.
-        kappa: Weight of the features' residual in what the encoder learns from.
+        kappa: Weight of the residual of the features in the loss of the encoder.
     """
 
-    loss_names = ("reconstruction", "discriminator")
+    networks = Networks
     published: ClassVar[Mapping[str, Mapping[str, float]]] = {
         "test_pixel_ap": {  # Source: Peccia 2021, Table 2
             "carpet": 0.025,
@@ -107,7 +104,6 @@ class FAnoGAN(Method):
         }
     }
 
-    config: PatchConfig = field(default_factory=PatchConfig)
     learning_rate: float = 5e-4
     megapixels: float = 70.0
     encoder_share: float = 0.4
@@ -116,12 +112,11 @@ class FAnoGAN(Method):
     kappa: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work, naming field and value."""
-        patchwise.check_fields(
+        """Refuse values that are out of their range."""
+        super().__post_init__()
+        check_fields(
             self,
             [
-                ("learning_rate", 0 < self.learning_rate < 1, "above 0 and below 1"),
-                ("megapixels", self.megapixels > 0 and isfinite(self.megapixels), "above 0"),
                 ("encoder_share", 0 < self.encoder_share < 1, "above 0 and below 1"),
                 ("critic_steps", self.critic_steps >= 1, "at least 1"),
                 ("penalty", self.penalty >= 0 and isfinite(self.penalty), "0 or more"),
@@ -129,64 +124,47 @@ class FAnoGAN(Method):
             ],
         )
 
-    @property
-    def patch(self) -> int:
-        """Side of a patch, in pixels after scaling."""
-        return self.config.patch
-
     def fit(
         self, images: Images, *, generator: Generator, report: Report, state: State | None = None
     ) -> None:
-        """Play the game, then train the encoder; return the weights of all three networks.
+        """Train the GAN, then the encoder; report the weights of all three networks.
 
         Raises:
             BadImageError: An image is smaller than a patch.
-            DivergedError: A loss is not a number any more.
+            DivergedError: A loss is not finite.
         """
-        config = self.config
-        patches = Patches(
-            images, patch=config.patch, generator=generator, rotations=config.rotations
-        )
-        networks = patchwise.initialised(Networks(**config.shape(len(images[0]))), generator)
-        self._play(networks, patches)
-        self._encode(networks, patches)
+        patches = self.patches(images, generator)
+        networks = Networks(**self.config.shape(len(images[0])))
+        patchwise.initialised(networks, generator)
+        self._train_gan(networks, patches)
+        self._train_encoder(networks, patches)
         report(Progress(weights=networks.state_dict()))
 
-    def shapes(self, channels: int) -> Mapping[str, Shape]:
-        """Return the shapes of the networks' tensors."""
-        return patchwise.shapes(Networks, self.config, channels=channels)
-
-    def scorer(self, weights: Weights, *, used: Sequence[bool] | None = None) -> Losses:
-        """Return what gives each pixel its own residual, and that of its patches' features."""
-        return patchwise.scorer(Networks, self.config, weights)
-
-    def _play(self, networks: Networks, patches: Patches) -> None:
+    def _train_gan(self, networks: Networks, patches: Patches) -> None:
         """Train critic and generator. Source: Gulrajani et al. 2017, algorithm 1."""
-        drawer, critic = networks.generator, networks.discriminator
+        decoder, critic = networks.generator, networks.discriminator
         player, opponent = (
             torch.optim.Adam(part.parameters(), lr=self.learning_rate, betas=(0.0, 0.9))
-            for part in (drawer, critic)
+            for part in (decoder, critic)
         )
-        seen = self.megapixels * (1 - self.encoder_share)
-        steps = patchwise.rounds(seen, patch=self.config.patch, batch=self.config.batch)
+        steps = self.config.steps(self.megapixels * (1 - self.encoder_share))
         for step in range(1, max(steps, self.critic_steps) + 1):
             x = patches.draw(self.config.batch)
             with torch.no_grad():
-                drawn = drawer(self._latents(patches.generator))
+                drawn = decoder(self._latents(patches.generator))
             slope = gradient_penalty(critic, x, drawn, generator=patches.generator)
             real, fake = critic(torch.cat([x, drawn])).chunk(2)
             loss = fake.mean() - real.mean() + self.penalty * slope
             patchwise.descend(loss, opponent)
             patchwise.check_losses(step, critic_loss=loss)
             if step % self.critic_steps == 0:
-                drawn = drawer(self._latents(patches.generator))
+                drawn = decoder(self._latents(patches.generator))
                 patchwise.descend(-critic(drawn).mean(), player)
 
-    def _encode(self, networks: Networks, patches: Patches) -> None:
-        """Train the encoder, all else frozen. Source: Schlegl et al. 2019, "izi_f", eq. (4)."""
+    def _train_encoder(self, networks: Networks, patches: Patches) -> None:
+        """Train the encoder only. Source: Schlegl et al. 2019, "izi_f", eq. (4)."""
         optimiser = torch.optim.Adam(networks.encoder.parameters(), lr=self.learning_rate)
-        seen = self.megapixels * self.encoder_share
-        for step in range(patchwise.rounds(seen, patch=self.config.patch, batch=self.config.batch)):
+        for step in range(self.config.steps(self.megapixels * self.encoder_share)):
             pixels, features = networks.residuals(patches.draw(self.config.batch))
             loss = pixels.mean() + self.kappa * features.mean()
             patchwise.descend(loss, optimiser)

@@ -1,7 +1,7 @@
-"""A dictionary of ImageNet features of good patches, and how unlike it a patch is.
+"""The distance of a patch to a dictionary of ImageNet features of good patches.
 
-The memory of `feature_memory` holds good vectors themselves; here a few centres stand for all of
-them, in the directions in which good material varies.
+The memory of `feature_memory` holds good vectors. Here the dictionary holds cluster centres of good
+vectors, in their principal directions.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from zoo.errors import ConfigError
 from zoo.methods import backbone, neighbours
+from zoo.methods.configuration import check_fields
 from zoo.methods.protocol import Images, Losses, Method, Progress, Report, Shape, State, Weights
 
-ROUNDS = 20  # of k-means; on grid's 11,000 vectors the centres have come to rest by then
+ROUNDS = 20  # of k-means; enough to converge on the 11,000 vectors of grid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,19 +26,20 @@ class FeatureDictionary(Method):
     """Mean distance of a patch's features to the nearest centres of a dictionary of good ones.
 
     Source:
-        Napoletano et al. 2018. Ours: the network is EfficientNet-lite0, run once over the whole
-        image, not on each patch cut out of it; the dictionary is the centres of k-means, not the
+        Napoletano et al. 2018. Ours: the network is EfficientNet-lite0, and it runs once over the
+        whole image, not on each patch; the dictionary holds the centres of k-means, not the
         patches nearest to them.
 
     Attributes:
         patch: Side of the square whose coarse features are averaged into one vector, in pixels
-            after scaling; the fine ones are averaged over half of it. Below 48 nothing is: on grid
-            that is what finds small defects.
-        variance: Share of the variance of good features that is kept, above 0 and at most 1.
-            Less looks only where good material varies most.
-        words: Centres in the dictionary. More tell finer, and forgive less.
-        nearest: Centres whose distance is averaged; at most `words`.
-        backbone: A file with the weights of EfficientNet-lite0, or the installed package that has
+            after scaling; the fine ones are averaged over half of it. Below 48 there is no
+            averaging: on grid this finds small defects.
+        variance: Share of the variance of good features that is kept, above 0 and at most 1. With
+            less, only the directions in which good material varies most are used.
+        words: Number of centres in the dictionary. With more of them the dictionary is finer and
+            the detector stricter.
+        nearest: Number of nearest centres whose distance is averaged; at most `words`.
+        backbone: A file with the weights of EfficientNet-lite0, or an installed package that has
             one. Read in `fit` only.
     """
 
@@ -54,20 +55,16 @@ class FeatureDictionary(Method):
     backbone: str = backbone.PACKAGE
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work, naming field and value."""
-        for name, low in (("patch", backbone.CELL), ("words", 1), ("nearest", 1)):
-            if getattr(self, name) < low:
-                raise ConfigError(
-                    f"{name} must be {low} or more, not {getattr(self, name)}. Raise it."
-                )
-        if self.nearest > self.words:
-            raise ConfigError(
-                f"nearest must be at most words, {self.words}, not {self.nearest}. Lower it."
-            )
-        if not 0 < self.variance <= 1:
-            raise ConfigError(
-                f"variance must be above 0 and at most 1, not {self.variance}. Change it."
-            )
+        """Refuse values that are out of their range."""
+        check_fields(
+            self,
+            [
+                ("patch", self.patch >= backbone.CELL, f"{backbone.CELL} or more"),
+                ("words", self.words >= 1, "1 or more"),
+                ("nearest", 1 <= self.nearest <= self.words, f"1 to {self.words} (words)"),
+                ("variance", 0 < self.variance <= 1, "above 0 and at most 1"),
+            ],
+        )
 
     @property
     def export_side(self) -> int:
@@ -77,20 +74,20 @@ class FeatureDictionary(Method):
     def fit(
         self, images: Images, *, generator: Generator, report: Report, state: State | None = None
     ) -> None:
-        """Learn the directions and the centres of good features.
+        """Find the principal directions and the cluster centres of good features.
 
         Raises:
-            ConfigError: The backbone is not there, or is another network.
+            ConfigError: The backbone is missing, or is another network.
         """
-        vectors, kept = backbone.pooled(
+        vectors, frozen = backbone.pooled(
             images, backbone=self.backbone, patch=self.patch, generator=generator
         )
         mean, axes = principal(vectors, variance=self.variance)
         words = cluster((vectors - mean) @ axes, self.words, generator=generator)
-        report(Progress(weights=kept | {"mean": mean, "axes": axes, "words": words}))
+        report(Progress(weights=frozen | {"mean": mean, "axes": axes, "words": words}))
 
     def shapes(self, channels: int) -> Mapping[str, Shape]:
-        """Return the shapes of the network's tensors, of the directions and of the centres."""
+        """Return the shapes of the tensors of the network, of the directions and of the centres."""
         return backbone.shapes() | {
             "mean": (backbone.VECTOR,),
             "axes": (backbone.VECTOR, "axes"),
@@ -98,15 +95,15 @@ class FeatureDictionary(Method):
         }
 
     def scorer(self, weights: Weights, *, used: Sequence[bool] | None = None) -> Losses:
-        """Return what gives each pixel the mean distance to the nearest centres."""
+        """Return the loss function: the mean distance to the nearest centres."""
         network, words = backbone.bundled(weights), weights["words"]
 
         def losses(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
             height, width = x.shape[-2:]
             features = backbone.features(network, x, patch=self.patch)
             offset = features - weights["mean"][:, None, None]
-            kept = torch.einsum("ck,bchw->bkhw", weights["axes"], offset)
-            away = neighbours.distance_maps(kept, words, count=min(self.nearest, len(words)))
+            projected = torch.einsum("ck,bchw->bkhw", weights["axes"], offset)
+            away = neighbours.distance_maps(projected, words, count=min(self.nearest, len(words)))
             return backbone.everywhere(away.mean(dim=1, keepdim=True), height, width)
 
         return losses
@@ -115,7 +112,7 @@ class FeatureDictionary(Method):
 def principal(
     vectors: Float[Tensor, "n d"], *, variance: float
 ) -> tuple[Float[Tensor, " d"], Float[Tensor, "d k"]]:
-    """Return the mean, and the fewest principal directions that keep this share of the variance.
+    """Return the mean, and the fewest principal directions with this share of the variance.
 
     Example:
         >>> flat = torch.tensor([[0.0, 1.0], [4.0, 1.0], [8.0, 1.0]])
@@ -128,16 +125,16 @@ def principal(
     powers, axes = torch.linalg.eigh(centred.T @ centred)
     shares = powers.clamp_min(0).flip(0).cumsum(0)
     count = int((shares < variance * shares[-1]).sum()) + 1
-    # As a bundle gives it back: products of another layout differ in their last digits.
+    # Contiguous, as after loading a bundle: with another layout the last digits of products differ.
     return mean, axes.flip(1)[:, :count].to(vectors).contiguous()
 
 
 def cluster(
     vectors: Float[Tensor, "n d"], count: int, *, generator: torch.Generator
 ) -> Float[Tensor, "m d"]:
-    """Return the centres of k-means, from a start drawn among the vectors; all if fewer.
+    """Return the centres of k-means, started from random vectors; at most as many as vectors.
 
-    A centre that no vector is nearest to stays where it is. Source: Lloyd 1982.
+    A centre that is not the nearest to any vector does not move. Source: Lloyd 1982.
     """
     centres = neighbours.some(vectors, count, generator=generator)
     for _ in range(ROUNDS):

@@ -1,6 +1,6 @@
-"""Nearest neighbours of ImageNet features: what a user would otherwise pick.
+"""The nearest neighbour in a memory of ImageNet features of good pictures.
 
-A memory of good vectors is all that is learned; the network has seen a million other pictures.
+Only the memory is learned. The network was trained on a million other pictures.
 """
 
 from __future__ import annotations
@@ -11,27 +11,27 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from zoo.errors import ConfigError
 from zoo.methods import backbone, neighbours
+from zoo.methods.configuration import check_fields
 from zoo.methods.protocol import Images, Losses, Method, Progress, Report, Shape, State, Weights
 
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureMemory(Method):
-    """Distance of each place's features to the nearest in a memory of good ones.
+    """Distance of the features at each place to the nearest vector in a memory of good ones.
 
     Source:
-        Roth et al. 2022 (PatchCore). Ours: a smaller network, nothing averaged before the
-        distance unless `patch` says so, and no weighting of an image's score by how lonely its
-        nearest neighbour is.
+        Roth et al. 2022 (PatchCore). Ours: a smaller network; features are averaged only with a
+        large `patch`; the score of an image is not weighted by the density around its nearest
+        neighbour.
 
     Attributes:
         patch: Side of the square whose coarse features are averaged into one vector, in pixels
-            after scaling; the fine ones are averaged over half of it. Below 48 nothing is, which
-            finds small defects: distances can still be averaged afterwards, by the rule.
-        memory: Vectors that are kept. More cover rare good places too; the time to score and the
-            size of the bundle grow with them.
-        backbone: A file with the weights of EfficientNet-lite0, or the installed package that has
+            after scaling; the fine ones are averaged over half of it. Below 48 there is no
+            averaging, which finds small defects; the rule can still average the distances.
+        memory: Number of vectors in the memory. More vectors cover also rare good places; the time
+            to score and the size of the bundle grow with their number.
+        backbone: A file with the weights of EfficientNet-lite0, or an installed package that has
             one. Read in `fit` only.
     """
 
@@ -41,12 +41,14 @@ class FeatureMemory(Method):
     backbone: str = backbone.PACKAGE
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work, naming field and value."""
-        for name, low in (("patch", backbone.CELL), ("memory", 1)):
-            if getattr(self, name) < low:
-                raise ConfigError(
-                    f"{name} must be {low} or more, not {getattr(self, name)}. Raise it."
-                )
+        """Refuse values that are out of their range."""
+        check_fields(
+            self,
+            [
+                ("patch", self.patch >= backbone.CELL, f"{backbone.CELL} or more"),
+                ("memory", self.memory >= 1, "1 or more"),
+            ],
+        )
 
     @property
     def export_side(self) -> int:
@@ -56,23 +58,23 @@ class FeatureMemory(Method):
     def fit(
         self, images: Images, *, generator: Generator, report: Report, state: State | None = None
     ) -> None:
-        """Remember the features of good images.
+        """Choose features of good images for the memory.
 
         Raises:
-            ConfigError: The backbone is not there, or is another network.
+            ConfigError: The backbone is missing, or is another network.
         """
-        vectors, kept = backbone.pooled(
+        vectors, frozen = backbone.pooled(
             images, backbone=self.backbone, patch=self.patch, generator=generator
         )
         memory = neighbours.remember(vectors, self.memory, generator=generator)
-        report(Progress(weights=kept | {"memory": memory}))
+        report(Progress(weights=frozen | {"memory": memory}))
 
     def shapes(self, channels: int) -> Mapping[str, Shape]:
-        """Return the shapes of the network's tensors and of the memory."""
+        """Return the shapes of the tensors of the network and of the memory."""
         return backbone.shapes() | {"memory": ("memory", backbone.VECTOR)}
 
     def scorer(self, weights: Weights, *, used: Sequence[bool] | None = None) -> Losses:
-        """Return what gives each pixel the distance to the nearest vector of the memory."""
+        """Return the loss function: the distance to the nearest vector of the memory."""
         network, memory = backbone.bundled(weights), weights["memory"]
 
         def losses(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:

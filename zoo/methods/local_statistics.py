@@ -1,6 +1,6 @@
-"""Local means and deviations of a few filters, and their Mahalanobis distance.
+"""The Mahalanobis distance of local means and deviations of a few filters.
 
-Only a mean and a covariance are learned. It is the baseline that every detector must beat.
+Only a mean and a covariance are learned. This is the baseline that every detector must beat.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from torch import Generator, Tensor
 from zoo.methods.protocol import Images, Losses, Method, Progress, Report, Shape, State, Weights
 from zoo.scoring.maps import smooth
 
-FEATURES = 18  # of each channel: mean and deviation of nine maps
+FEATURES = 18  # for each channel: mean and deviation of nine maps
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalStatistics(Method):
-    """Mean and deviation of gradient and blur maps around each pixel, against good pixels.
+    """Mean and deviation of gradient and blur maps around each pixel, compared with good pixels.
 
     Attributes:
-        patch: Side of the square around a pixel, in pixels after scaling: local, yet a few grains
-            of most textures.
+        patch: Side of the square around a pixel, in pixels after scaling: local, but larger than
+            the grain of most textures.
     """
 
     loss_names = ("distance",)
@@ -33,7 +33,7 @@ class LocalStatistics(Method):
     def fit(
         self, images: Images, *, generator: Generator, report: Report, state: State | None = None
     ) -> None:
-        """Measure mean and covariance of the features over all pixels of good pictures."""
+        """Measure the mean and covariance of the features over every seventh pixel."""
         features = torch.cat(
             [self._features(image[None])[0].flatten(1)[:, ::7] for image in images], dim=1
         ).double()
@@ -43,12 +43,12 @@ class LocalStatistics(Method):
         report(Progress(weights={"mean": features.mean(dim=1).float(), "whiten": whiten}))
 
     def shapes(self, channels: int) -> Mapping[str, Shape]:
-        """Return the shapes of mean and whitening matrix."""
+        """Return the shapes of the mean and of the whitening matrix."""
         features = FEATURES * channels
         return {"mean": (features,), "whiten": (features, features)}
 
     def scorer(self, weights: Weights, *, used: Sequence[bool] | None = None) -> Losses:
-        """Return what gives each pixel its Mahalanobis distance from good pixels."""
+        """Return the loss function: the Mahalanobis distance from good pixels."""
 
         def losses(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
             offset = self._features(x) - weights["mean"][:, None, None]

@@ -1,6 +1,6 @@
-"""How far is a vector from those of good material: a memory of a few thousand, and its nearest.
+"""Nearest neighbours of feature vectors in a memory of a few thousand good vectors.
 
-Vectors are features of any network, one for each cell of a grid laid over an image.
+The vectors are features of any network, one for each cell of a grid over an image.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-POOL = 20_000  # vectors that a memory is chosen from: more change little, and cost as many passes
-PROJECTED = 64  # dimensions that are left for choosing; distances keep within a tenth or so
-_AT_ONCE = 2**22  # distances held in memory at a time
+POOL = 20_000  # vectors that a memory is chosen from; more change little and take longer
+PROJECTED = 64  # dimensions of the projection for the choice; distances change by about a tenth
+_AT_ONCE = 2**22  # distances in memory at a time
 
 
 def some(
     vectors: Float[Tensor, "n d"], count: int, *, generator: torch.Generator
 ) -> Float[Tensor, "m d"]:
-    """Draw `count` of the vectors, none of them twice; all if there are fewer."""
+    """Draw `count` of the vectors without replacement; all if there are fewer."""
     order = torch.randperm(len(vectors), generator=generator, device=vectors.device)
     return vectors[order[:count]]
 
@@ -27,12 +27,12 @@ def some(
 def pool(
     maps: Iterable[Float[Tensor, "c _ _"]], *, images: int, generator: torch.Generator
 ) -> Float[Tensor, "n c"]:
-    """Draw about `POOL` vectors from the feature maps of good images, as many from each.
+    """Draw about `POOL` vectors from the feature maps of good images, equally many from each.
 
     Args:
-        maps: One an image, looked at one after the other.
-        images: How many there are.
-        generator: Draws, on the maps' device.
+        maps: One map for each image, used one after the other.
+        images: Number of images.
+        generator: Draws, on the device of the maps.
     """
     share = -(-POOL // images)
     return torch.cat([some(each.flatten(1).T, share, generator=generator) for each in maps])
@@ -41,7 +41,7 @@ def pool(
 def remember(
     vectors: Float[Tensor, "n d"], count: int, *, generator: torch.Generator
 ) -> Float[Tensor, "m d"]:
-    """Choose `count` vectors that stand for all of them; all if there are fewer.
+    """Choose `count` representative vectors; all if there are fewer.
 
     Source:
         Roth et al. 2022, section 3.2: greedy k-centre on a random projection. Ours chooses from
@@ -58,18 +58,18 @@ def remember(
 def centres(
     vectors: Float[Tensor, "n d"], count: int, *, generator: torch.Generator
 ) -> Int[Tensor, " m"]:
-    """Choose vectors one by one, the first at random, each next the farthest from those chosen.
+    """Choose vectors one by one: the first at random, each next one the farthest from the others.
 
-    The first k of m are the k that would have been chosen. Their covering radius is at most twice
+    The first k of m chosen vectors are those for `count` k. Their covering radius is at most twice
     that of the best k (Gonzalez 1985).
 
     Args:
-        vectors: To choose from.
-        count: How many; all if there are fewer.
-        generator: Draws the first, on the vectors' device.
+        vectors: The vectors to choose from.
+        count: Number of vectors to choose; all if there are fewer.
+        generator: Draws the first, on the device of the vectors.
 
     Returns:
-        Their numbers, none of them twice.
+        The indices of the chosen vectors, without repetition.
 
     Example:
         >>> line = torch.tensor([[0.0], [1.0], [7.0], [10.0]])
@@ -92,18 +92,18 @@ def centres(
 def distances(
     vectors: Float[Tensor, "n d"], memory: Float[Tensor, "m d"], *, count: int = 1
 ) -> Float[Tensor, "n {count}"]:
-    """Return the Euclidean distances to the nearest of the memory, nearest first.
+    """Return the Euclidean distances to the nearest vectors of the memory, nearest first.
 
     Args:
-        vectors: As many as there are; the room that is taken does not grow with their number.
+        vectors: Any number of vectors; they are processed in parts, to limit the memory use.
         memory: At least `count` vectors.
-        count: How many to look for.
+        count: Number of nearest vectors.
     """
     squares = memory.square().sum(dim=1)
     found = []
     for part in torch.split(vectors, max(1, _AT_ONCE // len(memory))):
-        # |v - m|^2 less |v|^2 ranks alike, and costs one product; digits are lost, so that the
-        # distances themselves are measured anew.
+        # |v - m|^2 - |v|^2 has the same order and costs one product. It loses digits, so the
+        # distances themselves are computed again.
         ranks = squares - 2 * (part @ memory.T)
         nearest = ranks.topk(count, dim=1, largest=False).indices
         away = [(part - memory[column]).norm(dim=1) for column in nearest.T]
@@ -114,7 +114,7 @@ def distances(
 def distance_maps(
     features: Float[Tensor, "b c h w"], memory: Float[Tensor, "m c"], *, count: int = 1
 ) -> Float[Tensor, "b {count} h w"]:
-    """Return for each cell of feature maps the distances to the nearest of the memory."""
+    """Return for each cell of feature maps the distances to the nearest vectors of the memory."""
     cells = features.movedim(1, -1)
     away = distances(cells.flatten(0, 2), memory, count=count)
     return away.reshape(*cells.shape[:3], count).movedim(-1, 1)

@@ -1,55 +1,48 @@
-"""What BiGAN and f-AnoGAN share: networks around one vector a patch, and scoring patch by patch.
+"""The common part of BiGAN and f-AnoGAN: networks for patches, and scoring patch by patch.
 
-A patch is encoded into one vector. A picture is therefore cut on a grid, judged patch by patch and
-stitched together again, which takes far longer than a fully convolutional network.
+A patch is encoded into one latent vector. A picture is therefore cut into patches on a grid, each
+patch is scored, and the maps are stitched together. This takes much longer than a fully
+convolutional network.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Protocol, TypeVar, cast
+from typing import ClassVar, TypeVar, cast
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
-from zoo.errors import BadImageError, ConfigError, DivergedError
+from zoo.data.patches import Patches
+from zoo.errors import BadImageError, DivergedError
+from zoo.methods.configuration import check_fields
 from zoo.methods.fcbigan.config import widths
-from zoo.methods.protocol import Losses, Shape, one_by_one
+from zoo.methods.fcbigan.networks import initialise
+from zoo.methods.protocol import Images, Losses, Method, Shape, Weights, one_by_one
 
-SCORED_AT_ONCE = 256  # patches; tens of megabytes of activations at the usual widths
+SCORED_AT_ONCE = 256  # patches in one batch; tens of megabytes of activations
 
-Check = tuple[str, bool, str]  # a field, whether its value is allowed, and what would be
 Networks = TypeVar("Networks", bound=nn.Module)
-
-
-def check_fields(config: object, checks: Iterable[Check]) -> None:
-    """Refuse the first field whose value is not allowed.
-
-    Raises:
-        ConfigError: There is one.
-    """
-    for name, allowed, rule in checks:
-        if not allowed:
-            raise ConfigError(f"{name} must be {rule}, not {getattr(config, name)}. Change it.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PatchConfig:
-    """The shapes of the networks, and the grid of patches that is scored.
+    """The shapes of the networks, and the grid of patches for scoring.
 
     Attributes:
         patch: Side of a patch, in pixels after scaling; a multiple of `2 ** depth`.
-        stride: Step between the patches of a picture that is scored, in pixels. Smaller is
-            smoother, at quadratic cost.
-        depth: Strided layers of each network.
+        stride: Step between the patches of a picture in scoring, in pixels. A smaller step gives a
+            smoother map, at quadratic cost.
+        depth: Number of strided layers of each network.
         width: Channels of the first layer; the cost grows with its square.
-        latent: Numbers that a patch becomes. More reconstruct better, defects included.
-        batch: Patches of each kind in a step.
-        rotations: Turn patches by multiples of 90 degrees. Wrong where the grain has a direction.
+        latent: Length of the latent vector of a patch. A longer one reconstructs better, also
+            defects.
+        batch: Number of real and of generated patches in a step.
+        rotations: Rotate patches by multiples of 90 degrees. Wrong for a texture with a direction.
     """
 
     patch: int = 32
@@ -73,7 +66,7 @@ class PatchConfig:
                     self.patch >= cell and self.patch % cell == 0,
                     f"a multiple of 2 ** depth = {cell}, such as {nearest}",
                 ),
-                ("stride", 1 <= self.stride <= self.patch, f"1 to patch, {self.patch}"),
+                ("stride", 1 <= self.stride <= self.patch, f"1 to {self.patch} (patch)"),
                 ("width", 1 <= self.width <= 1024, "1 to 1024"),
                 ("latent", 1 <= self.latent <= 4096, "1 to 4096"),
                 ("batch", self.batch >= 1, "at least 1"),
@@ -81,7 +74,7 @@ class PatchConfig:
         )
 
     def shape(self, channels: int) -> dict[str, int]:
-        """Return what the networks are built of."""
+        """Return the arguments that the networks are built with."""
         return {
             "channels": channels,
             "patch": self.patch,
@@ -90,48 +83,82 @@ class PatchConfig:
             "latent": self.latent,
         }
 
+    def steps(self, megapixels: float) -> int:
+        """Return the number of batches with this many million pixels of patches; at least one.
 
-class Judge(Protocol):
-    """Networks that give patches their losses."""
-
-    def losses(self, x: Float[Tensor, "n c p p"]) -> Float[Tensor, "n 2 p p"]:
-        """Give each pixel of patches its losses."""
-
-
-def scorer(
-    build: Callable[..., nn.Module], config: PatchConfig, weights: Mapping[str, Tensor]
-) -> Losses:
-    """Return what gives each pixel of pictures the mean losses of the patches that cover it."""
-    networks = empty(build, config, channels=weights["encoder.0.weight"].shape[1]).eval()
-    networks.load_state_dict(dict(weights), assign=True)
-    judge = cast(Judge, networks).losses
-
-    @torch.no_grad()
-    def losses(x: Float[Tensor, "c h w"]) -> Float[Tensor, "2 h w"]:
-        return everywhere(x, judge, size=config.patch, stride=config.stride)
-
-    return one_by_one(losses)
+        Example:
+            >>> PatchConfig(patch=32, batch=50).steps(1.024)
+            20
+        """
+        return max(1, round(megapixels * 1e6 / (self.batch * self.patch**2)))
 
 
-def shapes(
-    build: Callable[..., nn.Module], config: PatchConfig, *, channels: int
-) -> dict[str, Shape]:
-    """Return the shapes of the networks' tensors."""
-    state = empty(build, config, channels=channels).state_dict()
-    return {name: tuple(each.shape) for name, each in state.items()}
+@dataclass(frozen=True, kw_only=True)
+class PatchMethod(Method):
+    """A method that scores patch by patch. A subclass names its networks and trains them.
+
+    Attributes:
+        networks: Class of the networks; its `losses` gives patches "n c p p" their losses
+            "n 2 p p".
+        config: The shapes of the networks, and the grid.
+        learning_rate: Learning rate of Adam, for all networks.
+        megapixels: Total number of patch pixels in the training, in millions.
+    """
+
+    networks: ClassVar[type[nn.Module]]
+    loss_names = ("reconstruction", "discriminator")
+    config: PatchConfig = field(default_factory=PatchConfig)
+    learning_rate: float = 2e-4
+    megapixels: float = 50.0
+
+    def __post_init__(self) -> None:
+        """Refuse values that are out of their range."""
+        check_fields(
+            self,
+            [
+                ("learning_rate", 0 < self.learning_rate < 1, "above 0 and below 1"),
+                ("megapixels", 0 < self.megapixels < math.inf, "above 0"),
+            ],
+        )
+
+    @property
+    def patch(self) -> int:
+        """Side of a patch, in pixels after scaling."""
+        return self.config.patch
+
+    def patches(self, images: Images, generator: Generator) -> Patches:
+        """Return random patches of good images to train on."""
+        config = self.config
+        return Patches(images, patch=config.patch, generator=generator, rotations=config.rotations)
+
+    def shapes(self, channels: int) -> Mapping[str, Shape]:
+        """Return the shapes of the tensors of the networks."""
+        state = self._empty(channels).state_dict()
+        return {name: tuple(each.shape) for name, each in state.items()}
+
+    def scorer(self, weights: Weights, *, used: Sequence[bool] | None = None) -> Losses:
+        """Return the loss function: each pixel has the mean losses of the patches that cover it."""
+        networks = self._empty(weights["encoder.0.weight"].shape[1]).eval()
+        networks.load_state_dict(dict(weights), assign=True)
+        patch_losses = cast(Callable[[Tensor], Tensor], networks.losses)
+
+        @torch.no_grad()
+        def losses(x: Float[Tensor, "c h w"]) -> Float[Tensor, "2 h w"]:
+            return everywhere(x, patch_losses, size=self.patch, stride=self.config.stride)
+
+        return one_by_one(losses)
+
+    def _empty(self, channels: int) -> nn.Module:
+        """Build the networks without allocating memory for their weights."""
+        with torch.device("meta"):
+            return self.networks(**self.config.shape(channels))
 
 
-def empty(build: Callable[..., nn.Module], config: PatchConfig, *, channels: int) -> nn.Module:
-    """Build networks without memory of their own."""
-    with torch.device("meta"):
-        return build(**config.shape(channels))
-
-
-# ------------------------------------------------------------------------------- cut and stitched
+# -------------------------------------------------------------------------------- cut and stitch
 
 
 def grid(height: int, width: int, *, size: int, stride: int) -> Int[Tensor, "n 2"]:
-    """Place patches so that every pixel is covered at least once.
+    """Return the corners of a grid of patches that covers every pixel at least once.
 
     Args:
         height: Image height, in pixels.
@@ -140,8 +167,8 @@ def grid(height: int, width: int, *, size: int, stride: int) -> Int[Tensor, "n 2
         stride: Step between neighbouring patches, in pixels; at most `size`.
 
     Returns:
-        The (top, left) corner of each patch, row by row. The last row and column are moved
-        inwards to end at the image's edge, so they may overlap their neighbours more.
+        The (top, left) corner of each patch, row by row. The last row and column end at the edge
+        of the image, so they may overlap their neighbours more.
 
     Raises:
         BadImageError: The image is smaller than one patch.
@@ -164,7 +191,7 @@ def grid(height: int, width: int, *, size: int, stride: int) -> Int[Tensor, "n 2
 def cut(
     x: Float[Tensor, "c h w"], corners: Int[Tensor, "n 2"], *, size: int
 ) -> Float[Tensor, "n c {size} {size}"]:
-    """Cut the patches at these corners out of an image."""
+    """Return the patches of an image at these corners."""
     return torch.stack(
         [x[:, top : top + size, left : left + size] for top, left in corners.tolist()]
     )
@@ -177,11 +204,11 @@ def stitch(
     height: int,
     width: int,
 ) -> Float[Tensor, "t {height} {width}"]:
-    """Lay the maps of patches back over the image, averaging where they overlap.
+    """Return the map of an image from the maps of its patches; overlaps are averaged.
 
     Args:
-        batches: The maps, some at a time, in the order of the corners; none is kept.
-        corners: Where each patch was cut. Together they cover the image.
+        batches: The maps of the patches, in batches, in the order of the corners.
+        corners: The corner of each patch. Together the patches cover the image.
         height: Image height, in pixels.
         width: Image width, in pixels.
     """
@@ -200,16 +227,16 @@ def stitch(
 
 def everywhere(
     x: Float[Tensor, "c h w"],
-    judge: Callable[[Tensor], Tensor],
+    losses: Callable[[Tensor], Tensor],
     *,
     size: int,
     stride: int,
 ) -> Float[Tensor, "t h w"]:
-    """Judge an image patch by patch.
+    """Return the losses of an image, computed patch by patch.
 
     Args:
         x: At least one patch high and wide.
-        judge: Gives each pixel of patches "n c p p" its losses "n t p p".
+        losses: Returns the losses "n t p p" of patches "n c p p".
         size: Side of one patch, in pixels.
         stride: Step between neighbouring patches, in pixels.
 
@@ -218,7 +245,7 @@ def everywhere(
     """
     height, width = x.shape[-2:]
     corners = grid(height, width, size=size, stride=stride)
-    batches = (judge(cut(x, part, size=size)) for part in torch.split(corners, SCORED_AT_ONCE))
+    batches = (losses(cut(x, part, size=size)) for part in torch.split(corners, SCORED_AT_ONCE))
     return stitch(batches, corners, height=height, width=width)
 
 
@@ -226,9 +253,9 @@ def everywhere(
 
 
 def trunk(*, channels: int, width: int, depth: int) -> nn.Sequential:
-    """Build what makes one vector of a patch: strided layers, flattened.
+    """Build strided layers that turn a patch into one vector.
 
-    It has no norm, as D judges with it: a critic's gradient penalty is each patch's own.
+    D uses them. They have no norm, because the gradient penalty of a critic must not mix patches.
     """
     layers: list[nn.Module] = []
     for before, after in pairwise([channels, *widths(width, depth)]):
@@ -237,7 +264,7 @@ def trunk(*, channels: int, width: int, depth: int) -> nn.Sequential:
 
 
 def trunk_size(*, patch: int, width: int, depth: int) -> int:
-    """Return the length of the vector that a trunk ends in.
+    """Return the length of the output vector of a trunk.
 
     Example:
         >>> trunk_size(patch=16, width=4, depth=2) == 8 * 4 * 4
@@ -247,10 +274,10 @@ def trunk_size(*, patch: int, width: int, depth: int) -> int:
 
 
 def encoder(*, channels: int, patch: int, width: int, depth: int, latent: int) -> nn.Sequential:
-    """Build E: a patch to its latent vector, fully connected.
+    """Build E: from a patch to its latent vector.
 
-    E and G are normalised layer by layer, which is the same in training and in scoring: the
-    running means of a batch norm lag behind after a short training. Without any, G collapses.
+    E and G use group norm with one group, which is the same in training and in scoring. The running
+    means of a batch norm are not accurate after a short training. Without a norm G collapses.
     """
     layers: list[nn.Module] = []
     for before, after in pairwise([channels, *widths(width, depth)]):
@@ -261,7 +288,7 @@ def encoder(*, channels: int, patch: int, width: int, depth: int, latent: int) -
 
 
 def generator(*, channels: int, patch: int, width: int, depth: int, latent: int) -> nn.Sequential:
-    """Build G: a latent vector to a patch in [-1, 1], by transposed convolutions."""
+    """Build G: from a latent vector to a patch in [-1, 1], by transposed convolutions."""
     steps, side = widths(width, depth)[::-1], patch // 2**depth
     layers: list[nn.Module] = [
         nn.Linear(latent, trunk_size(patch=patch, width=width, depth=depth)),
@@ -274,38 +301,21 @@ def generator(*, channels: int, patch: int, width: int, depth: int, latent: int)
 
 
 def initialised(networks: Networks, generator: torch.Generator) -> Networks:
-    """Move networks to the generator's device and draw every weight there; zero the biases.
+    """Move networks to the device of the generator and draw their weights there.
 
-    G has N(0, 0.02), as GANs do; the others, where D has no norm, keep their signals' size.
-
-    Source: Radford et al. 2016; He et al. 2015.
+    G has weights from N(0, 0.02), as usual for GANs. The others have those of He et al. 2015, which
+    keep the variance of the activations: D has no norm.
     """
     networks = networks.to(generator.device)
-    for name, parameter in networks.named_parameters():
-        if name.endswith("bias"):
-            nn.init.zeros_(parameter)
-        elif parameter.ndim > 1 and name.startswith("generator"):
-            nn.init.normal_(parameter, 0.0, 0.02, generator=generator)
-        elif parameter.ndim > 1:
-            nn.init.kaiming_normal_(parameter, a=0.2, generator=generator)
+    initialise(networks, generator, gan=("generator",))
     return networks
 
 
 # --------------------------------------------------------------------------------------- training
 
 
-def rounds(megapixels: float, *, patch: int, batch: int) -> int:
-    """Return in how many batches of patches that many million pixels are seen; at least one.
-
-    Example:
-        >>> rounds(1.024, patch=32, batch=50)
-        20
-    """
-    return max(1, round(megapixels * 1e6 / (batch * patch**2)))
-
-
 def descend(loss: Float[Tensor, ""], optimiser: torch.optim.Optimizer) -> None:
-    """Move one optimiser's weights, and no others, down a loss."""
+    """Update the weights of one optimiser, and no others, with the gradient of a loss."""
     parameters = optimiser.param_groups[0]["params"]
     for parameter, grad in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
         parameter.grad = grad
@@ -313,12 +323,12 @@ def descend(loss: Float[Tensor, ""], optimiser: torch.optim.Optimizer) -> None:
 
 
 def check_losses(step: int, **losses: Tensor) -> None:
-    """Refuse to go on from a loss that is no number.
+    """Stop the training if a loss is not finite.
 
     Raises:
-        DivergedError: One of them is not finite.
+        DivergedError: A loss is not finite.
     """
     found = {name: float(loss.detach()) for name, loss in losses.items()}
     if not all(map(math.isfinite, found.values())):
-        said = ", ".join(f"{name} {value}" for name, value in found.items())
-        raise DivergedError(f"Training diverged at step {step}: {said}. Lower the learning_rate.")
+        values = ", ".join(f"{name} {value}" for name, value in found.items())
+        raise DivergedError(f"Training diverged at step {step}: {values}. Lower the learning_rate.")

@@ -1,7 +1,7 @@
-"""The one protocol of every method: what it must do, and what it may leave at a default.
+"""The protocol of all methods: what a method must define, and what has a default.
 
-A method is a frozen dataclass. Its fields are its configuration; a bundle carries them and the
-tensors that `fit` reported. It subclasses `Method` and so has the defaults.
+A method is a frozen dataclass and a subclass of `Method`. Its fields are its configuration. A
+bundle holds the fields and the tensors that `fit` reported.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 Images = Sequence[Float[Tensor, "c _ _"]]  # prepared, in [-1, 1], of differing sizes
 Weights = Mapping[str, Tensor]  # every tensor that scoring needs, by name
 Losses = Callable[[Tensor], Tensor]  # "b c h w" in [-1, 1] -> "b t h w"
-Shape = tuple[int | str, ...]  # a word stands for a size that the fit decides
-State = Mapping[str, Any]  # what a fit needs to go on: plain tensors and numbers
+Shape = tuple[int | str, ...]  # a name is a size that the fit determines
+State = Mapping[str, Any]  # what a fit needs to continue: plain tensors and numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +30,11 @@ class Progress:
     """A method at one report of its fit.
 
     Attributes:
-        weights: Every tensor that scoring needs, by name. The fit goes on with them: copy to keep.
+        weights: Every tensor that scoring needs, by name. The fit changes them later, so copy them
+            to keep them.
         report: Number of the report, from 1.
-        metrics: Means since the last report: `train_<name>`.
-        state: All that `fit` needs to go on from here: plain tensors and numbers.
+        metrics: Mean losses since the last report, as `train_<name>`.
+        state: What `fit` needs to continue from here: plain tensors and numbers.
     """
 
     weights: Weights
@@ -46,17 +47,17 @@ Report = Callable[[Progress], None]
 
 
 def one_by_one(losses: Callable[[Tensor], Tensor]) -> Losses:
-    """Return the losses of pictures of one size from a function of one picture, "c h w"."""
+    """Return a function for a batch "b c h w" from a function for one picture "c h w"."""
     return lambda x: torch.stack([losses(each) for each in x])
 
 
 class Method(ABC):
-    """One method: a frozen dataclass, made by keyword, whose defaults work.
+    """A method: a frozen dataclass with keyword-only fields and usable defaults.
 
     Attributes:
-        searched: Whether its defaults are a starting point only, and a search chooses its fields.
-        published: What papers report of it: figure -> texture -> value.
-        presets: Configurations that have a name, each with the rule that belongs to it.
+        searched: Whether a search chooses the fields; the defaults are then a starting point only.
+        published: Values that papers report: metric -> texture -> value.
+        presets: Named configurations, each with its rule.
     """
 
     searched: ClassVar[bool] = False
@@ -66,7 +67,7 @@ class Method(ABC):
     @property
     @abstractmethod
     def patch(self) -> int:
-        """Smallest side of a picture that it scores, in pixels after scaling."""
+        """Smallest side of a picture that can be scored, in pixels after scaling."""
 
     @property
     @abstractmethod
@@ -77,52 +78,52 @@ class Method(ABC):
     def fit(
         self, images: Images, *, generator: Generator, report: Report, state: State | None = None
     ) -> None:
-        """Learn from good pictures, and report at least once; the last report is the result.
+        """Learn from good pictures and report at least once; the last report is the result.
 
         Args:
             images: Good pictures, on the device of the generator.
-            generator: Draws everything: the same pictures and seed give the same tensors.
-            report: Receives each stage. It may stop the fit by raising.
-            state: Of an earlier report, to go on from there.
+            generator: Draws all random numbers: the same pictures and seed give the same tensors.
+            report: Receives each stage. It may raise an exception to stop the fit.
+            state: The state of an earlier report, to continue from it.
 
         Raises:
             BadImageError: A picture is smaller than `patch`.
-            DivergedError: A loss is not a number any more.
+            DivergedError: A loss is not finite.
         """
 
     @abstractmethod
     def shapes(self, channels: int) -> Mapping[str, Shape]:
         """Return the shape of every tensor of `weights`, as the configuration implies it.
 
-        It takes no memory, so a bundle is compared with it before its tensors are used.
+        No memory is allocated. The tensors of a bundle are checked against these shapes before use.
 
         Args:
-            channels: Of a prepared picture.
+            channels: Number of channels of a prepared picture.
         """
 
     @abstractmethod
     def scorer(self, weights: Weights, *, used: Sequence[bool] | None = None) -> Losses:
-        """Return the function that gives each pixel of pictures its losses.
+        """Return the loss function, which returns the losses of each pixel.
 
-        It takes "b c h w" in [-1, 1] and returns "b t h w", as high and wide as the pictures.
-        Higher is more anomalous.
+        It takes "b c h w" in [-1, 1] and returns "b t h w" with the same height and width. Higher
+        is more anomalous.
 
         Args:
-            weights: What `fit` reported, on the device that is to score.
-            used: Whether each loss is wanted; one that is not may be 0. None wants all.
+            weights: The weights that `fit` reported, on the device for scoring.
+            used: Whether each loss is needed; one that is not may be 0. None means all.
         """
 
     @property
     def in_training(self) -> Method:
-        """The same method as it scores while it is being fitted, where that may be cheaper."""
+        """The method as it scores during its fit, which may be a cheaper form."""
         return self
 
     @property
     def export_side(self) -> int | None:
-        """Smallest side, after scaling, that its ONNX form takes; None where it has none."""
+        """Smallest side, after scaling, for its ONNX form; None if it has no such form."""
         return None
 
     @classmethod
     def adapted(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a full configuration with fields that cannot go together brought into line."""
+        """Return a full configuration with incompatible fields adapted to each other."""
         return values

@@ -1,6 +1,6 @@
 """Nearest neighbours of untrained features: the encoder of FCBiGAN with random weights.
 
-A training that loses to its own random weights has learned nothing.
+A trained network that is worse than its random weights has learned nothing.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from zoo.errors import ConfigError
 from zoo.methods import neighbours
+from zoo.methods.configuration import check_fields
 from zoo.methods.fcbigan.config import NetworkConfig, receptive_field, widths
 from zoo.methods.fcbigan.networks import Networks, initialise
 from zoo.methods.protocol import Images, Losses, Method, Progress, Report, Shape, State, Weights
 from zoo.scoring.maps import interpolated, smooth
 
-LEVELS = 3  # strided layers that are run; the features are those of the last two
+LEVELS = 3  # number of strided layers; the features are those of the last two
 STEP = 2**LEVELS  # pixels between two vectors
-EXPORT_SIDE = 64  # pixels that the ONNX form needs so that it mirrors an edge only once
-WINDOW = receptive_field(LEVELS)  # side of the square that a vector is about, in pixels
+EXPORT_SIDE = 64  # smallest side for ONNX, so that an edge is mirrored only once
+WINDOW = receptive_field(LEVELS)  # side of the receptive field of a vector, in pixels
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandomFeatures(Method):
-    """Distance of each place's features to the nearest in a memory of good ones.
+    """Distance of the features at each place to the nearest vector in a memory of good ones.
 
-    The layers are two strided ones of the middle. They are run without their padding: at mirrored
-    edges good material would look rare.
+    The features are those of two strided layers. They are computed without padding: at mirrored
+    edges good material would be far from the memory.
 
     Attributes:
         patch: Side of the square whose features are averaged into one vector, in pixels after
-            scaling. One vector alone is about 22 pixels; below 38 none are averaged.
-        width: Channels of the encoder's first layer. More random filters see more.
-        memory: Vectors that are kept. More cover rare good places too; the time to score and the
-            size of the bundle grow with them.
+            scaling. One vector covers 22 pixels; below 38 there is no averaging.
+        width: Channels of the first layer of the encoder. More random filters give more features.
+        memory: Number of vectors in the memory. More vectors cover also rare good places; the time
+            to score and the size of the bundle grow with their number.
     """
 
     loss_names = ("distance",)
@@ -48,12 +48,15 @@ class RandomFeatures(Method):
     memory: int = 4000
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work, naming field and value."""
-        for name, low in (("patch", WINDOW), ("width", 1), ("memory", 1)):
-            if getattr(self, name) < low:
-                raise ConfigError(
-                    f"{name} must be {low} or more, not {getattr(self, name)}. Raise it."
-                )
+        """Refuse values that are out of their range."""
+        check_fields(
+            self,
+            [
+                ("patch", self.patch >= WINDOW, f"{WINDOW} or more"),
+                ("width", self.width >= 1, "1 or more"),
+                ("memory", self.memory >= 1, "1 or more"),
+            ],
+        )
 
     @property
     def export_side(self) -> int:
@@ -64,13 +67,13 @@ class RandomFeatures(Method):
     def fit(
         self, images: Images, *, generator: Generator, report: Report, state: State | None = None
     ) -> None:
-        """Draw the encoder, let its batch norms see good images, and remember their features."""
+        """Draw the encoder, fit its batch norms to good images, and choose the memory."""
         channels = images[0].shape[0]
         networks = Networks(NetworkConfig(width=self.width), channels=channels)
         initialise(networks.to(generator.device), generator)
         layers = _strided(networks)
         for norm in list(layers)[1::3]:
-            cast(nn.BatchNorm2d, norm).momentum = None  # then it keeps the plain mean of all images
+            cast(nn.BatchNorm2d, norm).momentum = None  # the plain mean over all images
         for x in images:
             layers.train()(x[None])
         layers.eval()
@@ -81,13 +84,13 @@ class RandomFeatures(Method):
         report(Progress(weights=encoder | {"memory": memory}))
 
     def shapes(self, channels: int) -> Mapping[str, Shape]:
-        """Return the shapes of the encoder's first layers and of the memory."""
+        """Return the shapes of the first layers of the encoder and of the memory."""
         state = self._layers(channels).state_dict()
         encoder: dict[str, Shape] = {f"encoder.{k}": tuple(v.shape) for k, v in state.items()}
         return encoder | {"memory": ("memory", sum(widths(self.width, LEVELS)[-2:]))}
 
     def scorer(self, weights: Weights, *, used: Sequence[bool] | None = None) -> Losses:
-        """Return what gives each pixel the distance to the nearest vector of the memory."""
+        """Return the loss function: the distance to the nearest vector of the memory."""
         memory = weights["memory"]
         layers = self._layers(weights["encoder.0.weight"].shape[1])
         own = {k.removeprefix("encoder."): v for k, v in weights.items() if k != "memory"}
@@ -103,7 +106,7 @@ class RandomFeatures(Method):
         return losses
 
     def _layers(self, channels: int) -> nn.Sequential:
-        """Build the layers without memory of their own."""
+        """Build the layers without allocating memory for their weights."""
         with torch.device("meta"):
             return _strided(Networks(NetworkConfig(width=self.width), channels=channels)).eval()
 
@@ -113,14 +116,14 @@ class RandomFeatures(Method):
         fine = layers[:-3](x)
         coarse = layers[-3:](fine)
         rows, columns = coarse.shape[-2:]
-        # Without padding, the middle of a coarse window is that of four fine ones, from the second.
-        laid = functional.avg_pool2d(fine[:, :, 1:, 1:], 2)[:, :, :rows, :columns]
+        # Without padding, the centre of a coarse window is that of four fine ones, from index 1.
+        halved = functional.avg_pool2d(fine[:, :, 1:, 1:], 2)[:, :, :rows, :columns]
         side = 1 + (self.patch - WINDOW) // STEP // 2 * 2
-        return smooth(torch.cat([laid, coarse], dim=1), side)
+        return smooth(torch.cat([halved, coarse], dim=1), side)
 
 
 def _strided(networks: Networks) -> nn.Sequential:
-    """Return the encoder's first layers, a convolution, a norm and a leak each, without padding."""
+    """Return the first layers of the encoder (convolution, norm, leaky ReLU) without padding."""
     layers = cast(nn.Sequential, networks.encoder.layers[: 3 * LEVELS])
     for layer in list(layers)[::3]:
         convolution = cast(nn.Conv2d, layer)

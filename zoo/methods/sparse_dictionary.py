@@ -1,6 +1,6 @@
-"""Patches written with a few atoms of a dictionary of good ones: how badly, and with how much.
+"""The error and the norm of sparse codes of patches, with a dictionary learned on good ones.
 
-scikit-learn learns the dictionary; scoring is plain tensors.
+scikit-learn learns the dictionary; scoring uses torch only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from zoo.data.patches import Patches
-from zoo.errors import ConfigError
+from zoo.methods.configuration import check_fields
 from zoo.methods.protocol import (
     Images,
     Losses,
@@ -30,30 +30,33 @@ from zoo.methods.protocol import (
 )
 from zoo.scoring.maps import interpolated
 
-SHARE = 40  # patches that the dictionary is learnt from, for each atom
-PENALTY = 0.2  # on the code while learning, for patches of mean norm 1; 0.1 and 0.05 did no better
-PASSES = 3  # over those patches
-BLOCK = 4096  # patches coded at once; with 256 atoms a few arrays of 4 MB
+SHARE = 40  # patches to learn the dictionary from, for each atom
+PENALTY = 0.2  # on the l1 norm of the code in learning; patches have mean norm 1; 0.1 and 0.05
+# were not better
+PASSES = 3  # passes over these patches
+BLOCK = 4096  # patches coded at once; with 256 atoms these are a few arrays of 4 MB
 
 
 @dataclass(frozen=True, kw_only=True)
 class SparseDictionary(Method):
-    """Error and l1 norm of each patch's sparse code, and how far its mean is from good ones.
+    """Error and l1 norm of the sparse code of each patch, and the distance of its mean.
 
-    Three losses a pixel. Which way they are anomalous is for the rule that is chosen on *val*: a
-    smooth blob among fibres has a *small* error and a short code, and only `mahalanobis` sees that.
+    Each pixel has three losses. The rule that is chosen on *val* determines which values are
+    anomalous: a smooth blob among fibres has a *small* error and a small norm, which only
+    `mahalanobis` detects.
 
     Source:
-        Carrera et al. 2017. Ours: the code is that of orthogonal matching pursuit with
-        a fixed number of atoms; a Mahalanobis distance or a weighted sum of the indicators stands
-        for their kernel density; the patch's mean is an indicator too, as its removal hides stains.
+        Carrera et al. 2017. Ours: the code is that of orthogonal matching pursuit with a fixed
+        number of atoms; a Mahalanobis distance or a weighted sum of the indicators replaces their
+        kernel density; the mean of the patch is an indicator too, because stains change it.
 
     Attributes:
         patch: Side of a patch, in pixels after scaling; at least 3.
-        atoms: In the dictionary. More describe finer, defects included.
-        nonzeros: Atoms that a patch may be written with; fewer than `atoms`.
-        stride: Pixels between two patches that are scored, at most `patch`; between them the
-            losses are interpolated. Scoring's time falls with its square.
+        atoms: Number of atoms in the dictionary. With more of them all patches have a smaller
+            error, also defective ones.
+        nonzeros: Number of atoms in the code of a patch; fewer than `atoms`.
+        stride: Pixels between two scored patches, at most `patch`; between them the losses are
+            interpolated. The time to score falls with its square.
     """
 
     loss_names = ("error", "length", "tone")
@@ -67,22 +70,21 @@ class SparseDictionary(Method):
     stride: int = 4
 
     def __post_init__(self) -> None:
-        """Refuse what cannot work, naming field and value."""
-        for name, low in (("patch", 3), ("atoms", 2), ("nonzeros", 1), ("stride", 1)):
-            if getattr(self, name) < low:
-                raise ConfigError(
-                    f"{name} must be {low} or more, not {getattr(self, name)}. Raise it."
-                )
-        for name, above in (("stride", self.patch), ("nonzeros", self.atoms - 1)):
-            if getattr(self, name) > above:
-                raise ConfigError(
-                    f"{name} must be at most {above}, not {getattr(self, name)}. Lower it."
-                )
+        """Refuse values that are out of their range."""
+        check_fields(
+            self,
+            [
+                ("patch", self.patch >= 3, "3 or more"),
+                ("atoms", self.atoms >= 2, "2 or more"),
+                ("nonzeros", 1 <= self.nonzeros < self.atoms, f"1 to {self.atoms - 1} (atoms - 1)"),
+                ("stride", 1 <= self.stride <= self.patch, f"1 to {self.patch} (patch)"),
+            ],
+        )
 
     def fit(
         self, images: Images, *, generator: Generator, report: Report, state: State | None = None
     ) -> None:
-        """Learn the atoms, and what means good patches have.
+        """Learn the atoms, and the statistics of the means of good patches.
 
         Raises:
             BadImageError: An image is smaller than `patch`.
@@ -103,8 +105,8 @@ class SparseDictionary(Method):
             fit_algorithm="cd",
             random_state=seed,
         )
-        # One thread, as the order of sums hangs on their number. A code that has not converged does
-        # no harm: exact ones, in six times the time, leave patches the same error.
+        # One thread, because the order of sums depends on their number. The codes need not
+        # converge: exact ones take six times as long and give the same error.
         with threadpool_limits(1), warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             learner.fit((rest / size).double().cpu().numpy())
@@ -117,12 +119,12 @@ class SparseDictionary(Method):
         report(Progress(weights=weights))
 
     def shapes(self, channels: int) -> Mapping[str, Shape]:
-        """Return the shapes of the atoms and of the statistics of means."""
+        """Return the shapes of the atoms and of the statistics of the means."""
         atoms = (self.atoms, channels * self.patch**2)
         return {"atoms": atoms, "mean": (channels,), "deviation": (channels,)}
 
     def scorer(self, weights: Weights, *, used: Sequence[bool] | None = None) -> Losses:
-        """Return what gives each pixel the three losses of the patch around it."""
+        """Return the loss function: the three losses of the patch around each pixel."""
         atoms, mean, deviation = (weights[name] for name in ("atoms", "mean", "deviation"))
 
         def losses(x: Float[Tensor, "c h w"]) -> Float[Tensor, "3 h w"]:
@@ -148,18 +150,20 @@ class SparseDictionary(Method):
 def pursue(
     signals: Float[Tensor, "n d"], atoms: Float[Tensor, "k d"], nonzeros: int
 ) -> tuple[Float[Tensor, "n {nonzeros}"], Int[Tensor, "n {nonzeros}"]]:
-    """Write each signal with a few atoms: the best one by one, all coefficients refitted.
+    """Return sparse codes of signals by orthogonal matching pursuit.
+
+    The best atom is added one by one, and all coefficients are fitted again.
 
     Args:
-        signals: One a row.
-        atoms: Of norm 1.
-        nonzeros: How many atoms, fewer than there are.
+        signals: One in each row.
+        atoms: With norm 1.
+        nonzeros: Number of atoms in each code, fewer than there are atoms.
 
     Returns:
-        The coefficients and their atoms' numbers, as they were chosen.
+        The coefficients and the indices of their atoms, in the order in which they were chosen.
 
     Source:
-        Pati et al. 1993, with inner products of signals and atoms kept up to date in place of the
+        Pati et al. 1993, with updates of the inner products of signals and atoms instead of the
         residual.
     """
     gram = atoms @ atoms.T
@@ -170,7 +174,7 @@ def pursue(
         best = now.abs().scatter(1, chosen, -1.0).argmax(dim=1, keepdim=True)
         chosen = torch.cat([chosen, best], dim=1)
         inner = gram[chosen[:, :, None], chosen[:, None, :]]
-        # Two atoms that are nearly one would make this singular.
+        # Two nearly equal atoms would make this matrix singular.
         inner = inner + 1e-6 * torch.eye(step, device=signals.device)
         code = torch.linalg.solve(inner, first.gather(1, chosen)[:, :, None])[:, :, 0]
         whole = torch.zeros_like(first).scatter(1, chosen, code)
@@ -181,6 +185,6 @@ def pursue(
 def _centred(
     patches: Float[Tensor, "n c q"],
 ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n c"]]:
-    """Take each channel's mean out of each patch; return what is left, and the means."""
+    """Subtract the mean of each channel from each patch; return the difference and the means."""
     means = patches.mean(dim=2)
     return (patches - means[:, :, None]).flatten(1), means

@@ -1,4 +1,4 @@
-"""The names of all methods. Nothing heavy is imported here, so that help texts may list them.
+"""The names of all methods. It imports nothing, so help texts can list the methods quickly.
 
 To add a method, add its module to this package and its line to `METHODS`.
 """
@@ -15,9 +15,9 @@ METHODS: dict[str, str] = {
     "random_features": "zoo.methods.random_features:RandomFeatures",
     "sparse_dictionary": "zoo.methods.sparse_dictionary:SparseDictionary",
 }
-DEFAULT = "fcbigan"  # what a search tunes
-BASELINE = "local_statistics"  # what every detector must beat: it learns next to nothing
-PRESETS: dict[str, str] = {"thesis": "fcbigan"}  # configurations with a name, and their method
+DEFAULT = "fcbigan"  # the method of a search
+BASELINE = "local_statistics"  # a simple method that every detector must beat
+PRESETS: dict[str, str] = {"thesis": "fcbigan"}  # named configurations, and the method of each
 
 
 def names() -> list[str]:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Shaped, UInt8
 from PIL import Image
 
 from zoo.data.images import to_rgb8
-from zoo.files import storage_error
+from zoo.files import writing
 
 if TYPE_CHECKING:
     from zoo.detectors import Score
@@ -70,11 +70,8 @@ def save(picture: UInt8[np.ndarray, "h w 3"], path: Path) -> Path:
     Raises:
         StorageError: The disk is full or the folder cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path, f"the picture {path.name}"):
         Image.fromarray(picture).save(path)
-    except OSError as error:
-        raise storage_error(f"Cannot write the picture {path.name}", error) from error
     return path
 
 

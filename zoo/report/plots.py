@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.files import storage_error
+from zoo.files import writing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,11 +21,8 @@ def _new_figure(width: float, height: float) -> Figure:
 
 
 def _saved(figure: Figure, path: Path) -> Path:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path, f"the plot {path.name}"):
         figure.savefig(path, format="png")
-    except OSError as error:
-        raise storage_error(f"Cannot write the plot {path.name}", error) from error
     return path
 
 

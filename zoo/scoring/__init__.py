@@ -1,8 +1,8 @@
-"""From losses to a map, a score and a verdict, and how good they are. Arrays and tensors only.
+"""From losses to a map, a score and a decision, and their metrics. Works on arrays and tensors.
 
-A method gives each pixel one or several losses. `aggregation` makes one map of them, `selection`
-chooses how on *val*, `thresholds` sets where good ends, `maps` has the operations on maps, and
-`metrics` measures them.
+A method gives each pixel one or several losses. `aggregation` combines them into one map,
+`selection` chooses the rule for this on *val*, `thresholds` sets the threshold, `maps` has
+operations on maps, and `metrics` measures their quality.
 """
 
 __all__ = ["aggregation", "maps", "metrics", "selection", "thresholds"]

@@ -9,16 +9,16 @@ from torch.nn import functional
 
 
 def smooth(maps: Float[Tensor, "*n h w"], side: int) -> Float[Tensor, "*n h w"]:
-    """Average over a `side` by `side` square around each pixel; the edge is mirrored.
+    """Return the mean over a `side` by `side` square around each pixel; edges are mirrored.
 
-    The square's centre is its pixel `side // 2`. A square larger than the image is cut to it.
+    The centre of the square is its pixel `side // 2`. A side is limited to that of the image.
     """
     for axis in (-2, -1):
         k = min(side, maps.shape[axis])
         if k > 1:
             ends = (k // 2, k - 1 - k // 2)
             pad = (0, 0, *ends) if axis == -2 else (*ends, 0, 0)
-            # Running sums cost the same for any side; in float32 they would lose digits.
+            # Running sums take the same time for any side. In float32 they would lose digits.
             sums = functional.pad(maps, pad, mode="reflect").double().cumsum(axis)
             zero = torch.zeros_like(sums.narrow(axis, 0, 1))
             sums = torch.cat([zero, sums], dim=axis)
@@ -30,7 +30,7 @@ def smooth(maps: Float[Tensor, "*n h w"], side: int) -> Float[Tensor, "*n h w"]:
 def enlarge(
     anomaly: Float[Tensor, "h w"], height: int, width: int
 ) -> Float[Tensor, "{height} {width}"]:
-    """Bring the map of a scaled image back to the image's own size."""
+    """Return the map of a scaled image at the original size of the image."""
     if anomaly.shape == (height, width):
         return anomaly
     return functional.interpolate(anomaly[None, None], (height, width), mode="bilinear")[0, 0]
@@ -44,14 +44,16 @@ def interpolated(
     height: int,
     width: int,
 ) -> Float[Tensor, "b t {height} {width}"]:
-    """Give each pixel of an image a value, from values on a grid: between them, or the nearest.
+    """Return the values of all pixels of an image, from values on a grid.
+
+    Pixels between the points are interpolated; pixels outside have the value of the nearest point.
 
     Args:
-        values: Of the grid's points.
+        values: Values at the points of the grid.
         step: Pixels between two points.
-        first: Row and column of the pixel that the first point lies on.
-        height: Of the image, in pixels.
-        width: Of the image, in pixels.
+        first: Row and column of the pixel of the first point.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
 
     Example:
         >>> row = torch.tensor([[[[1.0, 5.0]]]])
@@ -66,6 +68,6 @@ def interpolated(
 
 
 def image_score(anomaly: Float[Tensor, "h w"], top_fraction: float) -> Float[Tensor, ""]:
-    """Return the mean of the highest pixels: steadier than the one highest."""
+    """Return the mean of the highest pixels, which varies less than the maximum."""
     count = max(1, round(anomaly.numel() * top_fraction))
     return anomaly.flatten().topk(count).values.mean()

@@ -1,8 +1,8 @@
-"""How well maps and scores tell anomalous from normal. Arrays in, figures out.
+"""Metrics of how well maps and scores separate anomalous from normal.
 
-Everything here sees only the order of the scores, higher meaning more anomalous, so a monotone
-change of scale changes nothing. Thresholds matter only where an anomalous score lies: the few
-anomalous scores are looked up among the sorted normal ones, which spares an argsort of them all.
+All metrics depend only on the order of the scores (higher is more anomalous), so a monotone
+transformation has no effect. Only thresholds at anomalous scores matter: the few anomalous scores
+are searched among the sorted normal ones, which avoids an argsort of all scores.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float, Int
 
 from zoo.errors import BadMaskError, ConfigError, DataError
 
-PREVALENCE = 0.02  # near the share of defective pixels in inspection: 0.6 % to 7 % in MVTec AD
-_PICKS = 512  # anomalous scores taken of each image to place the bins, however large its defect
+PREVALENCE = 0.02  # close to the share of defective pixels in practice: 0.6 % to 7 % in MVTec AD
+_PICKS = 512  # anomalous scores of each image that place the bins, for any size of its defect
 
 
 def average_precision(
@@ -25,11 +25,11 @@ def average_precision(
     *,
     prevalence: float | None = None,
 ) -> float:
-    """Return the area under the precision-recall curve, as steps, equal scores taken together.
+    """Return the area under the precision-recall curve, as steps; equal scores are one step.
 
-    Average precision depends on the share of positives: the same detector has a lower one where
-    defects are rarer. With `prevalence`, either class is reweighted as a whole until positives
-    hold that share of the weight, so that images with large and small defects compare.
+    Average precision depends on the share of positives: the same detector has a lower value where
+    defects are rarer. With `prevalence` the two classes are reweighted so that positives have this
+    share of the weight. Images with large and with small defects can then be compared.
 
     Source: Boyd et al. 2012, "Unachievable region in precision-recall space"; without
     `prevalence` it is scikit-learn's `average_precision_score`.
@@ -37,7 +37,7 @@ def average_precision(
     Args:
         scores: Higher is more anomalous.
         labels: True is anomalous.
-        prevalence: Share of the weight that positives get, in (0, 1); None keeps their own.
+        prevalence: Share of the weight of positives, in (0, 1); None keeps their own share.
 
     Raises:
         DataError: There is no positive, no negative, or a score that is not a number.
@@ -59,7 +59,7 @@ def average_precision(
 
 
 def auroc(scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"]) -> float:
-    """Return the chance that a positive outscores a negative; equal scores count as one half.
+    """Return the probability that a positive has a higher score; equal scores count as half.
 
     Source: Mann and Whitney 1947.
 
@@ -84,15 +84,15 @@ def aupro(
 ) -> float:
     """Return the mean overlap with each defective region, over false positive rates up to `limit`.
 
-    A region is a connected part of a mask, corners touching; each weighs the same, however
-    small. The curve is exact: one point per distinct anomalous score, none from quantiles.
-    A perfect map has 1, a random one `limit` / 2.
+    A region is a connected part of a mask, with diagonal neighbours; all regions have the same
+    weight. The curve is exact: it has one point for each distinct anomalous score. A perfect map
+    has 1, a random one `limit` / 2.
 
     Source: Bergmann et al. 2021, "The MVTec Anomaly Detection Dataset", section 5.3.
 
     Args:
-        maps: One anomaly map an image.
-        masks: True is defective; as large as its map. Good images have none True.
+        maps: One anomaly map for each image.
+        masks: True is defective; the same size as the map. Good images have no True.
         limit: Highest false positive rate, over the normal pixels of all images, in (0, 1].
 
     Raises:
@@ -111,8 +111,8 @@ def aupro(
     order = np.argsort(inside)[::-1]
     values, first = np.unique(-inside[order], return_index=True)
     overlap = np.append(np.cumsum(weights[order])[first[1:] - 1], weights.sum()) / weights.sum()
-    # At each value the rate first grows alone, by the normal pixels above it; then, by the
-    # normal pixels equal to it, together with the overlap.
+    # At each value the rate first grows alone, by the normal pixels above the value; then together
+    # with the overlap, by the normal pixels equal to it.
     above = 1.0 - np.searchsorted(negatives, -values, side="right") / negatives.size
     reached = 1.0 - np.searchsorted(negatives, -values, side="left") / negatives.size
     rates = np.append(np.stack([above, reached], axis=1).ravel(), 1.0)
@@ -125,11 +125,11 @@ def aupro(
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Pixels counted by score, so that resampling images costs a sum and not a sort.
+    """Histograms of the pixels by score; with them resampling of images needs no sort.
 
     Attributes:
         anomalous: Defective pixels of each image (row) in each bin (column), ascending in score.
-        normal: The same of the good pixels.
+        normal: The same for the good pixels.
     """
 
     anomalous: Int[np.ndarray, "n k"]
@@ -142,15 +142,15 @@ def count(
     *,
     bins: int = 2048,
 ) -> Counts:
-    """Count the pixels of each image in bins of the score that all images share.
+    """Count the pixels of each image in bins of the score, the same bins for all images.
 
-    The bins are cut at quantiles of the anomalous scores, each image weighing the same: the
-    precision-recall curve has its steps there, and a thread must not vanish beside a stain.
+    The edges are quantiles of the anomalous scores, because the precision-recall curve has its
+    steps there. All images have the same weight, so that a thin defect counts like a large one.
 
     Args:
-        maps: One anomaly map an image.
-        masks: True is defective; as large as its map.
-        bins: At most so many bins; fewer if there are fewer distinct scores.
+        maps: One anomaly map for each image.
+        masks: True is defective; the same size as the map.
+        bins: Highest number of bins; fewer if there are fewer distinct scores.
 
     Raises:
         DataError: No pixel is anomalous, none is normal, or a score is not a number.
@@ -158,7 +158,7 @@ def count(
         ConfigError: Fewer than two bins.
     """
     if bins < 2:
-        raise ConfigError(f"bins = {bins} is too few; it takes two or more.")
+        raise ConfigError(f"bins = {bins} is too few; use two or more.")
     _check_sizes(maps, masks)
     classes = [(np.sort(m[mask]), np.sort(m[~mask])) for m, mask in zip(maps, masks, strict=True)]
     _check_classes(sum(a.size for a, _ in classes), sum(b.size for _, b in classes))
@@ -179,9 +179,9 @@ def average_precision_of_counts(
     *,
     prevalence: float | None = None,
 ) -> float:
-    """Return the average precision of pixels whose score is known up to its bin.
+    """Return the average precision of pixels from their histograms.
 
-    Exactly `average_precision` of the bins' numbers, without the pixels.
+    The result is `average_precision` with the number of the bin as the score of each pixel.
 
     Raises:
         DataError: There is no anomalous or no normal pixel.
@@ -200,12 +200,12 @@ def average_precision_of_counts(
 def family_average_precision(
     counts: Counts, families: Sequence[str], *, prevalence: float = PREVALENCE
 ) -> dict[str, float]:
-    """Return the average precision of each family of defects, over its images' pooled pixels.
+    """Return the average precision of each family of defects, over all pixels of its images.
 
     Args:
-        counts: What `count` returned, or some of its rows, repeated as a bootstrap drew them.
+        counts: The result of `count`, or rows of it drawn by a bootstrap.
         families: The family of each row.
-        prevalence: Share of the weight that defective pixels get, the same for every family.
+        prevalence: Share of the weight of defective pixels, the same for every family.
 
     Raises:
         DataError: A family has no anomalous or no normal pixel, or a row has no family.
@@ -228,19 +228,19 @@ def family_average_precision(
 def _area(
     hits: Float[np.ndarray, " k"], alarms: Float[np.ndarray, " k"], prevalence: float
 ) -> float:
-    """Sum precision over the steps of recall, from true and false positive rates, ascending."""
+    """Return the area from true and false positive rates, ascending."""
     if not 0 < prevalence < 1:
         raise ConfigError(f"prevalence = {prevalence} is not between 0 and 1.")
     found, false = prevalence * hits, (1.0 - prevalence) * alarms
     steps = np.diff(hits, prepend=0.0)
-    reached = steps > 0  # elsewhere recall stands still, and precision may be 0 / 0
+    reached = steps > 0  # elsewhere recall does not change, and precision may be 0 / 0
     return float(np.sum(steps[reached] * found[reached] / (found + false)[reached]))
 
 
 def _sorted_classes(
     scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"]
 ) -> tuple[Float[np.ndarray, " p"], Float[np.ndarray, " q"]]:
-    """Split the scores into positives and negatives, either ascending."""
+    """Return the sorted scores of the positives and of the negatives."""
     positives, negatives = np.sort(scores[labels]), np.sort(scores[~labels])
     _check_classes(positives.size, negatives.size)
     _check_numbers(positives, negatives)
@@ -251,32 +251,32 @@ def _check_classes(positives: int, negatives: int, where: str = "") -> None:
     if not positives or not negatives:
         raise DataError(
             f"There are {positives} anomalous and {negatives} normal scores{where}; "
-            "this figure needs some of either."
+            "this metric needs both."
         )
 
 
 def _check_numbers(*ascending: Float[np.ndarray, " _"]) -> None:
     bad = sum(int(np.isnan(part).sum()) for part in ascending if np.isnan(part[-1:]).any())
-    if bad:  # sorting put them last, so the sum is seldom needed
-        raise DataError(f"{bad} scores are not a number; the detector that gave them is broken.")
+    if bad:  # NaN sorts last, so the sum is seldom needed
+        raise DataError(f"{bad} scores are not a number; the detector is damaged.")
 
 
 def _check_sizes(
     maps: Sequence[Float[np.ndarray, "_ _"]], masks: Sequence[Bool[np.ndarray, "_ _"]]
 ) -> None:
     if not maps or len(maps) != len(masks):
-        raise DataError(f"{len(maps)} maps and {len(masks)} masks; it takes one mask a map.")
+        raise DataError(f"{len(maps)} maps and {len(masks)} masks; each map needs one mask.")
     for index, (values, mask) in enumerate(zip(maps, masks, strict=True)):
         if values.shape != mask.shape:
             raise BadMaskError(
                 f"Map {index} has {values.shape[0]}x{values.shape[1]} pixels and its mask "
-                f"{mask.shape[0]}x{mask.shape[1]}; they must be equally large."
+                f"{mask.shape[0]}x{mask.shape[1]}; they must have the same size."
             )
 
 
 def _region_weights(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, " p"]:
-    """Weigh each defective pixel by one over its region's area, row by row."""
-    from scipy.ndimage import label  # a loaded detector needs none of SciPy
+    """Return for each defective pixel one divided by the area of its region, row by row."""
+    from scipy.ndimage import label  # imported here: to load a detector does not need SciPy
 
     regions, _ = label(mask, structure=np.ones((3, 3), dtype=int))
     inside = regions[mask]
@@ -284,7 +284,7 @@ def _region_weights(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, " p"]:
 
 
 def _spread_out(ascending: Float[np.ndarray, " n"], picks: int) -> Float[np.ndarray, " {picks}"]:
-    """Pick values at even steps of rank, repeating some if there are too few."""
+    """Return values at equal steps of rank, with repetition if there are too few."""
     ranks = np.linspace(0, ascending.size - 1, picks).round().astype(np.intp)
     return np.asarray(ascending[ranks])
 
@@ -292,6 +292,6 @@ def _spread_out(ascending: Float[np.ndarray, " n"], picks: int) -> Float[np.ndar
 def _histogram(
     ascending: Float[np.ndarray, " n"], edges: Float[np.ndarray, " e"]
 ) -> Int[np.ndarray, " k"]:
-    """Count what lies below the first edge, from each edge up to the next, and from the last up."""
+    """Count the values below the first edge, between edges, and from the last edge up."""
     below = np.searchsorted(ascending, edges, side="left")
     return np.diff(below, prepend=0, append=ascending.size)

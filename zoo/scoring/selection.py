@@ -1,4 +1,4 @@
-"""Which rule is best: chosen on *val* among all candidates. It costs no training."""
+"""Chooses the best rule on *val* among all candidates. No training is needed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from zoo.scoring import metrics
 from zoo.scoring.aggregation import Calibration, Rule, anomaly_map, calibrate, joined
 from zoo.scoring.maps import smooth
 
-MEAN_FILTERS = (1, 3, 7, 15, 31)  # widths tried on val, in pixels after scaling
-THIN = 3  # of the pixels both ways that rank rules
-LINEAR_STEPS = 4  # eq. (7) is tried on val with shares of a loss in steps of a quarter
+MEAN_FILTERS = (1, 3, 7, 15, 31)  # sides tried on val, in pixels after scaling
+THIN = 3  # every third pixel in both directions is used to compare rules
+LINEAR_STEPS = 4  # eq. (7) is tried on val with weights in steps of a quarter
 
 
 def candidates(losses: int, *, mean_filters: Sequence[int] = MEAN_FILTERS) -> list[Rule]:
-    """List the rules that may be chosen for a method with that many losses."""
+    """Return the rules to choose from, for a method with this number of losses."""
     shares = [
         tuple(step / LINEAR_STEPS for step in steps)
         for steps in itertools.product(range(LINEAR_STEPS + 1), repeat=losses)
@@ -46,14 +46,14 @@ def choose(
 ) -> Calibration:
     """Return the rule with the best mean pixel AP over families on *val*, calibrated on *good*.
 
-    Every third pixel both ways is looked at; that is enough to rank rules. Smoothing is what
-    takes time, so it is done once a width and not once a rule: `linear` and the mean filter may
-    change places.
+    Every third pixel in both directions is used, which is enough to compare rules. Smoothing takes
+    most of the time, so it is done once for each filter and not for each rule: `linear` and the
+    mean filter commute.
     """
     raw = calibrate(Rule(aggregation="max"), good)
     step = _thinning(masks, families)
     thin_masks = [mask[::step, ::step] for mask in masks]
-    best, best_merit = raw, -1.0
+    best, best_ap = raw, -1.0
     for side in sorted({rule.mean_filter for rule in rules}):
         thin = [smooth(losses, side)[:, ::step, ::step] for losses in val]
         for rule in (each for each in rules if each.mean_filter == side):
@@ -67,14 +67,14 @@ def choose(
                 maps = [joined(losses, calibration) for losses in thin]
             counts = metrics.count([each.cpu().numpy() for each in maps], thin_masks)
             each_family = metrics.family_average_precision(counts, families)
-            merit = float(np.mean(list(each_family.values())))
-            if merit > best_merit:
-                best, best_merit = calibration, merit
+            ap = float(np.mean(list(each_family.values())))
+            if ap > best_ap:
+                best, best_ap = calibration, ap
     return best
 
 
 def _thinning(masks: Sequence[Bool[np.ndarray, "_ _"]], families: Sequence[str]) -> int:
-    """Return the widest step up to `THIN` that leaves every family some defective pixel."""
+    """Return the largest step up to `THIN` that leaves a defective pixel in each family."""
 
     def families_left(step: int) -> set[str]:
         pairs = zip(masks, families, strict=True)

@@ -1,4 +1,4 @@
-"""Thresholds from scores of good pictures, p-values, the interval of the false-alarm rate."""
+"""Thresholds from scores of good pictures, p-values, intervals of the false-alarm rate."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from zoo.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class Threshold:
-    """Where good ends, and how that was found out.
+    """The threshold of the score, and how it was set.
 
     Attributes:
         value: A score above it is anomalous.
-        false_alarm_rate: Share of good images that are expected above it.
+        false_alarm_rate: Expected share of good images above it.
         rule: `conformal`, a rank among the calibration scores, which holds for any distribution;
-            or `normal`, a prediction bound, where there are too few images for that rank.
-        images: Calibration images (or regions of images) that it was set on.
-        scores: Theirs, ascending; what a p-value is told by.
-        set_on: Their split.
+            or `normal`, a prediction bound, if there are too few images for that rank.
+        images: Number of calibration images (or regions of images).
+        scores: Scores of the calibration images, ascending; p-values use them.
+        set_on: The split of these images.
     """
 
     value: float
@@ -38,8 +38,8 @@ def fit_threshold(scores: Sequence[float], *, false_alarm_rate: float) -> Thresh
     """Set the score above which an image is anomalous, from scores of good images.
 
     Args:
-        scores: Of good images that were not trained on; at least two.
-        false_alarm_rate: Share of good images allowed above the threshold, above 0 and below 1.
+        scores: Scores of good images that were not used in training; at least two.
+        false_alarm_rate: Allowed share of good images above the threshold, above 0 and below 1.
 
     Raises:
         ConfigError: The rate is not between 0 and 1, or there are fewer than two scores.
@@ -75,13 +75,13 @@ def fit_threshold(scores: Sequence[float], *, false_alarm_rate: float) -> Thresh
 
 
 def p_value(score: float, good: Sequence[float]) -> float:
-    """Return the share of good images at or above a score, the image itself counted as one.
+    """Return the share of good images at or above a score; the image itself counts as one.
 
-    For images like the calibration ones it is at most p with a chance of at most p, whatever the
-    distribution; it is never below 1 / (n + 1).
+    For good images it is at most p with a probability of at most p, for any distribution. It is
+    never below 1 / (n + 1).
 
     Args:
-        score: Of the image.
+        score: Score of the image.
         good: Scores of the calibration images.
 
     Source: Vovk et al. 2005, chapter 2 (conformal p-values).
@@ -92,18 +92,18 @@ def p_value(score: float, good: Sequence[float]) -> float:
 def false_alarm_interval(
     images: int, false_alarm_rate: float, *, confidence: float = 0.95
 ) -> tuple[float, float] | None:
-    """Return where the real false-alarm rate of a conformal threshold lies.
+    """Return the interval of the true false-alarm rate of a conformal threshold.
 
-    The rate is right on average over calibration sets; that of one set, for all the good images
-    to come, has a Beta distribution with these quantiles. None where there were too few images for
-    a rank, so that nothing is promised whatever the distribution.
+    The mean rate over calibration sets is the given one. The rate with one calibration set, for all
+    later good images, has a Beta distribution with these quantiles. None if there were too few
+    images for a rank; there is then no guarantee for all distributions.
 
     Source: Vovk 2012, "Conditional validity of inductive conformal predictors".
     """
     rank = conformal_rank(images, false_alarm_rate)
     if rank > images:
         return None
-    from scipy.special import betaincinv  # a loaded detector needs none of SciPy
+    from scipy.special import betaincinv  # imported here: to load a detector does not need SciPy
 
     tail = (1 - confidence) / 2
     low, high = (float(betaincinv(images - rank + 1, rank, p)) for p in (tail, 1 - tail))
@@ -111,9 +111,9 @@ def false_alarm_interval(
 
 
 def conformal_rank(images: int, false_alarm_rate: float) -> int:
-    """Return which of so many ascending scores is the threshold; none is, if it is beyond them.
+    """Return the rank of the threshold among ascending scores; above `images` there is none.
 
     Source: as in `fit_threshold`.
     """
-    # 1 - 0.42 is a little above 0.58.
+    # The small number is for rounding: 1 - 0.42 is a little above 0.58.
     return math.ceil((images + 1) * (1 - false_alarm_rate) - 1e-9)

@@ -1,6 +1,6 @@
-"""One configuration and the good pictures of a texture in, one detector out.
+"""Trains one detector from one configuration and the good pictures of a texture.
 
-It knows neither Ray nor MLflow, and never sees a test picture.
+It does not use Ray, MLflow or test pictures.
 """
 
 from __future__ import annotations

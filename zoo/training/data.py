@@ -1,4 +1,4 @@
-"""All that training needs of a texture: its split, its validation windows, prepared pictures."""
+"""The data of a training: the split, the validation windows, the prepared pictures."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from zoo.scoring.maps import enlarge, image_score
 from zoo.scoring.selection import candidates, choose
 from zoo.scoring.thresholds import Threshold, fit_threshold
 
-FALSE_ALARM_RATE = 0.05  # 19 good images show it without assuming a distribution; 1 % takes 99
-STATISTICS_IMAGES = 8  # calibration images whose pixels give mean and covariance: millions
+FALSE_ALARM_RATE = 0.05  # needs 19 good images for a threshold by rank; 1 % needs 99
+STATISTICS_IMAGES = 8  # calibration images for mean and covariance: millions of pixels
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
-    """All that training needs of a texture: pictures in memory, without the test pictures.
+    """The data of a training: pictures in memory, without the test pictures.
 
     Attributes:
-        texture: Its name.
+        texture: Name of the texture.
         mode: Grey or colour.
         splits: Good pictures for *fit*, *val* and *calibration*.
         validation: Windows of the *val* pictures with synthetic defects.
-        validation_seed: What they were painted with.
-        fingerprint: Of the data.
-        licence: Of the data.
+        validation_seed: Seed of the synthetic defects.
+        fingerprint: Hash of the data.
+        licence: Licence of the data.
     """
 
     texture: str
@@ -55,7 +55,7 @@ class TrainingData:
 def gather(
     texture: textures.Texture, *, split_seed: int = 0, validation_seed: int = 0
 ) -> TrainingData:
-    """Split a texture's good pictures and paint the validation defects; deterministic by seeds."""
+    """Split the good pictures and paint the validation defects; the seeds determine the result."""
     splits = split(texture, seed=split_seed)
     return TrainingData(
         texture=texture.name,
@@ -69,7 +69,7 @@ def gather(
 
 
 class PreparedData:
-    """The pictures of a texture at one scale: prepared once, used at every report."""
+    """The pictures of a texture at one scale: prepared once, used for every checkpoint."""
 
     def __init__(self, data: TrainingData, scale: float, device: torch.device) -> None:
         self.data = data
@@ -89,7 +89,7 @@ class PreparedData:
 
     @cached_property
     def good(self) -> list[Float[Tensor, "c _ _"]]:
-        """The first calibration images: their pixels give the statistics of the losses."""
+        """The first calibration images, for the statistics of the losses."""
         pictures = self.data.splits.calibration[:STATISTICS_IMAGES]
         return self.prepared([picture.pixels for picture in pictures])
 
@@ -100,19 +100,19 @@ class PreparedData:
 
     @cached_property
     def small_masks(self) -> list[Bool[np.ndarray, "_ _"]]:
-        """The validation masks at the scale of the windows; what was touched stays defective."""
+        """The validation masks at the scale of the windows, with partly defective pixels."""
         return [
             cv2.resize(mask.astype(np.float32), x.shape[:-3:-1], interpolation=cv2.INTER_AREA) > 0
             for mask, x in zip(self.masks, self.windows, strict=True)
         ]
 
-    def judge(
+    def measure(
         self, losses: Losses, rule: Rule | None = None
     ) -> tuple[Calibration, dict[str, float], Threshold]:
-        """Choose a rule if none is given, and measure with it.
+        """Calibrate a rule, chosen on *val* if none is given, and measure the losses with it.
 
         Returns:
-            Calibration, figures on *val*, threshold.
+            The calibration, the metrics on *val*, and the threshold.
         """
         good = [losses(x[None])[0] for x in self.good]
         val = [losses(x[None])[0] for x in self.windows]
@@ -150,15 +150,16 @@ def validation_figures(
 
 def smallest_side(data: TrainingData) -> int:
     """Return the shortest side of all good pictures and regions, in pixels."""
-    splits = data.splits
-    pictures = (*splits.fit, *splits.val, *splits.calibration)
-    return int(min(min(picture.pixels.shape[:2]) for picture in pictures))
+    return int(min(min(picture.pixels.shape[:2]) for picture in _pictures(data)))
 
 
 def check_sizes(data: TrainingData, *, patch: int, scale: float) -> None:
-    """Refuse, before any work, pictures that a patch does not fit into."""
-    splits = data.splits
-    for picture in (*splits.fit, *splits.val, *splits.calibration):
+    """Refuse pictures that are smaller than a patch, before any work.
+
+    Raises:
+        BadImageError: A picture is too small.
+    """
+    for picture in _pictures(data):
         height, width = picture.pixels.shape[:2]
         if round(min(height, width) * scale) < patch:
             need = -(-patch // scale)
@@ -167,3 +168,7 @@ def check_sizes(data: TrainingData, *, patch: int, scale: float) -> None:
                 f"at scale {scale} needs {need:.0f}x{need:.0f}. Use larger images, a "
                 "smaller patch or a larger scale."
             )
+
+
+def _pictures(data: TrainingData) -> list[textures.Picture]:
+    return [*data.splits.fit, *data.splits.val, *data.splits.calibration]

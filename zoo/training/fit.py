@@ -1,7 +1,7 @@
-"""One configuration and the good pictures in, one detector out.
+"""Trains one detector from one configuration and the good pictures.
 
-A trial, `zoo train` and a benchmark run this: fit the method, choose the rule on *val*, calibrate
-and set the threshold on *calibration*, and put it all into a bundle.
+A trial, `zoo train` and a benchmark use this module. It fits the method, chooses the rule on *val*,
+sets the statistics and the threshold on *calibration*, and makes a bundle of all.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from zoo.training.data import FALSE_ALARM_RATE, PreparedData, TrainingData, chec
 from zoo.training.provenance import provenance, versions
 from zoo.training.settings import Settings, settings_of
 
-METRIC = "val_pixel_ap"  # the objective: what a search maximises, and what a checkpoint is kept by
+METRIC = "val_pixel_ap"  # the objective of a search, and of the choice of a checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +34,9 @@ class Checkpoint:
 
     Attributes:
         report: Number of the report, from 1.
-        bundle: The detector, complete but for `finish`.
+        bundle: The detector, complete except for `finish`.
         metrics: `val_pixel_ap`, its families, and the training losses.
-        state: What training needs to go on from here.
+        state: The state to continue the training from here.
     """
 
     report: int
@@ -54,29 +54,29 @@ def train(
     report: Callable[[Checkpoint], None],
     state: Mapping[str, Any] | None = None,
 ) -> None:
-    """Train a detector and hand it to `report` at every stage, the last one at the end.
+    """Train a detector and pass each checkpoint to `report`; the last one is the end result.
 
     Args:
-        data: The texture.
+        data: The data of the texture.
         wanted: The configuration.
-        seed: Of everything that is drawn. The same seed, data, machine and number of threads give
+        seed: Seed of all random numbers. The same seed, data, machine and number of threads give
             the same detector.
         device: Where to compute.
         report: Receives each checkpoint.
-        state: The state of a checkpoint, to go on from there.
+        state: The state of a checkpoint, to continue from it.
 
     Raises:
         BadImageError: A picture is smaller than a patch.
         ConfigError: The device does not exist here.
-        DivergedError: Training went to infinity.
+        DivergedError: A loss is no longer finite.
     """
     place, began = available(device), time.monotonic()
     check_sizes(data, patch=wanted.method.patch, scale=wanted.scale)
     prepared = PreparedData(data, wanted.scale, place)
     method = wanted.method.in_training
 
-    def judge(progress: Progress) -> None:
-        calibration, figures, threshold = prepared.judge(
+    def measure(progress: Progress) -> None:
+        calibration, figures, threshold = prepared.measure(
             method.scorer(progress.weights), wanted.rule
         )
         figures["train_seconds"] = time.monotonic() - began
@@ -104,7 +104,7 @@ def train(
     wanted.method.fit(
         prepared.fit,
         generator=torch.Generator(place).manual_seed(seed),
-        report=judge,
+        report=measure,
         state=state,
     )
 
@@ -117,25 +117,25 @@ def train_best(
     device: str | torch.device = "cpu",
     last: bool = False,
 ) -> Bundle:
-    """Train a detector and return its best checkpoint on *val*, as a search keeps it, or its last.
+    """Train a detector and return its best checkpoint on *val*, or its last one.
 
-    It is complete but for `finish`. Arguments and errors are those of `train`.
+    The bundle is complete except for `finish`. Arguments and errors are those of `train`.
     """
-    kept: list[Checkpoint] = []
+    best: list[Checkpoint] = []
 
     def keep(checkpoint: Checkpoint) -> None:
-        if last or not kept or checkpoint.metrics[METRIC] > kept[0].metrics[METRIC]:
-            kept[:] = [replace(checkpoint, state={})]
+        if last or not best or checkpoint.metrics[METRIC] > best[0].metrics[METRIC]:
+            best[:] = [replace(checkpoint, state={})]
 
     train(data, wanted, seed=seed, device=device, report=keep)
-    return kept[0].bundle
+    return best[0].bundle
 
 
 def baseline(data: TrainingData, *, scale: float) -> Bundle:
-    """Make the detector that every other one must beat: local statistics.
+    """Train the baseline that every other detector must beat: `local_statistics`.
 
     Args:
-        data: The texture.
+        data: The data of the texture.
         scale: The scale of the detector that it is compared with.
     """
     wanted = Settings(method=methods.named(methods.BASELINE)(), scale=scale)
@@ -145,11 +145,11 @@ def baseline(data: TrainingData, *, scale: float) -> Bundle:
 def finish(
     bundle: Bundle, data: TrainingData, *, false_alarm_rate: float = FALSE_ALARM_RATE
 ) -> Bundle:
-    """Complete a checkpoint: its final form, and its threshold on all calibration pictures.
+    """Complete a checkpoint: set its final form, and its threshold on all calibration pictures.
 
-    While it is trained, a method may score in a cheaper form (FCBiGAN uses one view of a picture),
-    and its threshold is set on the first few pictures only. Where the final form is another, the
-    rule is chosen again with it, on *val* as before.
+    During training a method may score in a cheaper form (FCBiGAN uses one view of a picture), and
+    the threshold is set on the first few pictures only. Where the final form differs, the rule is
+    chosen again with it, on *val* as before.
     """
     detector = Detector(bundle)
     wanted = settings_of(bundle).method
@@ -165,18 +165,18 @@ def finish(
 
 
 def with_baseline(bundle: Bundle, data: TrainingData) -> Bundle:
-    """Return the bundle with `val_pixel_ap_baseline` on its card, for comparison."""
-    least = baseline(data, scale=bundle.preprocessing["scale"]).metrics[METRIC]
-    return replace(bundle, metrics=bundle.metrics | {f"{METRIC}_baseline": least})
+    """Return the bundle with `val_pixel_ap_baseline`, the objective of the baseline."""
+    reached = baseline(data, scale=bundle.preprocessing["scale"]).metrics[METRIC]
+    return replace(bundle, metrics=bundle.metrics | {f"{METRIC}_baseline": reached})
 
 
 def _in_final_form(
     bundle: Bundle, data: TrainingData, wanted: Method, detector: Detector
 ) -> Bundle:
-    """Score a checkpoint in its final form: rule, figures and statistics are made again."""
+    """Bring a checkpoint to its final form: choose its rule and measure it again."""
     prepared = PreparedData(data, detector.preprocessing.scale, detector.device)
     losses = wanted.scorer(tensors_of(bundle, detector.device))
-    calibration, figures, threshold = prepared.judge(losses)
+    calibration, figures, threshold = prepared.measure(losses)
     return replace(
         bundle,
         config=methods.flat(wanted),
@@ -191,5 +191,5 @@ def _card_of(calibration: Calibration, method: Method) -> dict[str, Any]:
 
 
 def _array(tensor: Tensor) -> Any:
-    """Copy a tensor, which training goes on with, to an array."""
+    """Copy a tensor to an array; the training continues to change the tensor."""
     return tensor.detach().cpu().numpy().copy()

@@ -1,4 +1,4 @@
-"""Where a detector came from: data, versions, seed."""
+"""The provenance of a detector: its data and the versions of the software."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zoo.training.data import TrainingData
 
 
 def provenance(data: TrainingData) -> dict[str, Any]:
-    """Say which pictures a detector has seen, for its card and for the gate of promotion."""
+    """Return which pictures a detector was made from, for its card and for promotion."""
     return {
         "fingerprint": data.fingerprint,
         "licence": data.licence,
@@ -25,7 +25,7 @@ def provenance(data: TrainingData) -> dict[str, Any]:
 
 
 def versions() -> dict[str, Any]:
-    """Return the versions that made a detector."""
+    """Return the versions of the software that makes a detector."""
     names = {"texture_zoo": "texture-zoo", "torch": "torch", "numpy": "numpy"}
     found = {name: metadata.version(package) for name, package in names.items()}
     return found | {"python": platform.python_version()}

@@ -1,4 +1,4 @@
-"""One configuration: a method with its fields, the scale and the rule, from flat values by name."""
+"""The settings of a training: a method with its fields, the scale and the rule."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from zoo.scoring.aggregation import Rule
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything that a trial may vary, and nothing else.
+    """All values that a trial may vary.
 
     Attributes:
         method: The method with its fields.
-        scale: Factor on both sides of a picture, before all else.
+        scale: Factor on both sides of a picture, applied first.
         rule: How losses become a score; None chooses one on *val*.
     """
 
@@ -29,15 +29,15 @@ class Settings:
     rule: Rule | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a scale that cannot be."""
+        """Refuse a scale that is out of its range."""
         Preprocessing(mode="L", scale=self.scale)
 
 
 def preset(name: str) -> Settings:
-    """Return the configuration of this name; docs/decisions.md has its source.
+    """Return the preset of this name; docs/decisions.md has its source.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: There is no preset of this name.
     """
     if name not in methods.PRESETS:
         known = ", ".join(methods.PRESETS)
@@ -50,12 +50,12 @@ def preset(name: str) -> Settings:
 
 
 def field_names(method: str = methods.DEFAULT) -> list[str]:
-    """List the names that a search space for this method may vary or fix."""
+    """Return the names of the fields that a search space for this method may use."""
     return [*methods.settable(methods.named(method)), "scale"]
 
 
 def settings(values: Mapping[str, Any], *, method: str = methods.DEFAULT) -> Settings:
-    """Make settings of flat values by name; the rest has the method's defaults.
+    """Return the settings with these values by name, and the defaults of the method otherwise.
 
     Raises:
         ConfigError: A name is unknown or a value out of its range.
@@ -64,10 +64,10 @@ def settings(values: Mapping[str, Any], *, method: str = methods.DEFAULT) -> Set
 
 
 def with_values(base: Settings, values: Mapping[str, Any]) -> Settings:
-    """Return the settings with these fields changed, and those that depend on them adapted.
+    """Return the settings with these fields changed, and dependent fields adapted.
 
     Raises:
-        ConfigError: A name is unknown, or a value of another kind than its field or out of range.
+        ConfigError: A name is unknown, or a value has the wrong type or is out of its range.
     """
     name = methods.name_of(base.method)
     methods.check_names(values, field_names(name), of=name)
@@ -79,11 +79,11 @@ def with_values(base: Settings, values: Mapping[str, Any]) -> Settings:
 def settings_of(bundle: Bundle) -> Settings:
     """Return the settings that a bundle was trained with, to train it again.
 
-    The rule is left to be chosen on *val* again. A field that the bundle is too old to have has
-    its default; one that this version no longer has is left out.
+    The rule is None, so that it is chosen on *val* again. A field that an older bundle does not
+    have gets its default; a field that this version no longer has is left out.
 
     Raises:
-        BundleError: It does not say how it was trained, or has a value that is no longer allowed.
+        BundleError: The bundle does not have its settings, or a value is no longer allowed.
     """
     asked = bundle.made_by.get("settings")
     if not isinstance(asked, dict):

@@ -12,15 +12,15 @@ from torch import Tensor
 from zoo.data.defects.painting import training_pair
 from zoo.data.patches import augment
 
-DEFECT_POOL = 768  # defective patches painted at a time
-USES = 3  # times that a painted patch is drawn, on average, before the pool is painted afresh
-CUTS_PER_PAINTING = 6  # patches cut from one painted image; painting costs more than cutting
+DEFECT_POOL = 768  # number of painted patches in the pool
+USES = 3  # mean number of draws of a painted patch before the pool is painted again
+CUTS_PER_PAINTING = 6  # patches cut from one painted image, because painting is slow
 
 
 class DefectPatches:
-    """Patches with synthetic defects, painted on the CPU now and then, drawn on the device.
+    """A pool of patches with synthetic defects, painted on the CPU, drawn on the device.
 
-    A pool of them is painted afresh when its patches have been drawn `USES` times.
+    The pool is painted again when its patches have been drawn `USES` times on average.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class DefectPatches:
         self.images = [image.movedim(0, 2).cpu().numpy() * 0.5 + 0.5 for image in images]
 
     def paint(self) -> None:
-        """Replace the pool by fresh patches, each with a defective pixel at a random place."""
+        """Replace the pool by new patches, each with a defective pixel at a random place."""
         seed = torch.randint(2**31, (), generator=self.generator, device=self.generator.device)
         rng = np.random.default_rng(int(seed))
         cuts = [cut for _ in range(DEFECT_POOL // CUTS_PER_PAINTING) for cut in self._painting(rng)]
@@ -43,7 +43,7 @@ class DefectPatches:
     def draw(
         self, count: int, *, rotations: bool
     ) -> tuple[Float[Tensor, "n c p p"], Bool[Tensor, "n p p"]]:
-        """Draw patches with their masks, flipped and turned at random."""
+        """Draw patches with their masks, flipped and rotated at random."""
         if self.left < count:
             self.paint()
         self.left -= count
@@ -65,7 +65,7 @@ class DefectPatches:
         ]
 
     def _window(self, rng: np.random.Generator) -> Float[np.ndarray, "h w c"]:
-        """Cut a window of up to two patches' side: room for defects larger than a patch."""
+        """Cut a window of up to two patches on each side, for defects larger than a patch."""
         image = self.images[rng.integers(len(self.images))]
         height, width = (min(side, 2 * self.patch) for side in image.shape[:2])
         top = rng.integers(image.shape[0] - height + 1)

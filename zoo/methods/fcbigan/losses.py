@@ -1,8 +1,7 @@
-"""The adversarial games, one function an equation: tensors in, one number or one map out.
+"""The adversarial losses: one function for each equation, from tensors to one number or one map.
 
 The equations are those of Peccia, "Generative Adversarial Networks And Real-Time Anomaly Detection
-In Texture Images", Politecnico di Milano 2021. How the printed ones are read stands in
-docs/decisions.md.
+In Texture Images", Politecnico di Milano 2021. docs/decisions.md explains how they are interpreted.
 """
 
 from __future__ import annotations
@@ -15,17 +14,17 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 def discriminator_loss(
     real: Float[Tensor, "b h w"], fake: Float[Tensor, "b2 h2 w2"]
 ) -> Float[Tensor, ""]:
-    """Pull verdicts on real pairs to 1 and on drawn pairs to 0. Source: Peccia 2021, eq. (5)."""
+    """Squared error, target 1 for real and 0 for generated pairs. Source: Peccia 2021, eq. (5)."""
     return 0.5 * (real - 1).square().mean() + 0.5 * fake.square().mean()
 
 
 def generator_loss(fake: Float[Tensor, "b h w"]) -> Float[Tensor, ""]:
-    """Pull the verdicts on drawn pairs to 1. Source: Peccia 2021, eq. (5)."""
+    """Squared error of generated pairs with target 1. Source: Peccia 2021, eq. (5)."""
     return 0.5 * (fake - 1).square().mean()
 
 
 def encoder_loss(real: Float[Tensor, "b h w"]) -> Float[Tensor, ""]:
-    """Pull the verdicts on real pairs to 0, as printed. Source: Peccia 2021, eq. (5)."""
+    """Squared error of real pairs with target 0, as printed. Source: Peccia 2021, eq. (5)."""
     return 0.5 * real.square().mean()
 
 
@@ -43,9 +42,9 @@ def reconstruction_penalty(
 def defect_loss(
     logits: Float[Tensor, "b h w"], defective: Float[Tensor, "b h w"]
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of "how much of this square is defective?", the mean over squares.
+    """Cross-entropy of the defective share of each square of pixels, the mean over squares.
 
-    Ours: synthetic defects as one more kind of fake, whose falseness is known pixel by pixel.
+    Ours: synthetic defects are one more kind of fake, with a known mask.
     """
     return binary_cross_entropy_with_logits(logits, defective)
 
@@ -57,6 +56,6 @@ def reconstruction_error(
     return (x - drawn).square().mean(dim=1)
 
 
-def discriminator_score(verdict: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
+def discriminator_score(output: Float[Tensor, "b h w"]) -> Float[Tensor, "b h w"]:
     """L_D of each pixel: squared distance from the target of real pairs. Source: eq. (7)."""
-    return (verdict - 1).square()
+    return (output - 1).square()

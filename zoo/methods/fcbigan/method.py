@@ -1,4 +1,4 @@
-"""FCBiGAN behind the protocol of all methods."""
+"""FCBiGAN as a method."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Generator
 
-from zoo.errors import ConfigError
+from zoo.methods.configuration import check_fields
 from zoo.methods.fcbigan.config import NetworkConfig, TrainConfig, halves
 from zoo.methods.fcbigan.networks import Networks
 from zoo.methods.fcbigan.scorer import VIEWS, fcbigan_losses
@@ -23,17 +23,18 @@ _THESIS_AP = {"carpet": 0.074, "grid": 0.098, "leather": 0.112, "tile": 0.138, "
 
 @dataclass(frozen=True, kw_only=True)
 class FCBiGAN(Method):
-    """A fully convolutional BiGAN, with a segmenter beside it that learns from painted defects.
+    """A fully convolutional BiGAN, with an optional segmenter trained on synthetic defects.
 
     The defaults are the preset `thesis`. Source: Peccia 2021, sections 4 and 5.2.
 
     Attributes:
         networks: The shapes of the networks.
-        training: How they are trained.
-        output_stride: Pixels between two verdicts of the discriminator when scoring; 1 is dense
-            and exact, more is faster and interpolates.
-        views: A finished detector averages over so many views of a picture: as it is, mirrored,
-            upside down, both. Each costs the time of a score. While it is trained it uses one.
+        training: The training of the networks.
+        output_stride: Pixels between two outputs of the discriminator in scoring; 1 is dense and
+            exact, more is faster and interpolates.
+        views: Number of views of a picture that a finished detector averages over: as it is,
+            flipped horizontally, vertically, both. Each view takes the time of a score. One view
+            is used during training.
     """
 
     searched: ClassVar[bool] = True
@@ -49,14 +50,15 @@ class FCBiGAN(Method):
     views: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse an output stride that the discriminator does not have, and unknown views."""
-        if self.views not in range(1, len(VIEWS) + 1):
-            raise ConfigError(f"views must be 1 to {len(VIEWS)}, not {self.views}. Change it.")
+        """Refuse values that are out of their range."""
         strides = self.networks.output_strides
-        if self.output_stride not in strides:
-            raise ConfigError(
-                f"output_stride must be one of {strides}, not {self.output_stride}. Change it."
-            )
+        check_fields(
+            self,
+            [
+                ("views", 1 <= self.views <= len(VIEWS), f"1 to {len(VIEWS)}"),
+                ("output_stride", self.output_stride in strides, f"one of {strides}"),
+            ],
+        )
 
     @property
     def patch(self) -> int:
@@ -70,7 +72,7 @@ class FCBiGAN(Method):
 
     @property
     def in_training(self) -> FCBiGAN:
-        """One view of a picture: a search would spend a third of its time on the others."""
+        """The method with one view: with four a search would spend a third of its time on them."""
         return replace(self, views=1)
 
     @property
@@ -80,11 +82,10 @@ class FCBiGAN(Method):
 
     @classmethod
     def adapted(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Bring fields into line.
+        """Adapt dependent fields.
 
-        An output stride that the discriminator is too shallow for becomes the largest it has. A
-        segmenter that halves a patch too often halves it as often as it can. There is a segmenter
-        if there are rounds with synthetic defects.
+        `output_stride` is limited by the depth of the discriminator. `segmenter_depth` is limited
+        by the size of a patch. There is a segmenter if there are rounds with synthetic defects.
         """
         new = dict(values)
         while new["segmenter_depth"] > 2 and not halves(new["patch"], new["segmenter_depth"]):
@@ -102,13 +103,13 @@ class FCBiGAN(Method):
         fit(images, networks, self.training, generator=generator, report=report, state=state)
 
     def shapes(self, channels: int) -> Mapping[str, Shape]:
-        """Return the shapes of the networks' tensors."""
+        """Return the shapes of the tensors of the networks."""
         return {
             name: tuple(each.shape) for name, each in self._built(channels).state_dict().items()
         }
 
     def scorer(self, weights: Weights, *, used: Sequence[bool] | None = None) -> Losses:
-        """Return what gives each pixel of pictures its losses."""
+        """Return the loss function: L_R, L_D and the logit of the segmenter of each pixel."""
         networks = self._built(weights["encoder.layers.0.weight"].shape[1])
         networks.load_state_dict(dict(weights), assign=True)
         networks.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
@@ -118,6 +119,6 @@ class FCBiGAN(Method):
         )
 
     def _built(self, channels: int) -> Networks:
-        """Build the networks without memory of their own."""
+        """Build the networks without allocating memory for their weights."""
         with torch.device("meta"):
             return Networks(self.networks, channels=channels)

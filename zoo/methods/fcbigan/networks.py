@@ -1,12 +1,11 @@
 """The networks of FCBiGAN: encoder, generator, discriminator, all fully convolutional.
 
-No convolution has a bias that batch norm takes away again: its slope would be 0 but for rounding,
-and of rounding Adam makes whole steps.
+A convolution before a batch norm has no bias: its gradient would be only rounding error, which Adam
+would turn into full steps.
 
-Nothing here knows a patch from a whole image: every network takes any size that is a multiple of
-one latent cell. The discriminator has a second, dense form with the same weights, which gives
-every pixel the verdict on the window around it. The segmenter, which is no part of the thesis, is
-U-shaped.
+All networks take patches and whole images: any size that is a multiple of one latent cell. The
+discriminator has a second, dense form with the same weights, with one output for the window around
+each pixel. The segmenter, which is not part of the thesis, is U-shaped.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from zoo.methods.fcbigan.config import (
 def _layer(
     before: int, after: int, kernel: int, *, stride: int = 1, norm: Norm = "batch"
 ) -> list[nn.Module]:
-    """Convolve, with mirrored edges, then normalise and bend; as wide as before if not strided."""
+    """Return a convolution with mirrored edges, a norm and a leaky ReLU."""
     return [
         nn.Conv2d(
             before,
@@ -49,7 +48,7 @@ def _layer(
 
 
 class Encoder(nn.Module):
-    """E: an image to its latent cells, one cell for `2 ** depth` by `2 ** depth` pixels."""
+    """E: from an image to its latent cells, one for `2 ** depth` by `2 ** depth` pixels."""
 
     def __init__(self, *, channels: int, width: int, depth: int, latent_channels: int) -> None:
         super().__init__()
@@ -61,13 +60,13 @@ class Encoder(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b z hz wz"]:
-        """Encode; sides must be multiples of a cell."""
+        """Return the latent cells; sides must be multiples of a cell."""
         z: Tensor = self.layers(x)
         return z
 
 
 class Generator(nn.Module):
-    """G: latent cells to an image in [-1, 1], enlarged by sub-pixel convolution."""
+    """G: from latent cells to an image in [-1, 1], by sub-pixel convolutions."""
 
     def __init__(self, *, channels: int, width: int, depth: int, latent_channels: int) -> None:
         super().__init__()
@@ -88,15 +87,16 @@ class Generator(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, z: Float[Tensor, "b z hz wz"]) -> Float[Tensor, "b c h w"]:
-        """Draw the image that belongs to the latent cells."""
+        """Return the image of the latent cells."""
         x: Tensor = self.layers(z)
         return x
 
 
 class Windows(nn.Module):
-    """A strided network that pads nothing, so that each verdict is about one window of its image.
+    """A strided network without padding, so that each output depends on one window of the image.
 
-    The strided form, the dense form and any cut-out window therefore agree to the last bits.
+    The strided form, the dense form and any window that is cut out therefore give the same output,
+    up to rounding.
     """
 
     def __init__(self, *, channels: int, width: int, depth: int, norm: Norm) -> None:
@@ -108,7 +108,7 @@ class Windows(nn.Module):
             for place, (before, after) in enumerate(pairwise(steps))
         ]
         self.convolutions = nn.ModuleList(layers)
-        # As usual for GANs, no batch norm where the image enters.
+        # As usual for GANs, the first layer has no batch norm.
         self.norms = nn.ModuleList(
             nn.BatchNorm2d(layer.out_channels) if norm == "batch" and place else nn.Identity()
             for place, layer in enumerate(layers)
@@ -117,15 +117,15 @@ class Windows(nn.Module):
 
     @property
     def side(self) -> int:
-        """Side of the window behind one verdict, in pixels."""
+        """Side of the window of one output, in pixels."""
         return receptive_field(self.depth)
 
     def forward(
         self, x: Float[Tensor, "b k h w"], output_stride: int | None = None
     ) -> Float[Tensor, "b hd wd"]:
-        """Judge every window, one each `output_stride` pixels; the first is at the top left.
+        """Return the outputs of windows, every `output_stride` pixels, from the top left.
 
-        A layer whose stride would pass `output_stride` keeps its resolution instead, and the
+        A layer whose stride would exceed `output_stride` keeps its resolution instead, and the
         layers after it are dilated: the same sums over the same pixels, at more places.
 
         Args:
@@ -144,17 +144,17 @@ class Windows(nn.Module):
             h = functional.conv2d(h, conv.weight, conv.bias, stride=step, dilation=dilation)
             h = functional.leaky_relu(norm(h), 0.2)
             stride, dilation = stride * step, dilation * (2 // step)
-        verdict: Tensor = self.head(h)
-        return verdict[:, 0]
+        output: Tensor = self.head(h)
+        return output[:, 0]
 
     def everywhere(
         self, x: Float[Tensor, "b k h w"], *, output_stride: int = 1
     ) -> Float[Tensor, "b h w"]:
-        """Give each pixel the verdict on the window around it.
+        """Return for each pixel the output of the window around it.
 
-        A pixel too near the edge for a window of its own has the verdict of the nearest window
-        inside the image: mirrored texture has kinks that no good material has. With an output
-        stride above 1 the pixels between two verdicts are interpolated.
+        A pixel near the edge, whose window would leave the image, has the output of the nearest
+        window inside: mirrored texture has discontinuities that good material does not have. With
+        an output stride above 1 the pixels between two outputs are interpolated.
 
         Args:
             x: At least one window high and wide.
@@ -175,14 +175,16 @@ class Windows(nn.Module):
 
 
 class Segmenter(nn.Module):
-    """Which pixels of an image are defective: U-shaped, so it sees far and still draws thin lines.
+    """Predicts which pixels of an image are defective; U-shaped, for large and thin defects.
 
-    No part of the thesis: it learns from synthetic defects, and takes no part in the game. Nothing
-    is computed at full size: an image is halved `depth` times, then laid over its finer selves up
-    to a quarter, where a logit stands for `SEGMENTER_STRIDE` by `SEGMENTER_STRIDE` pixels.
+    Not part of the thesis: it learns from synthetic defects, and not from the adversarial loss. It
+    computes nothing at full size: an image is halved `depth` times, then enlarged and added to the
+    finer levels up to a quarter of the size, where a logit stands for `SEGMENTER_STRIDE` by
+    `SEGMENTER_STRIDE` pixels.
 
     Source:
-        Ronneberger et al. 2015; the finer layers are added, not joined, as in Lin et al. 2017.
+        Ronneberger et al. 2015; the finer layers are added, not concatenated, as in Lin et al.
+        2017.
     """
 
     def __init__(self, *, channels: int, width: int, depth: int, norm: Norm) -> None:
@@ -190,7 +192,7 @@ class Segmenter(nn.Module):
         self.cell = 2**depth
         steps = widths(width, depth)
         first = SEGMENTER_STRIDE.bit_length() - 2  # the level whose layers are that stride apart
-        # As in the discriminator, no batch norm where the image enters.
+        # As in the discriminator, the first layer has no batch norm.
         down = [nn.Sequential(*_layer(channels, steps[0], 4, stride=2, norm="none"))]
         for before, after in pairwise(steps):
             halved = nn.Sequential(*_layer(before, after, 4, stride=2, norm=norm))
@@ -217,7 +219,7 @@ class Segmenter(nn.Module):
     def everywhere(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b h w"]:
         """Return a logit for every pixel of an image of any size, interpolated between squares."""
         height, width = x.shape[-2:]
-        whole = _whole_cells(x, self.cell)
+        whole = whole_cells(x, self.cell)
         logits = functional.interpolate(self(whole)[:, None], whole.shape[-2:], mode="bilinear")
         return logits[:, 0, :height, :width]
 
@@ -228,12 +230,12 @@ class Segmenter(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """D: is (image, latent cells) a real image with its code, or a drawn one with its source?
+    """D: tells real images from generated ones, each with its latent cells.
 
-    z is enlarged to the size of x by one sub-pixel convolution, cell by cell, and laid beside it;
-    `Windows` judges the pair. For a whole image z is computed once and held per cell: a window
-    sees the planes of the cells it lies over, wherever in a cell it begins. See
-    docs/decisions.md, "z in the dense discriminator".
+    z is enlarged to the size of x by one sub-pixel convolution, cell by cell, and concatenated with
+    x; `Windows` gets the pair. For a whole image z is computed once: a window uses the channels of
+    the cells that it covers, wherever in a cell it begins. See docs/decisions.md, "z in the dense
+    discriminator".
     """
 
     def __init__(self, config: NetworkConfig, *, channels: int) -> None:
@@ -252,20 +254,20 @@ class Discriminator(nn.Module):
     def forward(
         self, x: Float[Tensor, "b c h w"], z: Float[Tensor, "b z hz wz"]
     ) -> Float[Tensor, "b hd wd"]:
-        """Judge a window each `2 ** discriminator_depth` pixels: the form that is trained."""
+        """Return an output every `2 ** discriminator_depth` pixels: the form for training."""
         return cast(Tensor, self.windows(self.pair(x, z)))
 
     def pair(
         self, x: Float[Tensor, "b c h w"], z: Float[Tensor, "b z hz wz"]
     ) -> Float[Tensor, "b k h w"]:
-        """Lay the enlarged z beside x. Each pixel of z's planes depends on its own cell only."""
+        """Concatenate x and the enlarged z, of which each pixel depends on its own cell only."""
         return torch.cat([x, self.enlarge(z)], dim=1)
 
 
 class Networks(nn.Module):
-    """The networks together, and how they see an image of any size.
+    """All networks, and how they divide an image of any size.
 
-    `segmenter` is there if the configuration asks for it.
+    `segmenter` is None if the configuration does not ask for it.
     """
 
     def __init__(self, config: NetworkConfig, *, channels: int) -> None:
@@ -292,58 +294,59 @@ class Networks(nn.Module):
         )
 
     def seam(self, output_stride: int) -> tuple[int, int]:
-        """Return where an image may be cut without any loss of a pixel changing.
+        """Return how an image can be cut into pieces without a change of the losses.
 
         Args:
-            output_stride: Pixels between two of D's verdicts.
+            output_stride: Pixels between two outputs of D.
 
         Returns:
-            The step of places at which all networks look alike, and how far beyond a piece the
-            networks see; both in pixels of the scaled image.
+            The step of the grid that all networks share, and how far the receptive fields reach
+            beyond a piece; both in pixels of the scaled image.
         """
         step = max(self.cell, output_stride, self.segmenter.cell if self.segmenter else 1)
-        # A 4-wide layer of stride 2 sees 1.5 pixels of its input to each side, a 3-wide one 1,
-        # and a pixel of a level is twice one of the level before: each sum is a geometric series.
+        # A 4-wide layer of stride 2 reaches 1.5 pixels of its input to each side, a 3-wide one 1,
+        # and a pixel of a level is two of the level before: each sum is a geometric series.
         encoded = 2.5 * self.cell
         far = max(encoded + 3 * self.cell, encoded + self.discriminator.windows.side)
         if self.segmenter:
             far = max(far, 6.0 * self.segmenter.cell)
         return step, -int(-far // step) * step
 
-    def whole_cells(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
-        """Mirror the image's lower and right edge until both sides are whole cells."""
-        return _whole_cells(x, self.cell)
 
+def initialise(
+    networks: nn.Module,
+    generator: torch.Generator,
+    *,
+    gan: tuple[str, ...] = ("encoder", "generator"),
+) -> None:
+    """Draw every weight, and set the biases to zero.
 
-def initialise(networks: Networks, generator: torch.Generator) -> None:
-    """Draw every weight; zero the biases.
-
-    E and G have N(0, 0.02), as GANs do. The discriminator and the segmenter may have no batch
-    norm, which that would starve, so their signals keep their size through leaky layers.
+    Args:
+        networks: The networks, on the device of the generator.
+        generator: Draws the weights.
+        gan: Networks with weights from N(0, 0.02), as usual for GANs. The others may have no batch
+            norm and would lose their signal with such small weights, so they have weights that
+            keep the variance of the activations through leaky layers.
 
     Source: Radford et al. 2016; He et al. 2015.
     """
     for name, parameter in networks.named_parameters():
         if name.endswith("bias"):
             nn.init.zeros_(parameter)
-        elif parameter.ndim == 4 and name.startswith(("encoder", "generator")):
+        elif parameter.ndim > 1 and name.startswith(gan):
             nn.init.normal_(parameter, 0.0, 0.02, generator=generator)
-        elif parameter.ndim == 4:
+        elif parameter.ndim > 1:
             nn.init.kaiming_normal_(parameter, a=0.2, generator=generator)
 
 
-def _whole_cells(x: Float[Tensor, "b c h w"], cell: int) -> Float[Tensor, "b c h2 w2"]:
-    height, width = x.shape[-2:]
-    return _mirror(x, 0, -height % cell, 0, -width % cell)
+def whole_cells(x: Float[Tensor, "b c h w"], cell: int) -> Float[Tensor, "b c h2 w2"]:
+    """Mirror the lower and right edges until both sides are multiples of a cell.
 
-
-def _mirror(
-    x: Float[Tensor, "b c h w"], top: int, bottom: int, left: int, right: int
-) -> Float[Tensor, "b c h2 w2"]:
-    """Pad by reflection, in several turns where the image is smaller than the padding."""
-    while top or bottom or left or right:
-        limit_h, limit_w = x.shape[-2] - 1, x.shape[-1] - 1
-        now = [min(left, limit_w), min(right, limit_w), min(top, limit_h), min(bottom, limit_h)]
-        x = functional.pad(x, now, mode="reflect")
-        left, right, top, bottom = left - now[0], right - now[1], top - now[2], bottom - now[3]
+    This takes several steps if the image is smaller than the padding.
+    """
+    bottom, right = (-side % cell for side in x.shape[-2:])
+    while bottom or right:
+        rows, columns = min(bottom, x.shape[-2] - 1), min(right, x.shape[-1] - 1)
+        x = functional.pad(x, (0, columns, 0, rows), mode="reflect")
+        bottom, right = bottom - rows, right - columns
     return x

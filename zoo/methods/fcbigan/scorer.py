@@ -1,4 +1,4 @@
-"""The losses of FCBiGAN for every pixel of a picture of any size."""
+"""The losses of FCBiGAN for each pixel of a picture of any size."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.methods.fcbigan.losses import discriminator_score, reconstruction_error
-from zoo.methods.fcbigan.networks import Networks
+from zoo.methods.fcbigan.networks import Networks, whole_cells
 
-# The image as it is, mirrored, upside down, and turned by 180 degrees: axes to flip.
+# Axes to flip: none, horizontal, vertical, and both (a rotation by 180 degrees).
 VIEWS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))
-TILE = 2048  # pixels both ways, after scaling, of which the networks see no more at once
+TILE = 2048  # largest side of a piece that the networks process at once, in pixels after scaling
 
 
 @torch.no_grad()
@@ -27,17 +27,17 @@ def fcbigan_losses(
     views: int = 1,
     used: Sequence[bool] = (True, True, True),
 ) -> Float[Tensor, "b t h w"]:
-    """Return L_R and L_D of every pixel, and the logit of the segmenter if there is one.
+    """Return L_R and L_D of each pixel, and the logit of the segmenter if there is one.
 
-    Pictures larger than `TILE` go through the networks in overlapping pieces, with the same
-    losses. The memory that the networks need therefore does not grow with the picture.
+    Pictures larger than `TILE` are processed in overlapping pieces, with the same losses. The
+    memory of the networks therefore does not grow with the picture.
 
     Args:
         networks: In evaluation mode.
-        x: Pictures of one size, prepared.
-        output_stride: Pixels between two verdicts of D; what lies between is interpolated.
-        views: The losses are the mean over so many of `VIEWS`; 1 is the picture as it is.
-        used: Whether each loss is wanted; one that is not is left at 0 and not computed.
+        x: Prepared pictures of the same size.
+        output_stride: Pixels between two outputs of D; the pixels between are interpolated.
+        views: The losses are the mean over this many of `VIEWS`; 1 is the picture as it is.
+        used: Whether each loss is needed; one that is not is 0 and not computed.
 
     Source: Peccia 2021, eq. (7); the segmenter and the views are ours.
     """
@@ -52,7 +52,7 @@ def _losses(
     networks: Networks, x: Float[Tensor, "b c h w"], *, output_stride: int, used: Sequence[bool]
 ) -> Float[Tensor, "b t h w"]:
     height, width = x.shape[-2:]
-    whole = networks.whole_cells(x)
+    whole = whole_cells(x, networks.cell)
     if max(whole.shape[-2:]) <= TILE:
         return _of_piece(networks, whole, output_stride, used)[..., :height, :width]
     step, margin = networks.seam(output_stride)
@@ -72,7 +72,7 @@ def _losses(
 def _of_piece(
     networks: Networks, whole: Float[Tensor, "b c h w"], output_stride: int, used: Sequence[bool]
 ) -> Float[Tensor, "b t h w"]:
-    """Return the losses of pictures, or of a piece of them, whose sides are whole cells."""
+    """Return the losses of pictures, or of pieces, whose sides are multiples of a cell."""
     nothing = torch.zeros_like(whole[:, 0])
     losses = [nothing, nothing]
     if used[0] or used[1]:
@@ -81,8 +81,8 @@ def _of_piece(
         losses[0] = reconstruction_error(whole, networks.generator(z))
     if used[1]:
         pair = networks.discriminator.pair(whole, z)
-        verdict = networks.discriminator.windows.everywhere(pair, output_stride=output_stride)
-        losses[1] = discriminator_score(verdict)
+        output = networks.discriminator.windows.everywhere(pair, output_stride=output_stride)
+        losses[1] = discriminator_score(output)
     if networks.segmenter is not None:
         losses.append(networks.segmenter.everywhere(whole) if used[2] else nothing)
     return torch.stack(losses, dim=1)

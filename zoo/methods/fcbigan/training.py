@@ -1,7 +1,7 @@
-"""One visible loop: good images in, trained networks out.
+"""The training loop of FCBiGAN: from good images to trained networks.
 
-The loop knows neither Ray nor MLflow. Every so often it hands its state to a `report` callable,
-which may look at it, keep it, or stop the training by raising.
+The loop does not use Ray or MLflow. At regular steps it passes its progress to the function
+`report`, which may save it, or raise an exception to stop the training.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from zoo.methods.fcbigan.losses import (
 from zoo.methods.fcbigan.networks import Networks, initialise
 from zoo.methods.protocol import Progress, Report
 
-WARM_UP = 0.02  # share of the training in which the segmenter's learning rate rises
-COOLED = 0.02  # share of its learning rate that is left at the end
+WARM_UP = 0.02  # share of the training in which the learning rate of the segmenter rises
+COOLED = 0.02  # final share of its learning rate
 
 
 class Players:
@@ -40,11 +40,11 @@ class Players:
     def __init__(self, networks: Networks, config: TrainConfig) -> None:
         self.live, self.config = networks.train(), config
         self.averaged = copy.deepcopy(networks) if config.ema or config.defect_ema else None
-        game = (config.learning_rate, config.learning_rate, config.discriminator_learning_rate)
+        rates = (config.learning_rate, config.learning_rate, config.discriminator_learning_rate)
         parts = (networks.encoder, networks.generator, networks.discriminator)
         self.optimisers: dict[nn.Module, torch.optim.Adam] = {
             part: torch.optim.Adam(part.parameters(), lr=rate, betas=(0.5, 0.999))
-            for part, rate in zip(parts, game, strict=True)
+            for part, rate in zip(parts, rates, strict=True)
         }
         if networks.segmenter is not None:  # no opponent, so the usual momentum
             self.optimisers[networks.segmenter] = torch.optim.Adam(
@@ -52,7 +52,7 @@ class Players:
             )
 
     def descend(self, losses: Mapping[nn.Module, Tensor]) -> None:
-        """Move each network down its own loss, and by no other's."""
+        """Update each network with the gradient of its own loss only."""
         left = len(losses)
         for part, loss in losses.items():
             left -= 1
@@ -75,7 +75,7 @@ class Players:
             group["lr"] = factor * self.config.defect_learning_rate
 
     def average(self, *names: str, decay: float) -> None:
-        """Let averaged networks, named as in `Networks`, follow the live ones; 0 copies them."""
+        """Update averaged networks, named as in `Networks`, from the live ones; decay 0 copies."""
         if self.averaged is None:
             return
         with torch.no_grad():
@@ -84,7 +84,7 @@ class Players:
                 torch._foreach_lerp_(list(slow.parameters()), list(live.parameters()), 1 - decay)
 
     def scoring(self) -> Networks:
-        """Return the networks that score, averaged if so configured, in evaluation mode."""
+        """Return the networks for scoring, averaged if configured, in evaluation mode."""
         if self.averaged is None:
             return self.live.eval()
         for slow, live in zip(self.averaged.buffers(), self.live.buffers(), strict=True):
@@ -92,7 +92,7 @@ class Players:
         return self.averaged.eval()
 
     def state(self) -> dict[str, Any]:
-        """Return everything that training changes."""
+        """Return the state of all networks and optimisers."""
         return {
             "live": self.live.state_dict(),
             "averaged": self.averaged.state_dict() if self.averaged else None,
@@ -100,16 +100,16 @@ class Players:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Put back what `state` returned."""
+        """Restore what `state` returned."""
         self.live.load_state_dict(state["live"])
         if self.averaged is not None:
             self.averaged.load_state_dict(state["averaged"])
-        for optimiser, kept in zip(self.optimisers.values(), state["optimisers"], strict=True):
-            optimiser.load_state_dict(kept)
+        for optimiser, saved in zip(self.optimisers.values(), state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
 
 
 def new_networks(config: NetworkConfig, *, channels: int, seed: int) -> Networks:
-    """Build untrained networks; the same seed draws the same weights."""
+    """Build untrained networks; the same seed gives the same weights."""
     networks = Networks(config, channels=channels)
     initialise(networks, torch.Generator().manual_seed(seed))
     return networks
@@ -118,9 +118,9 @@ def new_networks(config: NetworkConfig, *, channels: int, seed: int) -> Networks
 def play(
     players: Players, x: Float[Tensor, "b c p p"], z: Float[Tensor, "b k q q"]
 ) -> Float[Tensor, " 4"]:
-    """Play one round of the game: D learns, then E and G, each by its own equation.
+    """Do one adversarial round: update D, then E and G, each with its own equation.
 
-    Real and drawn pairs pass a network together, so that batch norm cannot tell them apart.
+    Real and generated pairs are in the same batch, so that batch norm treats them alike.
 
     Returns:
         The losses of D, E and G and the reconstruction penalty, on the device.
@@ -155,7 +155,7 @@ def spot(
     *,
     generator: torch.Generator,
 ) -> Float[Tensor, ""]:
-    """Teach the segmenter one round: good patches, and patches with synthetic defects."""
+    """Do one round of the segmenter, with good patches and patches with synthetic defects."""
     segmenter, (bad, masks) = players.live.segmenter, defective
     assert segmenter is not None
     both = torch.cat([x, bad])
@@ -176,19 +176,19 @@ def fit(
     report: Report,
     state: Mapping[str, Any] | None = None,
 ) -> Networks:
-    """Train on random patches, and return the networks that score, in evaluation mode.
+    """Train on random patches, and return the networks for scoring, in evaluation mode.
 
     Args:
         images: Good images, prepared, in [-1, 1].
-        networks: Trained in place, on the generator's device.
-        config: How.
-        generator: Draws patches, latents and defects. Its device does the work.
-        report: Called `config.reports` times, the last time at the very end.
-        state: Where an earlier call with the same arguments had come to.
+        networks: Trained in place, on the device of the generator.
+        config: The configuration of the training.
+        generator: Draws patches, latents and defects. Its device is used.
+        report: Called `config.reports` times, the last time at the end.
+        state: The state of an earlier call with the same arguments, to continue from it.
 
     Raises:
         BadImageError: An image is smaller than a patch.
-        DivergedError: A loss is not a number any more.
+        DivergedError: A loss is not finite.
 
     Source:
         Peccia 2021, section 5.2; the rounds with synthetic defects are ours.
@@ -219,7 +219,7 @@ def fit(
         if rounds:
             fakes.paint()
         for now in range(step, end):
-            # Not cached: the weights change within a step, and so must their copies in bfloat16.
+            # No cache: the weights change within a step, so their bfloat16 copies must change too.
             with torch.autocast(
                 device.type, torch.bfloat16, enabled=half_precision(device), cache_enabled=False
             ):
@@ -247,13 +247,13 @@ def fit(
 
 
 def half_precision(device: torch.device) -> bool:
-    """Tell whether a device multiplies in bfloat16 faster than in float32."""
+    """Return whether a device multiplies in bfloat16 faster than in float32."""
     on_cpu = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)  # not in every torch
     return device.type == "cuda" or (device.type == "cpu" and bool(on_cpu()))
 
 
 def steps(config: TrainConfig, patch: int) -> int:
-    """Return how many steps a training has: its budget of pixels over those of a step's rounds."""
+    """Return the number of steps: the pixels of the training divided by those of a step."""
     pixels = config.batch * patch**2 * (1 + config.defect_rounds)
     return max(config.reports, round(config.megapixels * 1e6 / pixels))
 
@@ -270,7 +270,7 @@ def _means(total: Float[Tensor, " 5"], rounds: int, end: int) -> dict[str, float
     if not np.isfinite(means).all():
         found = ", ".join(f"{name} {mean}" for name, mean in zip(names, means, strict=True))
         raise DivergedError(
-            f"Training diverged before step {end}: {found}. Lower the learning rates, or take "
-            "discriminator_norm 'batch'."
+            f"Training diverged before step {end}: {found}. Lower the learning rates, or set "
+            "discriminator_norm to 'batch'."
         )
     return {f"train_{name}": mean for name, mean in zip(names, means, strict=True)}
