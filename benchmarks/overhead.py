@@ -1,15 +1,15 @@
-"""What a search costs beside the training, and how that grows with the number of trials.
+"""The time of a search that is not training, and how it grows with the number of trials.
 
     python benchmarks/overhead.py share [--trials 24] [--megapixels 60]
     python benchmarks/overhead.py growth [--upto 10000]
 
-`share` searches with so many short trials on photographs of bricks, one at a time on all cores,
-with MLflow's record, and then trains the same trials in a bare loop in a fresh process: as far,
-with the same threads. What the search takes longer, Ray's start apart, is its overhead.
+`share` runs a search with short trials on photographs of bricks, one at a time on all cores, with
+MLflow runs. Then it trains the same trials in a plain loop in a new process: as long, with the same
+threads. The difference, without the start of Ray, is the overhead.
 
-`growth` searches with 10, 100, 1000... trials that train nothing and report once, without and with
-the record, and prints seconds a trial, the driver's processor time and memory, and what the object
-store holds.
+`growth` runs searches with 10, 100, 1000... trials that train nothing and report once, without and
+with MLflow runs. It prints the seconds of each trial, the driver's CPU time and memory, and the
+size of the object store.
 """
 
 from __future__ import annotations
@@ -34,16 +34,14 @@ from ray import tune
 from registry.runs.buffer import BufferedRuns
 from registry.runs.search_runs import SearchRuns
 from registry.runs.store import open_store
+from registry.trials import Outcome, TrialUsage
 from search_spaces import Field, Integer, LogUniform, Space
 from zoo.data import demo, textures
 from zoo.errors import SearchError
 from zoo.search.cluster import cluster
-from zoo.search.config import Outcome, SearchConfig, TrialLog, TrialUsage
+from zoo.search.config import SearchConfig, TrialLog
 from zoo.search.run import run_search
-from zoo.search.trial import METRIC
-from zoo.training.data import TrainingData, gather
-from zoo.training.fit import Checkpoint, train
-from zoo.training.settings import field_names, settings
+from zoo.training import METRIC, Checkpoint, TrainingData, field_names, gather, settings, train
 
 CORES = os.cpu_count() or 1
 FIXED: dict[str, Field] = {
@@ -63,52 +61,52 @@ SPACE = Space(
 
 
 @dataclass
-class Heard:
-    """A `TrialLog` that keeps what the bare loop needs."""
+class LoopLog:
+    """A `TrialLog` that keeps what the plain loop needs."""
 
     params: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     steps: dict[str, int] = field(default_factory=dict)
 
     def started(self, trial: str, params: Mapping[str, Any]) -> None:
-        """Note the parameters."""
+        """Keep the parameters."""
         self.params[trial] = dict(params)
 
     def reported(
-        self, trial: str, step: int, metrics: Mapping[str, float], facts: TrialUsage
+        self, trial: str, step: int, metrics: Mapping[str, float], usage: TrialUsage
     ) -> None:
-        """Note how far the trial came."""
+        """Keep the number of the last report."""
         self.steps[trial] = step
 
-    def ended(self, trial: str, outcome: Outcome, bundle: Path | None, facts: TrialUsage) -> None:
-        """Note nothing."""
+    def ended(self, trial: str, outcome: Outcome, bundle: Path | None, usage: TrialUsage) -> None:
+        """Keep nothing."""
 
 
 @dataclass
-class Both:
-    """A `TrialLog` that is two."""
+class SeveralLogs:
+    """A `TrialLog` that passes each event on to several."""
 
     logs: tuple[TrialLog, ...]
 
     def started(self, trial: str, params: Mapping[str, Any]) -> None:
-        """Tell both."""
+        """Pass it on."""
         for log in self.logs:
             log.started(trial, params)
 
     def reported(
-        self, trial: str, step: int, metrics: Mapping[str, float], facts: TrialUsage
+        self, trial: str, step: int, metrics: Mapping[str, float], usage: TrialUsage
     ) -> None:
-        """Tell both."""
+        """Pass it on."""
         for log in self.logs:
-            log.reported(trial, step, metrics, facts)
+            log.reported(trial, step, metrics, usage)
 
-    def ended(self, trial: str, outcome: Outcome, bundle: Path | None, facts: TrialUsage) -> None:
-        """Tell both."""
+    def ended(self, trial: str, outcome: Outcome, bundle: Path | None, usage: TrialUsage) -> None:
+        """Pass it on."""
         for log in self.logs:
-            log.ended(trial, outcome, bundle, facts)
+            log.ended(trial, outcome, bundle, usage)
 
 
-def plan(name: str, trials: int, *, threads: int, reports: int) -> SearchConfig:
-    """Return a plan that only the number of trials bounds."""
+def config(name: str, trials: int, *, threads: int, reports: int) -> SearchConfig:
+    """Return the limits of a search that ends after so many trials."""
     return SearchConfig(
         name=name, texture="brick", fingerprint="", seed=0, trials=trials, time_budget_s=1e6,
         threads=threads, gpus_per_trial=0.0, reports=reports,
@@ -116,58 +114,58 @@ def plan(name: str, trials: int, *, threads: int, reports: int) -> SearchConfig:
 
 
 @contextlib.contextmanager
-def record(root: Path, name: str) -> Iterator[BufferedRuns]:
-    """MLflow's record of a search, delivered at the end."""
+def mlflow_runs(root: Path, name: str) -> Iterator[BufferedRuns]:
+    """The MLflow runs of a search, complete at the end."""
     runs = SearchRuns(
         open_store(f"sqlite:///{root / 'mlflow.db'}"), search=name, texture="brick", params={}
     )
-    box = BufferedRuns(runs, root / "searches" / name, say=print)
-    yield box
-    box.close({}, "finished", timeout_s=1e5)
+    log = BufferedRuns(runs, root / "searches" / name, say=print)
+    yield log
+    log.close({}, "finished", timeout_s=1e5)
 
 
 # ------------------------------------------------------------------------------------------- share
 
 
 class EnoughError(Exception):
-    """The bare loop has come as far as the trial did."""
+    """The plain loop has made as many reports as the trial."""
 
 
-def bare(data: Path, heard: Heard) -> float:
-    """Train the trials of a search again, each as far as it came, and return the seconds."""
+def plain_loop(folder: Path, trials: LoopLog) -> float:
+    """Train the trials of a search again, each up to its last report, and return the seconds."""
     torch.set_num_threads(CORES)
-    materials = gather(textures.find(data, "brick"))
+    data = gather(textures.find(folder, "brick"))
     began = time.perf_counter()
-    for trial, params in heard.params.items():
+    for trial, params in trials.params.items():
         values = {k: v for k, v in params.items() if k in field_names()}
 
-        def report(draft: Checkpoint, last: int = heard.steps[trial]) -> None:
-            if draft.report == last:
+        def report(checkpoint: Checkpoint, last: int = trials.steps[trial]) -> None:
+            if checkpoint.report == last:
                 raise EnoughError
 
         with contextlib.suppress(EnoughError):
-            train(materials, settings(values), seed=0, report=report)
+            train(data, settings(values), seed=0, report=report)
     return time.perf_counter() - began
 
 
 def share(root: Path, trials: int, megapixels: float) -> None:
-    """Search, train the same in a bare loop, and print the two."""
-    data = demo.make(root, texture="brick").parent
-    materials = gather(textures.find(data, "brick"))
+    """Run a search and a plain loop over the same trials, and print both times."""
+    folder = demo.make(root, texture="brick").parent
+    data = gather(textures.find(folder, "brick"))
     space = Space(name="b", path=Path("b.yaml"), fields={**SPACE.fields, "megapixels": megapixels})
-    heard = Heard()
-    with cluster(), record(root, "share") as box:
+    kept = LoopLog()
+    with cluster(), mlflow_runs(root, "share") as runs:
         began = time.perf_counter()
-        found = run_search(
-            materials, space, plan("share", trials, threads=CORES, reports=4),
-            storage=root / "searches", log=Both((heard, box)), say=lambda line: None,
+        result = run_search(
+            data, space, config("share", trials, threads=CORES, reports=4),
+            storage=root / "searches", log=SeveralLogs((kept, runs)), say=lambda line: None,
         )  # fmt: skip
         searched = time.perf_counter() - began
-    print(f"{sum(found.outcomes.values())} trials, {sum(heard.steps.values())} reports")
+    print(f"{sum(result.outcomes.values())} trials, {sum(kept.steps.values())} reports")
     print(f"search         {searched:8.1f} s   1.00")
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        trained = pool.apply(bare, (data, heard))
-    print(f"bare loop      {trained:8.1f} s   {trained / searched:.2f}")
+        trained = pool.apply(plain_loop, (folder, kept))
+    print(f"plain loop     {trained:8.1f} s   {trained / searched:.2f}")
     print(f"not training   {searched - trained:8.1f} s   {1 - trained / searched:.2f}")
 
 
@@ -175,12 +173,12 @@ def share(root: Path, trials: int, megapixels: float) -> None:
 
 
 def nothing(params: Mapping[str, Any]) -> None:
-    """Report once, and have trained nothing."""
+    """Report once, without any training."""
     tune.report({METRIC: 1 / float(params["width"])})
 
 
-def usage() -> tuple[float, float]:
-    """Return this process's processor seconds, and its memory in megabytes."""
+def process_usage() -> tuple[float, float]:
+    """Return the CPU seconds of this process, and its memory in megabytes."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     status = Path("/proc/self/status").read_text()
     [line] = [line for line in status.splitlines() if line.startswith("VmRSS:")]
@@ -188,42 +186,43 @@ def usage() -> tuple[float, float]:
 
 
 def stored() -> float:
-    """Return what the object store holds, in megabytes."""
+    """Return the size of what is in the object store, in megabytes."""
     name = "object_store_memory"
     return float(ray.cluster_resources()[name] - ray.available_resources()[name]) / 2**20
 
 
 def growth(root: Path, upto: int) -> None:
-    """Search with more and more trials that train nothing."""
-    materials = gather(textures.find(demo.make(root, texture="brick").parent, "brick"))
-    print(f"{'trials':>8}{'record':>8}{'seconds':>9}{'ms a trial':>12}{'driver cpu s':>14}"
+    """Run searches with more and more trials that train nothing."""
+    data = gather(textures.find(demo.make(root, texture="brick").parent, "brick"))
+    print(f"{'trials':>8}{'MLflow':>8}{'seconds':>9}{'ms a trial':>12}{'driver cpu s':>14}"
           f"{'driver MB':>11}{'store MB':>10}")  # fmt: skip
     trivial = tune.with_resources(nothing, {"cpu": 1})
     trials = 10
     while trials <= upto:
-        for recorded in (False, True):
-            name = f"growth-{trials}-{recorded}"
-            with cluster(), mock.patch.object(search, "_trainable", return_value=trivial):
-                cpu, _ = usage()
+        for logged in (False, True):
+            name = f"growth-{trials}-{logged}"
+            with cluster(), mock.patch("zoo.search.run.trainable", return_value=trivial):
+                before, _ = process_usage()
                 began = time.perf_counter()
-                log = Heard()
-                if recorded:
-                    with record(root, name) as box:
-                        run_without_detector(materials, name, trials, root, box)
+                if logged:
+                    with mlflow_runs(root, name) as runs:
+                        search_without_detector(data, name, trials, root, runs)
                 else:
-                    run_without_detector(materials, name, trials, root, log)
-                seconds, (after, memory) = time.perf_counter() - began, usage()
-                print(f"{trials:>8}{'yes' if recorded else 'no':>8}{seconds:>9.1f}"
-                      f"{1000 * seconds / trials:>12.0f}{after - cpu:>14.1f}{memory:>11.0f}"
+                    search_without_detector(data, name, trials, root, LoopLog())
+                seconds, (after, memory) = time.perf_counter() - began, process_usage()
+                print(f"{trials:>8}{'yes' if logged else 'no':>8}{seconds:>9.1f}"
+                      f"{1000 * seconds / trials:>12.0f}{after - before:>14.1f}{memory:>11.0f}"
                       f"{stored():>10.1f}", flush=True)  # fmt: skip
         trials *= 10
 
 
-def run_without_detector(materials: TrainingData, name: str, trials: int, root: Path, log: TrialLog) -> None:
-    """Search with trials that leave no detector, which is an error to any other."""
+def search_without_detector(
+    data: TrainingData, name: str, trials: int, root: Path, log: TrialLog
+) -> None:
+    """Run a search whose trials leave no detector, which `run_search` reports as an error."""
     try:
         run_search(
-            materials, SPACE, plan(name, trials, threads=1, reports=1),
+            data, SPACE, config(name, trials, threads=1, reports=1),
             storage=root / "searches", log=log, say=lambda line: None,
         )  # fmt: skip
     except SearchError as error:
@@ -232,7 +231,7 @@ def run_without_detector(materials: TrainingData, name: str, trials: int, root: 
 
 
 def main() -> None:
-    """Measure one of the two."""
+    """Run one of the two."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("share", "growth"))
     parser.add_argument("--trials", type=int, default=24)

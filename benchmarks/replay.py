@@ -1,13 +1,13 @@
-"""Is the search worth its machinery, and does it matter what Optuna is told? On recorded trials.
+"""Compares ways of searching on recorded trials: random search, ASHA, TPE.
 
     python benchmarks/replay.py record [--megapixels 4]   # trains a grid of settings: 20 minutes
     python benchmarks/replay.py replay [--seeds 30]       # searches in that table: a minute
 
-`record` trains 288 settings on photographs of bricks and keeps curve and seconds of each in
-`benchmarks/trials.csv`. `replay` then searches in the table as `zoo search` would, with the same
-searcher and the same scheduler but a simulated clock, with many seeds, and prints the best
-`val_pixel_ap` at shares of a budget, and when each way of searching reaches what random search has
-at the end.
+`record` trains 288 settings on photographs of bricks and writes the curve and the seconds of each
+to `benchmarks/trials.csv`. `replay` then searches in this table as `zoo search` does, with the same
+searcher and scheduler but with simulated time, and with many seeds. It prints the best
+`val_pixel_ap` at several shares of a time budget, and when each way reaches the final value of
+random search.
 """
 
 from __future__ import annotations
@@ -36,10 +36,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from zoo.data import demo, textures
 from zoo.search.study import STARTUP, Study
-from zoo.search.trial import METRIC
-from zoo.training.data import gather
-from zoo.training.fit import train
-from zoo.training.settings import settings
+from zoo.training import METRIC, gather, settings, train
 
 TABLE = Path(__file__).parent / "trials.csv"
 GRID: Mapping[str, tuple[Any, ...]] = {
@@ -54,7 +51,7 @@ FIXED = {
     "discriminator_norm": "batch", "output_stride": 4, "defect_rounds": 128, "defect_ema": 0.99,
     "rotations": False, "reports": 8,
 }  # fmt: skip
-REPORTS, WORKERS, BUDGET = 8, 2, 24  # trials at once; the budget is so many average whole trials
+REPORTS, WORKERS, BUDGET = 8, 2, 24  # trials at once; the budget in whole trials of average length
 SHARES = (0.125, 0.25, 0.5, 1.0)
 
 Setting = tuple[Any, ...]
@@ -68,26 +65,26 @@ def train_one(job: tuple[Path, Setting, float]) -> tuple[Setting, Curve]:
     """Train one setting, on one thread."""
     folder, setting, megapixels = job
     torch.set_num_threads(1)
-    materials = gather(textures.find(folder, "brick"))
+    data = gather(textures.find(folder, "brick"))
     values = FIXED | dict(zip(GRID, setting, strict=True)) | {"megapixels": megapixels}
     reports: list[float] = []
     began = time.perf_counter()
     train(
-        materials,
+        data,
         settings(values),
         seed=0,
-        report=lambda draft: reports.append(draft.metrics[METRIC]),
+        report=lambda checkpoint: reports.append(checkpoint.metrics[METRIC]),
     )
     return setting, (time.perf_counter() - began, tuple(reports))
 
 
 def record(megapixels: float) -> None:
     """Train the whole grid and write the table."""
-    settings = list(itertools.product(*GRID.values()))
+    grid = list(itertools.product(*GRID.values()))
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder, context.Pool(WORKERS) as pool:
         demo.make(Path(folder), texture="brick")
-        jobs = [(Path(folder), setting, megapixels) for setting in settings]
+        jobs = [(Path(folder), setting, megapixels) for setting in grid]
         rows = []
         for setting, (seconds, curve) in pool.imap_unordered(train_one, jobs):
             rows.append([*setting, round(seconds, 2), *(round(value, 5) for value in curve)])
@@ -101,8 +98,8 @@ def record(megapixels: float) -> None:
 def read() -> dict[Setting, Curve]:
     """Return the table, a curve for each setting.
 
-    What a training takes does not hang on its learning rate, so its seconds are the median over
-    them: what else the machine did while one of them was recorded does not count.
+    The time of a training does not depend on its learning rate, so it is the median over the
+    learning rates: other load on the machine during one of the trainings then has no effect.
     """
     with TABLE.open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -123,24 +120,24 @@ def read() -> dict[Setting, Curve]:
 
 
 def random_search(seed: int) -> tuple[Searcher, TrialScheduler]:
-    """Draw at random, and let every trial end."""
+    """Random search in which every trial is trained to its end."""
     return OptunaSearch(sampler=RandomSampler(seed=seed)), FIFOScheduler()
 
 
 def random_asha(seed: int) -> tuple[Searcher, TrialScheduler]:
-    """Draw at random, and let ASHA stop trials."""
+    """Random search in which ASHA stops trials."""
     return OptunaSearch(sampler=RandomSampler(seed=seed)), asha()
 
 
-def as_ray_tells(seed: int) -> tuple[Searcher, TrialScheduler]:
-    """TPE and ASHA with Ray's own searcher: stopped trials count as complete."""
+def tpe_of_ray(seed: int) -> tuple[Searcher, TrialScheduler]:
+    """TPE and ASHA with Ray's `OptunaSearch`: stopped trials count as complete."""
     return OptunaSearch(sampler=TPESampler(seed=seed, n_startup_trials=STARTUP)), asha()
 
 
-def as_zoo_tells(seed: int) -> tuple[Searcher, TrialScheduler]:
-    """TPE and ASHA as `zoo search` has them, but for the first trial, which it chooses."""
-    drawn = random.Random(seed)
-    first = {name: drawn.choice(values) for name, values in GRID.items()}
+def tpe_of_zoo(seed: int) -> tuple[Searcher, TrialScheduler]:
+    """TPE and ASHA as in `zoo search`, except that the first trial is drawn at random."""
+    generator = random.Random(seed)
+    first = {name: generator.choice(values) for name, values in GRID.items()}
     return Study(seed=seed, reports=REPORTS, first=first), asha()
 
 
@@ -152,15 +149,15 @@ def asha() -> TrialScheduler:
 WAYS: Mapping[str, Callable[[int], tuple[Searcher, TrialScheduler]]] = {
     "random search": random_search,
     "random search, ASHA": random_asha,
-    "TPE, ASHA, as Ray tells Optuna": as_ray_tells,
-    "TPE, ASHA, as zoo tells Optuna": as_zoo_tells,
+    "TPE, ASHA, Ray's OptunaSearch": tpe_of_ray,
+    "TPE, ASHA, zoo.search.study": tpe_of_zoo,
 }
 
 
 def search(
     table: Mapping[Setting, Curve], searcher: Searcher, scheduler: Any, budget: float
 ) -> list[tuple[float, float]]:
-    """Search for so many simulated seconds; return when there was a better value, and which."""
+    """Search for `budget` simulated seconds; return the time and the value of each improvement."""
     space = {name: tune.choice(list(values)) for name, values in GRID.items()}
     searcher.set_search_properties(METRIC, "max", space)
     scheduler.set_search_properties(METRIC, "max")
@@ -196,12 +193,12 @@ def search(
 
 
 def best_at(found: list[tuple[float, float]], when: float) -> float:
-    """Return the best value that was there at a time."""
+    """Return the best value up to a time."""
     return max((value for now, value in found if now <= when), default=0.0)
 
 
 def replay(seeds: int) -> None:
-    """Search in the table in every way, with every seed, and print what came of it."""
+    """Search in the table in every way, with every seed, and print the results."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     table = read()
     budget = BUDGET * statistics.fmean(seconds for seconds, _ in table.values()) / WORKERS
@@ -223,7 +220,10 @@ def replay(seeds: int) -> None:
             values = [best_at(found, share * budget) for found in each]
             cells += f"{f'{statistics.fmean(values):.3f} ± {statistics.stdev(values):.3f}':>16}"
         print(f"{name:<32}{cells}{_reaches(each, goal, budget):>10}")
-    print(f"\nreaches: after which share the mean is what random search has at the end, {goal:.3f}")
+    print(
+        "\nreaches: the share of the budget after which the mean is that of random search at the "
+        f"end, {goal:.3f}"
+    )
 
 
 def _reaches(runs: list[list[tuple[float, float]]], goal: float, budget: float) -> str:

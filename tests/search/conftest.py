@@ -4,21 +4,11 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 import ray
 
 from tests.processes import aws_at, free_port
-
-if TYPE_CHECKING:
-    from zoo.training import TrainingData
-
-
-@pytest.fixture(scope="session")
-def data(tiny_data: TrainingData) -> TrainingData:
-    """The drawn texture."""
-    return tiny_data
 
 
 @pytest.fixture(scope="session")

@@ -20,15 +20,15 @@ def callback(**changes: Any) -> SearchCallback:
 
 
 def test_when_the_time_is_over_the_callback_ends_the_search_once() -> None:
-    heard: list[int] = []
+    signals: list[int] = []
     made = callback(time_budget_s=1e-9)
-    before = signal.signal(signal.SIGUSR1, lambda number, _: heard.append(number))
+    before = signal.signal(signal.SIGUSR1, lambda number, _: signals.append(number))
     try:
         for step in range(3):
             made.on_step_end(step, [])
     finally:
         signal.signal(signal.SIGUSR1, before)
-    assert heard == [signal.SIGUSR1]
+    assert signals == [signal.SIGUSR1]
     made.close([])
     assert not made.interrupted
 

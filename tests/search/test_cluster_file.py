@@ -143,4 +143,4 @@ def test_the_command_lists_all_and_ends_with_code_2(capsys: pytest.CaptureFixtur
     assert ended.value.code == 2
     assert len(printed.splitlines()) == len(check(OURS))
     assert printed.startswith(f"{OURS}:")
-    assert said == f"zoo: Not ready for `ray up`: put right in {OURS} what is listed above.\n"
+    assert said == f"zoo: Not ready for `ray up`: correct in {OURS} what is listed above.\n"

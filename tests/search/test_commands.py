@@ -96,8 +96,9 @@ def all_textures(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> I
     (terminal.root / "data" / "tile" / "train" / "good").mkdir(parents=True)
     process = terminal.zoo("all", "--trials", "2", "--reports", "2", ray=address())
     yield Background(terminal=terminal, process=process)
-    if process.poll() is None:
+    if process.poll() is None:  # the test that waits for it was not selected, or has failed
         os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 @pytest.mark.cluster
@@ -108,19 +109,19 @@ def test_ctrl_c_keeps_what_was_found_and_resume_goes_on_with_the_same_trials(
     terminal = terminal_in(tmp_path, "weave")
     running = terminal.zoo("weave", *THREE_TRIALS)
     assert running.stderr is not None
-    heard = next((line for line in running.stderr if "better:" in line), None)
-    assert heard is not None, running.wait()
+    better = next((line for line in running.stderr if "better:" in line), None)
+    assert better is not None, running.wait()
     os.killpg(running.pid, signal.SIGINT)
     printed, said = running.communicate(timeout=120)
     assert running.returncode == 0, said
-    kept = json.loads(printed)
+    answer = json.loads(printed)
     assert "Interrupted; what was found is kept." in said
     assert "--resume" in said
     assert "Traceback" not in said
-    first = bundle.load(Path(kept["detector"]))
-    assert first.metrics["val_pixel_ap"] == pytest.approx(kept["val_pixel_ap"])
+    first = bundle.load(Path(answer["detector"]))
+    assert first.metrics["val_pixel_ap"] == pytest.approx(answer["val_pixel_ap"])
     assert "RUNNING" not in terminal.statuses()
-    name = Path(kept["detector"]).parent.name
+    name = Path(answer["detector"]).parent.name
     before = terminal.trials(name)
     interrupted = {trial for trial, entry in before.items() if entry.outcome == "interrupted"}
     assert interrupted
@@ -145,8 +146,8 @@ def test_ctrl_c_keeps_what_was_found_and_resume_goes_on_with_the_same_trials(
         assert [step for step, _ in curve] == list(range(1, len(curve) + 1)), trial
         values += [value for _, value in curve]
     for trial, entry in before.items():
-        kept_curve = entry.curves.get("val_pixel_ap", [])
-        assert after[trial].curves["val_pixel_ap"][: len(kept_curve)] == kept_curve
+        old_curve = entry.curves.get("val_pixel_ap", [])
+        assert after[trial].curves["val_pixel_ap"][: len(old_curve)] == old_curve
     assert found["val_pixel_ap"] == pytest.approx(max(values))
 
 
@@ -178,7 +179,7 @@ def test_two_textures_are_searched_at_once_and_a_third_fails_alone(
     assert "zoo: 1 of 3 searches failed: tile." in said[-1]
     assert any(line.startswith("tile: zoo: ") and "no picture" in line.lower() for line in said)
     for name in ("carpet", "wood"):
-        assert "promoted" in answers[name]  # whether so brief trials pass the gate is all one
+        assert "promoted" in answers[name]  # such brief trials may not pass the gate
         assert Path(answers[name]["detector"]).parent.name.startswith(f"{name}-")
         assert any(line.startswith(f"{name}: Starting search {name}-") for line in said)
 

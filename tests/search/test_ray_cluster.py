@@ -1,4 +1,4 @@
-"""The cluster file, checked by Ray's own rules and without a network."""
+"""The cluster file, checked by Ray's schema and without a network."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_nodes_run_the_ray_of_the_constraints_and_a_python_we_support(image:
     assert f"Programming Language :: Python :: 3.{tag[2]}" in supported["classifiers"]
 
 
-def test_no_trial_runs_on_the_head_and_workers_are_spot_gpus_that_come_and_go() -> None:
+def test_no_trial_runs_on_the_head_and_workers_are_spot_instances_with_gpus() -> None:
     nodes = prepare_config(cluster())["available_node_types"]
     assert nodes["head"]["resources"] == {"CPU": 0}
     assert nodes["head"]["max_workers"] == 0

@@ -1,8 +1,8 @@
 """`ray up` with the cluster file, against an EC2 on the loopback address.
 
-EC2 and IAM are moto's. Nothing can be reached at the address of an instance, so `ssh` and `rsync`
-are scripts that write down what Ray would have run there, and answer what Ray must know of Docker.
-What is not covered: whether those commands work on a real node.
+EC2 and IAM are moto's. An instance has no real address, so `ssh` and `rsync` are scripts. They log
+the commands that Ray would run on the node, and give Ray the answers about Docker that it needs.
+Whether the commands work on a real node is not tested.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ printf 'rsync %s\\n' "$*" >> "$RAN"
 
 @dataclass(frozen=True, kw_only=True)
 class Cloud:
-    """An EC2 with our cluster file filled in for it.
+    """An EC2, and the project's cluster file filled in for it.
 
     Attributes:
-        root: Of the file, the home and what was run on nodes.
-        environment: For `ray`.
+        root: Folder of the file, of the home and of the log of commands.
+        environment: Of `ray`.
         ec2: A client.
         profile: ARN of the instance profile.
         image: Id of the machine image.
@@ -75,12 +75,12 @@ class Cloud:
         )
 
     def instances(self) -> list[dict[str, Any]]:
-        """Return all instances there are or were."""
+        """Return all instances, including the stopped ones."""
         reservations = self.ec2.describe_instances()["Reservations"]
         return [instance for each in reservations for instance in each["Instances"]]
 
     def ran(self) -> list[str]:
-        """Return what was run on nodes, in order."""
+        """Return the commands that were run on nodes, in order."""
         return (self.root / "ran").read_text("utf-8").splitlines()
 
 

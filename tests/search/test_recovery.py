@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from registry import bundle
 from registry.trials import Outcome, TrialUsage
-from tests.exams import ListLog
+from tests.exams import Entry, ListLog
 from tests.processes import descendants
 from tests.search.tiny_searches import config, search
 from zoo.search.run import SearchResult
@@ -35,64 +35,124 @@ def workers() -> list[int]:
 # -------------------------------------------------------------------------------- lost workers
 
 
-@dataclass(kw_only=True)
-class SignalLog(ListLog):
-    """A log that sends a signal to every worker, once, at a certain report."""
+class LossesLog(ListLog):
+    """A log that kills or stops the worker at certain events of a search."""
 
-    step: int | None = None
-    signal: int = signal.SIGKILL
-
-    def __post_init__(self) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.hit: list[int] = []
+        self.hit: dict[str, list[int]] = {}
 
-    def strike(self) -> None:
-        if not self.hit:
-            self.hit = workers()
-            for worker in self.hit:
-                os.kill(worker, self.signal)
+    def strike(self, event: str, sent: signal.Signals) -> None:
+        """Send a signal to every worker, once for each event."""
+        if event not in self.hit:
+            self.hit[event] = workers()
+            for worker in self.hit[event]:
+                os.kill(worker, sent)
 
     def reported(
         self, trial: str, step: int, metrics: Mapping[str, float], usage: TrialUsage
     ) -> None:
         super().reported(trial, step, metrics, usage)
-        if step == self.step:
-            self.strike()
+        number = list(self.entries).index(trial) + 1
+        if (number, step) == (1, 2):
+            self.strike("in a trial", signal.SIGKILL)
+        if (number, step) == (2, 1):
+            self.strike("hang", signal.SIGSTOP)
+
+    def ended(self, trial: str, outcome: Outcome, bundle: Path | None, usage: TrialUsage) -> None:
+        super().ended(trial, outcome, bundle, usage)
+        self.strike("between two trials", signal.SIGKILL)  # its worker is to be used again
 
 
-def test_a_trial_whose_worker_is_killed_goes_on_from_its_last_checkpoint(
-    data: TrainingData, tmp_path: Path
-) -> None:
-    log = SignalLog(step=2)
-    result, said = search(log, data, tmp_path, config("killed", trials=1, reports=4))
-    assert log.hit
-    [(trial, entry)] = log.entries.items()
+@dataclass(frozen=True, kw_only=True)
+class Losses:
+    """A search that lost three workers.
+
+    Attributes:
+        log: Of three trials, in the order in which they started.
+        result: What it found.
+        said: Its lines of progress.
+        left: The workers that were left.
+    """
+
+    log: LossesLog
+    result: SearchResult
+    said: list[str]
+    left: set[int]
+
+    def trial(self, number: int) -> tuple[str, Entry]:
+        """Return the id and the entry of a trial, from 1."""
+        return list(self.log.entries.items())[number - 1]
+
+
+@pytest.fixture(scope="module")
+def losses(
+    local_ray: None, tiny_data: TrainingData, tmp_path_factory: pytest.TempPathFactory
+) -> Losses:
+    """A search that lost a worker in its first trial, one before its second, and one in it."""
+    log, limits = LossesLog(), config("losses", trials=3, reports=4, hung_after_s=8.0)
+    result, said = search(log, tiny_data, tmp_path_factory.mktemp("losses"), limits)
+    assert {event: len(hit) for event, hit in log.hit.items()} == {
+        "in a trial": 1,
+        "between two trials": 1,
+        "hang": 1,
+    }
+    stopped, deadline = set(log.hit["hang"]), time.monotonic() + 20  # Ray kills it a little later
+    while set(workers()) & stopped and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return Losses(log=log, result=result, said=said, left=set(workers()))
+
+
+def test_a_trial_whose_worker_is_killed_goes_on_from_its_last_checkpoint(losses: Losses) -> None:
+    trial, entry = losses.trial(1)
     steps = [step for step, _ in entry.curves["val_pixel_ap"]]
     assert sorted(set(steps)) == [1, 2, 3, 4]
     assert steps.count(1) == 1, "it began anew"
-    assert any(f"trial {trial} lost its worker and will go on" in line for line in said)
+    assert any(f"trial {trial} lost its worker and will go on" in line for line in losses.said)
     assert (entry.outcome, entry.usage["steps"]) == ("finished", "4")
-    assert result.outcomes["finished"] == 1
 
 
-@dataclass(kw_only=True)
-class CheckpointThief(SignalLog):
-    """A log that deletes all checkpoints too."""
+def test_a_worker_that_is_lost_between_two_trials_costs_neither(losses: Losses) -> None:
+    (first, _), (second, entry) = losses.trial(1), losses.trial(2)
+    lost = [line.split("| trial ")[-1] for line in losses.said if "lost its worker" in line]
+    assert lost == [f"{each} lost its worker and will go on" for each in (first, second)]
+    assert entry.curves["val_pixel_ap"][0][0] == 1, "it went on, until it hung"
+    assert sum(losses.result.outcomes.values()) == len(losses.log.entries) == 3
 
-    storage: Path
 
-    def strike(self) -> None:
-        if not self.hit:
-            super().strike()
+def test_a_trial_that_hangs_is_ended_as_failed_and_the_search_goes_on(losses: Losses) -> None:
+    outcomes = [entry.outcome for entry in losses.log.entries.values()]
+    assert outcomes.index("failed") == 1
+    assert losses.result.outcomes["failed"] == outcomes.count("failed") == 1
+    assert losses.trial(2)[1].usage["reason"] == "hung: no report for 8 s"
+    assert outcomes[2] in ("finished", "stopped_early")
+    assert not losses.left & set(losses.log.hit["hang"])
+
+
+class CheckpointThief(ListLog):
+    """A log that deletes all checkpoints at the second report, and kills the worker."""
+
+    def __init__(self, storage: Path) -> None:
+        super().__init__()
+        self.storage, self.hit = storage, list[int]()
+
+    def reported(
+        self, trial: str, step: int, metrics: Mapping[str, float], usage: TrialUsage
+    ) -> None:
+        super().reported(trial, step, metrics, usage)
+        if step == 2 and not self.hit:
+            self.hit = workers()
+            for worker in self.hit:
+                os.kill(worker, signal.SIGKILL)
             for folder in self.storage.rglob("checkpoint_*"):
                 shutil.rmtree(folder)
 
 
 def test_a_trial_whose_last_checkpoint_is_gone_begins_anew_and_ends_whole(
-    data: TrainingData, tmp_path: Path
+    tiny_data: TrainingData, tmp_path: Path
 ) -> None:
-    log = CheckpointThief(step=2, storage=tmp_path)
-    result, _ = search(log, data, tmp_path, config("thief", trials=1, reports=4))
+    log = CheckpointThief(tmp_path)
+    result, _ = search(log, tiny_data, tmp_path, config("thief", trials=1, reports=4))
     assert log.hit
     [entry] = log.entries.values()
     curve = entry.curves["val_pixel_ap"]
@@ -100,44 +160,6 @@ def test_a_trial_whose_last_checkpoint_is_gone_begins_anew_and_ends_whole(
     assert curve[0] == curve[2], "the same seed makes the same reports"
     assert (entry.outcome, entry.usage["steps"]) == ("finished", "4")
     assert bundle.load(result.best).metrics["val_pixel_ap"] == result.value
-
-
-class BetweenTrialsLog(SignalLog):
-    """A log that strikes at the end of the first trial, when its worker is to be reused."""
-
-    def ended(self, trial: str, outcome: Outcome, bundle: Path | None, usage: TrialUsage) -> None:
-        super().ended(trial, outcome, bundle, usage)
-        self.strike()
-
-
-def test_a_worker_that_is_lost_between_two_trials_costs_neither(
-    data: TrainingData, tmp_path: Path
-) -> None:
-    log = BetweenTrialsLog()
-    result, said = search(log, data, tmp_path, config("between", trials=3))
-    assert log.hit
-    assert sum("lost its worker and will go on" in line for line in said) == 1
-    assert result.outcomes["failed"] == 0
-    assert sum(result.outcomes.values()) == len(log.entries) == 3
-
-
-def test_a_trial_that_hangs_is_ended_as_failed_and_the_search_goes_on(
-    data: TrainingData, tmp_path: Path
-) -> None:
-    log = SignalLog(step=1, signal=signal.SIGSTOP)
-    limits = config("hung", trials=2, hung_after_s=5.0)
-    result, _ = search(log, data, tmp_path, limits)
-    assert log.hit
-    failed = [entry for entry in log.entries.values() if entry.outcome == "failed"]
-    assert failed
-    assert {entry.usage["reason"] for entry in failed} == {"hung: no report for 5 s"}
-    assert len(log.entries) == 2
-    assert result.outcomes["failed"] == len(failed)
-    assert sum(result.outcomes.values()) == 2
-    deadline = time.monotonic() + 20  # Ray kills it in its own time
-    while set(workers()) & set(log.hit) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not set(workers()) & set(log.hit)
 
 
 # ------------------------------------------------------------------------ parts of a saved state
@@ -161,17 +183,17 @@ WHOLE = config("whole", trials=3)
 
 @pytest.fixture(scope="module")
 def whole(
-    local_ray: None, data: TrainingData, tmp_path_factory: pytest.TempPathFactory
+    local_ray: None, tiny_data: TrainingData, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[EarlyStateLog, SearchResult]:
-    """A whole search, of which an older state is kept too."""
+    """A whole search, and the state that Ray had saved when its second trial started."""
     storage = tmp_path_factory.mktemp("whole")
     log = EarlyStateLog(storage / WHOLE.name)
-    return log, search(log, data, storage, WHOLE)[0]
+    return log, search(log, tiny_data, storage, WHOLE)[0]
 
 
 @pytest.mark.parametrize("stale", STATE_FILES)
 def test_all_records_agree_where_one_file_of_the_saved_state_is_older(
-    whole: tuple[EarlyStateLog, SearchResult], data: TrainingData, tmp_path: Path, stale: str
+    whole: tuple[EarlyStateLog, SearchResult], tiny_data: TrainingData, tmp_path: Path, stale: str
 ) -> None:
     (log, before), again = whole, ListLog()
     limits = replace(WHOLE, name=f"whole-{stale}")  # Ray keeps files by name elsewhere too
@@ -181,7 +203,7 @@ def test_all_records_agree_where_one_file_of_the_saved_state_is_older(
     assert (folder / older).read_bytes() != log.early[older]
     (folder / older).write_bytes(log.early[older])
 
-    result, _ = search(again, data, tmp_path, limits)
+    result, _ = search(again, tiny_data, tmp_path, limits)
     assert len(result.trials) == 3
     outcomes = {trial: entry.outcome for trial, entry in (log.entries | again.entries).items()}
     counted = Counter(outcomes[trial] for trial in result.trials)
@@ -202,7 +224,7 @@ def test_all_records_agree_where_one_file_of_the_saved_state_is_older(
 @pytest.fixture(scope="module")
 def anew(
     whole: tuple[EarlyStateLog, SearchResult],
-    data: TrainingData,
+    tiny_data: TrainingData,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[ListLog, SearchResult, list[str]]:
     """The same search in the folder of one that was killed while its state was first saved."""
@@ -210,7 +232,7 @@ def anew(
     [state] = whole[0].folder.glob("searcher-state-*")
     shutil.copytree(whole[0].folder, storage / limits.name)
     (storage / limits.name / state.name).rename(storage / limits.name / f"{state.name}.part")
-    return log, *search(log, data, storage, limits)
+    return log, *search(log, tiny_data, storage, limits)
 
 
 def test_a_search_that_was_killed_while_its_state_was_first_saved_begins_anew(

@@ -43,12 +43,14 @@ HUGE = 10**15  # patches in a batch: petabytes
 
 
 @pytest.fixture(scope="module")
-def finished(local_ray: None, data: TrainingData, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def finished(
+    local_ray: None, tiny_data: TrainingData, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
     """A search in which some trials have no latent channel, and some too large a batch."""
     log, storage = ListLog(), tmp_path_factory.mktemp("searches")
     result, said = search(
         log,
-        data,
+        tiny_data,
         storage,
         config("finished", trials=5),
         latent_channels=Choice(values=(4, 0)),
@@ -151,7 +153,7 @@ def test_the_progress_shows_trials_best_value_and_time_left(finished: Run) -> No
 
 @pytest.mark.cluster
 def test_a_search_without_any_detector_ends_with_the_first_failure(
-    local_ray: None, data: TrainingData, tmp_path: Path
+    local_ray: None, tiny_data: TrainingData, tmp_path: Path
 ) -> None:
     log = ListLog()
     with pytest.raises(
@@ -161,7 +163,7 @@ def test_a_search_without_any_detector_ends_with_the_first_failure(
     ):
         search(
             log,
-            data,
+            tiny_data,
             tmp_path,
             config("hopeless", trials=1),
             latent_channels=Choice(values=(0,)),
@@ -171,13 +173,13 @@ def test_a_search_without_any_detector_ends_with_the_first_failure(
 
 @pytest.mark.cluster
 def test_the_time_limits_a_search_of_many_long_trials(
-    local_ray: None, data: TrainingData, tmp_path: Path
+    local_ray: None, tiny_data: TrainingData, tmp_path: Path
 ) -> None:
-    log, budget, began = ListLog(), 5.0, time.monotonic()
+    log, budget, began = ListLog(), 4.0, time.monotonic()
     pattern = r"Search endless ended after \d+ s without any detector: .*longer --time-budget"
     limits = config("endless", trials=500, time_budget_s=budget)
     with pytest.raises(SearchError, match=pattern):
-        search(log, data, tmp_path, limits, megapixels=Choice(values=(1e5,)))
+        search(log, tiny_data, tmp_path, limits, megapixels=Choice(values=(1e5,)))
     assert budget <= time.monotonic() - began < budget + 30
     assert len(log.entries) <= 1
     assert {entry.outcome for entry in log.entries.values()} <= {"interrupted"}
@@ -191,23 +193,24 @@ def open_files() -> list[str]:
 
 @pytest.mark.cluster
 def test_images_go_into_the_object_store_and_not_along_with_each_trial(
-    local_ray: None, data: TrainingData
+    local_ray: None, tiny_data: TrainingData
 ) -> None:
-    few = replace(data, validation=())
+    few = replace(tiny_data, validation=())
     sizes = [
-        len(cloudpickle.dumps(trainable(each, config("p"), gpu_share=0.0))) for each in (few, data)
+        len(cloudpickle.dumps(trainable(each, config("p"), gpu_share=0.0)))
+        for each in (few, tiny_data)
     ]
-    pixels = sum(picture.pixels.nbytes for picture in data.splits.fit)
+    pixels = sum(picture.pixels.nbytes for picture in tiny_data.splits.fit)
     assert abs(sizes[1] - sizes[0]) < 100
     assert max(sizes) < pixels / 2
 
 
 def test_a_space_that_fixes_every_field_is_refused_before_anything_is_written(
-    data: TrainingData, tmp_path: Path
+    tiny_data: TrainingData, tmp_path: Path
 ) -> None:
     with pytest.raises(SpaceError, match=r"'tiny' \(tiny.yaml\) fixes every field.*`zoo train`"):
         run_search(
-            data,
+            tiny_data,
             space(),
             config("p"),
             storage=tmp_path,

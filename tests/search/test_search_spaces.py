@@ -1,4 +1,4 @@
-"""The files of the search spaces, and how a wrong one is refused."""
+"""The files of the search spaces, and how a wrong file is refused."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_each_value_that_a_search_may_draw_is_in_its_range(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["carpet", "grid", "wood"])
-def test_a_directed_texture_is_never_turned(name: str) -> None:
+def test_the_patches_of_a_directed_texture_are_never_rotated(name: str) -> None:
     assert load(name, known=KNOWN).fields["rotations"] is False
 
 

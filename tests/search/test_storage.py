@@ -181,18 +181,18 @@ class OutageLog(ListLog):
 
 @pytest.mark.cluster
 def test_trials_in_s3_stop_during_an_outage_go_on_afterwards_and_their_detectors_are_copied(
-    s3: S3, data: TrainingData, tmp_path: Path
+    s3: S3, tiny_data: TrainingData, tmp_path: Path
 ) -> None:
     log = OutageLog(s3)
     with pytest.raises(StorageError) as caught:
-        search(log, data, tmp_path, IN_S3)
+        search(log, tiny_data, tmp_path, IN_S3)
     assert log.stopped
     assert str(caught.value).startswith("The search weave-1 was stopped: s3://zoo/searches ")
     assert "go on with the same command and --resume" in str(caught.value)
     assert "failed" not in [entry.outcome for entry in log.entries.values()]
 
     s3.recover()
-    result, said = search(log, data, tmp_path, IN_S3)
+    result, said = search(log, tiny_data, tmp_path, IN_S3)
     assert said[0].startswith("Resuming search weave-1")
     assert len(result.trials) == 3
     of_result = [log.entries[trial] for trial in result.trials]

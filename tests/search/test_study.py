@@ -1,4 +1,4 @@
-"""What Optuna is told: that a stopped trial was stopped, and that a whole one is worth its best."""
+"""The state and the value of each trial in Optuna: pruned, or complete with its best report."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ def run(study: Study, trial: str, values: Sequence[float]) -> None:
     study.on_trial_complete(trial, report(values[-1], len(values)))
 
 
-def told(study: Study) -> list[FrozenTrial]:
+def trials_of(study: Study) -> list[FrozenTrial]:
     return list(study._ot_study.trials)
 
 
 def test_a_trial_that_was_stopped_is_pruned_with_its_curve(study: Study) -> None:
     run(study, "a", [0.1, 0.3])
-    [trial] = told(study)
+    [trial] = trials_of(study)
     assert trial.state == TrialState.PRUNED
     assert trial.intermediate_values == {1: 0.1, 2: 0.3}
 
 
-def test_a_whole_trial_is_complete_and_worth_its_best_report(study: Study) -> None:
+def test_a_whole_trial_is_complete_and_its_value_is_its_best_report(study: Study) -> None:
     run(study, "a", [0.1, 0.3, 0.6, 0.5])
-    [trial] = told(study)
+    [trial] = trials_of(study)
     assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.6)
     assert trial.intermediate_values == {1: 0.1, 2: 0.3, 3: 0.6, 4: 0.5}
 
@@ -63,7 +63,7 @@ def test_a_trial_that_ends_by_itself_hands_over_its_last_report_twice(study: Stu
     for step in range(1, 5):
         study.on_trial_result("a", report(0.1 * step, step))
     study.on_trial_complete("a", report(0.4, 4) | {"done": True})
-    [trial] = told(study)
+    [trial] = trials_of(study)
     assert trial.state == TrialState.COMPLETE
     assert trial.value == pytest.approx(0.4)
 
@@ -74,33 +74,33 @@ def test_a_trial_that_failed_is_a_failure_however_far_it_came(study: Study, repo
     for step in range(1, reports + 1):
         study.on_trial_result("a", report(0.9, step))
     study.on_trial_complete("a", error=True)
-    [trial] = told(study)
+    [trial] = trials_of(study)
     assert (trial.state, trial.value) == (TrialState.FAIL, None)
 
 
-def test_a_trial_that_says_why_it_ends_has_failed(study: Study) -> None:
+def test_a_trial_that_reports_a_failure_has_failed(study: Study) -> None:
     study.suggest("a")
     study.on_trial_result("a", report(0.9, 1))
     last = report(0.0, 2) | {FAILURE: "it diverged"}
     study.on_trial_result("a", last)
     study.on_trial_complete("a", last | {"done": True})
-    [trial] = told(study)
+    [trial] = trials_of(study)
     assert (trial.state, trial.intermediate_values) == (TrialState.FAIL, {1: 0.9})
 
 
 def test_a_trial_stopped_before_any_report_is_pruned(study: Study) -> None:
     study.suggest("a")
     study.on_trial_complete("a", {"done": True})
-    assert [trial.state for trial in told(study)] == [TrialState.PRUNED]
+    assert [trial.state for trial in trials_of(study)] == [TrialState.PRUNED]
 
 
-def test_no_number_is_no_report(study: Study) -> None:
+def test_a_report_that_is_not_a_number_is_ignored(study: Study) -> None:
     run(study, "a", [0.2, math.nan])
-    [trial] = told(study)
+    [trial] = trials_of(study)
     assert (trial.state, trial.intermediate_values) == (TrialState.PRUNED, {1: 0.2})
 
 
-def test_a_report_made_again_after_a_resumption_is_told_once(
+def test_a_report_made_again_after_a_resumption_is_passed_on_once(
     study: Study, tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
     study.suggest("a")
@@ -108,10 +108,10 @@ def test_a_report_made_again_after_a_resumption_is_told_once(
     study.save(str(tmp_path / "searcher.pkl"))
     resumed = begun()
     resumed.restore(str(tmp_path / "searcher.pkl"))
-    assert [trial.state for trial in told(resumed)] == [TrialState.RUNNING]
+    assert [trial.state for trial in trials_of(resumed)] == [TrialState.RUNNING]
     resumed.on_trial_result("a", report(0.25, 1))
     resumed.on_trial_complete("a", report(0.3, 2))
-    [trial] = told(resumed)
+    [trial] = trials_of(resumed)
     assert trial.intermediate_values == {1: 0.2, 2: 0.3}
     assert not recwarn.list
 
@@ -133,7 +133,7 @@ def test_the_first_trial_is_the_one_asked_for_and_the_rest_follow_from_the_seed(
     assert drawn() == once
 
 
-def test_an_early_value_does_not_count_as_what_the_settings_are_worth(study: Study) -> None:
+def test_an_early_value_does_not_count_as_the_final_value_of_the_settings(study: Study) -> None:
     run(study, "early", [0.9])
     run(study, "whole", [0.1, 0.2, 0.3, 0.4])
     assert study._ot_study.best_value == 0.4

@@ -1,4 +1,4 @@
-"""How what Ray writes down of a search comes to the folder where the search is kept."""
+"""How the files in which Ray saves a search are copied to the folder of the search."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def held(folder: Path) -> dict[str, str]:
     }
 
 
-def test_what_is_new_and_what_has_changed_is_copied_and_the_rest_left_alone(
+def test_new_and_changed_files_are_copied_and_the_others_are_not_touched(
     folders: tuple[Path, Path],
 ) -> None:
     source, target = folders
@@ -48,7 +48,7 @@ def test_what_is_new_and_what_has_changed_is_copied_and_the_rest_left_alone(
     assert (target / "trial" / "result.json").stat().st_ino == before
 
 
-def test_a_copy_that_breaks_off_leaves_the_file_that_was_there(
+def test_a_copy_that_fails_leaves_the_old_file(
     folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, target = folders

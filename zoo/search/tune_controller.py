@@ -1,4 +1,4 @@
-"""Ray Tune's loop over trials, with corrections for four of its faults.
+"""Ray Tune's loop over trials, with corrections.
 
 - Ray reports a lost worker twice: once for the worker and once for its task. If the task was to
   start the next trial, the first report puts the trial back into the queue and the second ends it
@@ -10,8 +10,8 @@
   search's folder. After a kill or on a full disk, some may be older than the others, or cut off.
   Here the files are copied after they are written, each in one step. When the search is resumed,
   the states of the trials decide.
-- Ray pickles classes of this module by name. A search that version 0.1 saved names the modules of
-  that version; these names are resolvable while it is restored.
+- Ray pickles classes of this module by name. The names of version 0.1 are resolvable while a
+  search is restored.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
-from unittest import mock
 
 from pyarrow.fs import FileType, LocalFileSystem
 from ray.train._internal.storage import _FilesystemSyncer
@@ -70,7 +69,7 @@ class PatchedTuneController(TuneController):
 
     def resume(self, resume_config: Any) -> None:
         """Restore the search, and correct everything that is not as its trials say."""
-        with mock.patch.dict(sys.modules, {"zoo.controller": _module_of_0_1()}):
+        with _names_of_0_1():
             super().resume(resume_config)
         trials, generator = self._trials, cast(Any, self._search_alg)
         for reconcile in self.reconcilers:
@@ -115,11 +114,16 @@ class PatchedTuneController(TuneController):
         return bool(super()._schedule_trial_restore(trial))
 
 
-def _module_of_0_1() -> ModuleType:
-    """Return the module of version 0.1 whose names are in the pickles of its searches."""
+@contextmanager
+def _names_of_0_1() -> Iterator[None]:
+    """Provide the module of version 0.1 that the pickles of its searches name."""
     module = ModuleType("zoo.controller")
     vars(module).update(WholeFiles=WholeFiles, _send=_copy_changed)
-    return module
+    sys.modules[module.__name__] = module
+    try:
+        yield
+    finally:
+        del sys.modules[module.__name__]
 
 
 @contextmanager
@@ -129,9 +133,15 @@ def installed(*reconcilers: Reconcile) -> Iterator[None]:
     Args:
         reconcilers: See `PatchedTuneController`.
     """
-    controller = type("Controller", (PatchedTuneController,), {"reconcilers": reconcilers})
-    with mock.patch.object(importlib.import_module("ray.tune.tune"), "TuneController", controller):
+    ray_tune: Any = importlib.import_module("ray.tune.tune")
+    original = ray_tune.TuneController
+    ray_tune.TuneController = type(
+        "Controller", (PatchedTuneController,), {"reconcilers": reconcilers}
+    )
+    try:
         yield
+    finally:
+        ray_tune.TuneController = original
 
 
 def _copy_changed(source: Path, target: Path) -> None:
