@@ -35,8 +35,11 @@ demo: $(SETUP)
 	$(BIN)/zoo score brick demo-data/brick/test/*/*.png --out demo-maps
 	@echo "The detector 'brick' is in $${ZOO_HOME:-zoo-home}. The pictures are in $(CURDIR)/demo-maps."
 
+# Tests that start a Ray use all cores and wait much, so they run alone and one after the other; the
+# others have a worker for each core. One thread each: torch and OpenBLAS would wait for each other.
 test: $(SETUP)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not cluster" -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster
 
 check: $(SETUP)
 	$(BIN)/ruff check .

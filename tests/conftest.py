@@ -24,12 +24,6 @@ if TYPE_CHECKING:
     from zoo.training.settings import Settings
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run files that start a Ray first: they take longest, and `make test` has several workers."""
-    slow = {item.path for item in items if item.get_closest_marker("cluster")}
-    items.sort(key=lambda item: item.path not in slow)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Use one thread, as trials do: another number of threads changes the last digits."""
