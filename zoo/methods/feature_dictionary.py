@@ -16,13 +16,13 @@ from torch import Generator, Tensor
 
 from zoo.methods import backbone, neighbours
 from zoo.methods.configuration import check_fields
-from zoo.methods.protocol import Images, Losses, Method, Progress, Report, Shape, State, Weights
+from zoo.methods.protocol import Losses, Shape, Weights
 
 ROUNDS = 20  # of k-means; enough to converge on the 11,000 vectors of grid
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeatureDictionary(Method):
+class FeatureDictionary(backbone.FeatureMethod):
     """Mean distance of a patch's features to the nearest centres of a dictionary of good ones.
 
     Source:
@@ -43,16 +43,13 @@ class FeatureDictionary(Method):
             one. Read in `fit` only.
     """
 
-    loss_names = ("distance",)
     published: ClassVar[Mapping[str, Mapping[str, float]]] = {
         "test_pixel_auroc": {"nanofibres": 0.97}  # Source: Peccia 2021, Table 1
     }
 
-    patch: int = 16
     variance: float = 0.99
     words: int = 1000
     nearest: int = 3
-    backbone: str = backbone.PACKAGE
 
     def __post_init__(self) -> None:
         """Refuse values that are out of their range."""
@@ -66,25 +63,11 @@ class FeatureDictionary(Method):
             ],
         )
 
-    @property
-    def export_side(self) -> int:
-        """At least `backbone.EXPORT_SIDE`."""
-        return max(self.patch, backbone.EXPORT_SIDE)
-
-    def fit(
-        self, images: Images, *, generator: Generator, report: Report, state: State | None = None
-    ) -> None:
-        """Find the principal directions and the cluster centres of good features.
-
-        Raises:
-            ConfigError: The backbone is missing, or is another network.
-        """
-        vectors, frozen = backbone.pooled(
-            images, backbone=self.backbone, patch=self.patch, generator=generator
-        )
+    def learn(self, vectors: Float[Tensor, "n k"], *, generator: Generator) -> dict[str, Tensor]:
+        """Find the principal directions and the cluster centres."""
         mean, axes = principal(vectors, variance=self.variance)
         words = cluster((vectors - mean) @ axes, self.words, generator=generator)
-        report(Progress(weights=frozen | {"mean": mean, "axes": axes, "words": words}))
+        return {"mean": mean, "axes": axes, "words": words}
 
     def shapes(self, channels: int) -> Mapping[str, Shape]:
         """Return the shapes of the tensors of the network, of the directions and of the centres."""

@@ -13,11 +13,11 @@ from torch import Generator, Tensor
 
 from zoo.methods import backbone, neighbours
 from zoo.methods.configuration import check_fields
-from zoo.methods.protocol import Images, Losses, Method, Progress, Report, Shape, State, Weights
+from zoo.methods.protocol import Losses, Shape, Weights
 
 
 @dataclass(frozen=True, kw_only=True)
-class FeatureMemory(Method):
+class FeatureMemory(backbone.FeatureMethod):
     """Distance of the features at each place to the nearest vector in a memory of good ones.
 
     Source:
@@ -35,10 +35,7 @@ class FeatureMemory(Method):
             one. Read in `fit` only.
     """
 
-    loss_names = ("distance",)
-    patch: int = 16
     memory: int = 4000
-    backbone: str = backbone.PACKAGE
 
     def __post_init__(self) -> None:
         """Refuse values that are out of their range."""
@@ -50,24 +47,9 @@ class FeatureMemory(Method):
             ],
         )
 
-    @property
-    def export_side(self) -> int:
-        """At least `backbone.EXPORT_SIDE`."""
-        return max(self.patch, backbone.EXPORT_SIDE)
-
-    def fit(
-        self, images: Images, *, generator: Generator, report: Report, state: State | None = None
-    ) -> None:
-        """Choose features of good images for the memory.
-
-        Raises:
-            ConfigError: The backbone is missing, or is another network.
-        """
-        vectors, frozen = backbone.pooled(
-            images, backbone=self.backbone, patch=self.patch, generator=generator
-        )
-        memory = neighbours.remember(vectors, self.memory, generator=generator)
-        report(Progress(weights=frozen | {"memory": memory}))
+    def learn(self, vectors: Float[Tensor, "n k"], *, generator: Generator) -> dict[str, Tensor]:
+        """Choose vectors for the memory."""
+        return {"memory": neighbours.remember(vectors, self.memory, generator=generator)}
 
     def shapes(self, channels: int) -> Mapping[str, Shape]:
         """Return the shapes of the tensors of the network and of the memory."""
