@@ -173,7 +173,7 @@ class _Graph(nn.Module):
     def forward(self, colour: Shaped[Tensor, "h w 3"]) -> tuple[Tensor, ...]:
         """Score one image."""
         height, width = colour.shape[:2]
-        x = scaled(self._unit(colour).permute(2, 0, 1), self.preprocessing.scale)
+        x = scaled(self._unit(colour).permute(2, 0, 1), self.preprocessing)
         raw = anomaly_map(self.losses(x[None])[0], self.calibration)
         anomaly = enlarge(raw, height, width)
         score = image_score(anomaly, self.calibration.rule.top_fraction)

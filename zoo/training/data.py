@@ -15,7 +15,7 @@ from torch import Tensor
 from zoo.data import textures
 from zoo.data.defects.families import HELD_OUT
 from zoo.data.defects.validation import Defective, validation_set
-from zoo.data.preprocessing import Preprocessing, prepare
+from zoo.data.preprocessing import Preprocessing, intensity_range, prepare
 from zoo.data.splits import Splits, split
 from zoo.errors import BadImageError
 from zoo.methods import Losses
@@ -39,6 +39,7 @@ class TrainingData:
         splits: Good pictures for *fit*, *val* and *calibration*.
         validation: Windows of the *val* pictures with synthetic defects.
         validation_seed: Seed of the synthetic defects.
+        intensities: `low` and `high` of the preprocessing, fitted to the *fit* pictures.
         fingerprint: Hash of the data.
         licence: Licence of the data.
     """
@@ -48,6 +49,7 @@ class TrainingData:
     splits: Splits
     validation: tuple[Defective, ...]
     validation_seed: int
+    intensities: tuple[float, float]
     fingerprint: str
     licence: str
 
@@ -63,6 +65,7 @@ def gather(
         splits=splits,
         validation=validation_set(splits.val, seed=validation_seed),
         validation_seed=validation_seed,
+        intensities=intensity_range([picture.pixels for picture in splits.fit]),
         fingerprint=texture.fingerprint,
         licence=texture.licence,
     )
@@ -73,7 +76,10 @@ class PreparedData:
 
     def __init__(self, data: TrainingData, scale: float, device: torch.device) -> None:
         self.data = data
-        self.preprocessing = Preprocessing(mode="RGB" if data.mode == "RGB" else "L", scale=scale)
+        low, high = data.intensities
+        self.preprocessing = Preprocessing(
+            mode="RGB" if data.mode == "RGB" else "L", scale=scale, low=low, high=high
+        )
         self.device = device
         self.masks = [window.mask for window in data.validation]
         self.families = [window.family for window in data.validation]
