@@ -29,9 +29,9 @@ from zoo.detectors import Detector
 from zoo.scoring.thresholds import conformal_rank
 from zoo.training import (
     TrainingData,
-    baseline,
     finish,
     gather,
+    settings,
     settings_of,
     train_best,
     with_values,
@@ -94,10 +94,11 @@ def main() -> None:
     if args.like:
         like = zoo.load(args.like).bundle
         values = {"megapixels": args.megapixels, "reports": 1}
-        settings = with_values(settings_of(like), values)
-        scale = settings.scale
-        ways[like.method] = lambda data, seed: train_best(data, settings, seed=seed)
-    ways["local_statistics"] = lambda data, _: baseline(data, scale=scale)
+        wanted = with_values(settings_of(like), values)
+        scale = wanted.scale
+        ways[like.method] = lambda data, seed: train_best(data, wanted, seed=seed)
+    simple = settings({"scale": scale}, method="local_statistics")
+    ways["local_statistics"] = lambda data, seed: train_best(data, simple, seed=seed)
     found: dict[str, Found] = {name: Found() for name in ways}
     for seed in range(args.splits):
         pictures = sorted(texture.pictures, key=lambda picture: picture.key)

@@ -19,6 +19,7 @@ import skimage.data
 import torch
 from torch import Tensor
 
+from zoo.data.defects.fit_pictures import FitPictures
 from zoo.data.patches import Patches, augment
 from zoo.methods.fcbigan import defect_patches
 from zoo.methods.fcbigan.config import NetworkConfig, TrainConfig
@@ -77,7 +78,8 @@ def main() -> None:
         segmenter=True,
     )  # fmt: skip
     patches = Patches(images, patch=args.patch, generator=generator, rotations=True)
-    fakes = DefectPatches(images, patch=args.patch, generator=generator)
+    pictures = FitPictures.of(images)
+    fakes = DefectPatches(pictures, patch=args.patch, generator=generator)
     print(f"{'what':<44}{'ms':>9}{'times the first':>17}")
 
     def table(rows: Sequence[tuple[str, float]]) -> None:
@@ -100,7 +102,12 @@ def main() -> None:
             device.type, torch.bfloat16, enabled=half_precision, cache_enabled=False
         ):
             game = milliseconds(lambda: play(players, x, z), device)
-            defects = milliseconds(lambda: spot(players, good, bad, generator=generator), device)
+            defects = milliseconds(
+                lambda: spot(
+                    players, good, bad, generator=generator, preprocessing=pictures.preprocessing
+                ),
+                device,
+            )
         return game, defects
 
     fakes.paint()

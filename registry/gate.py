@@ -122,19 +122,24 @@ def against_champion(
     )
 
 
-def above_baseline(decision: Decision, *, challenger_ap: float, baseline_ap: float) -> Decision:
-    """Refuse a challenger below the baseline, local statistics, which learn nothing.
+def above_untrained(
+    decision: Decision, name: str, *, challenger_ap: float, untrained_ap: float, loss: float
+) -> Decision:
+    """Refuse a challenger that a method which learns nothing beats beyond chance.
 
     Args:
         decision: The decision so far.
+        name: The method, for the reason.
         challenger_ap: AP of the challenger on all validation windows.
-        baseline_ap: AP of the baseline on the same windows.
+        untrained_ap: AP of the method on the same windows.
+        loss: Share of the paired bootstrap draws in which the AP of the method is higher.
     """
-    if challenger_ap >= baseline_ap:
+    if not decision.promoted or challenger_ap >= untrained_ap or loss < WIN_SHARE:
         return decision
     reason = (
-        f"The challenger's val AP of {challenger_ap:.3f} is below that of local statistics, which "
-        f"learn nothing ({baseline_ap:.3f}). Search for longer, or with another space."
+        f"The challenger's val AP of {challenger_ap:.3f} is below that of {name} "
+        f"({untrained_ap:.3f}, in {loss:.1%} of the bootstrap draws). Search for longer, or with "
+        "another space."
     )
     return replace(decision, promoted=False, reason=reason)
 

@@ -1,8 +1,9 @@
 """What older versions stored is still read: bundles, a shelf, an MLflow store, a search folder.
 
-`tests/stored/formats/N/` has a bundle of format N and what it scored when it was made. A new format
-gets a folder of its own. `tests/stored/0.1/` is a whole home of version 0.1; its README says how it
-was made. `tests/search/test_resume_stored.py` resumes a search of it.
+`tests/stored/formats/N/` has a bundle of format N and what it scored when it was made; `N-fused/`
+has one with parts. A new format gets a folder of its own. `tests/stored/0.1/` is a whole home of
+version 0.1; its README says how it was made. `tests/search/test_resume_stored.py` resumes a search
+of it.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ def test_a_bundle_of_each_format_loads_and_scores_as_it_did(folder: Path) -> Non
         found = detector.map(image)
         assert float(found.max()) == pytest.approx(expected[name]["max"], rel=1e-4)
         assert float(found.mean()) == pytest.approx(expected[name]["mean"], rel=1e-3, abs=1e-4)
+        if "score" in expected[name]:
+            assert detector.score(image).score == pytest.approx(expected[name]["score"], rel=1e-4)
 
 
 def test_the_format_that_is_written_now_is_among_them() -> None:

@@ -11,7 +11,7 @@ from jaxtyping import Bool, UInt8
 from PIL import Image
 
 if TYPE_CHECKING:
-    from zoo.data.defects.validation import Defective
+    from zoo.data.defects.validation import Window
 
 HEIGHT, WIDTH = 64, 72
 PERIOD = 8
@@ -71,6 +71,9 @@ def write_folder(root: Path, *, seed: int = 0) -> Path:
     return root
 
 
-def one_a_family(validation: Sequence[Defective]) -> tuple[Defective, ...]:
-    """Keep the last validation window of each family, which has the largest defect."""
+def one_a_family(validation: Sequence[Window]) -> tuple[Window, ...]:
+    """Keep the last window of each family: of a defect the largest, and one good and one placebo.
+
+    A family of which there is no window is missing: good material may not fit another place.
+    """
     return tuple({window.family: window for window in validation}.values())

@@ -14,13 +14,13 @@ from registry import bundle
 from tests.cli.commands import Shop, champion, full_disk, refused
 from zoo.cli import main
 from zoo.data import textures
-from zoo.training import baseline, gather
+from zoo.training import choose, gather, made, part_of, untrained
 
 
 def test_promoting_answers_with_the_verdict_and_the_audit(shop: Shop) -> None:
     assert shop.promoted["promoted"] is True
     assert shop.promoted["reason"].startswith("Forced, because a second of training")
-    assert "is below that of local statistics" in shop.promoted["reason"]
+    assert "is below that of the sum of all methods that learn" in shop.promoted["reason"]
     assert shop.promoted["test_images"] == 6
     assert 0 <= shop.promoted["test_pixel_ap"] <= 1
 
@@ -47,7 +47,8 @@ def test_a_mask_of_another_size_fails_the_audit_and_the_champion_stays(
 ) -> None:
     shutil.copytree(stocked.home, home)
     data = gather(textures.find(weave.parent, "weave"))
-    bundle.save(baseline(data, scale=1.0), tmp_path / "better")
+    parts = [part_of(each, data) for each in untrained(data, say=pytest.fail)]
+    bundle.save(made(parts, choose(parts, data), data), tmp_path / "better")
     before = bundle.digest(champion(home))
 
     Image.new("L", (40, 30)).save(weave / "ground_truth" / "hole" / "001_mask.png")

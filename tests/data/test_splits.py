@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.data.pictures_written import drawn, write, write_good
-from zoo.data.splits import same_source, split
+from zoo.data.splits import Splits, same_source, split
 from zoo.data.testset import read_test
 from zoo.data.textures import Texture, find
 from zoo.errors import BadImageError
@@ -120,6 +121,107 @@ def test_regions_that_touch_share_nothing_and_overlapping_ones_do(box: str, shar
     assert same_source("k@0,0,5,6", f"k@{box}") is shared
     assert same_source(f"k@{box}", "k@0,0,5,6") is shared
     assert not same_source("k@0,0,5,6", f"j@{box}")
+
+
+def noise(seed: int, height: int = 64, width: int = 64) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 1), np.uint8)
+
+
+def write_copies(root: Path, sizes: list[int]) -> Texture:
+    """Write photographs, each with copies of another brightness, named without any order."""
+    for photograph, size in enumerate(sizes):
+        for copy in range(size):
+            pixels = (noise(photograph) * (1 - 0.01 * copy)).astype(np.uint8)
+            write(root / "train" / "good" / f"{copy:02}_{photograph:03}.png", pixels)
+    return find(root, "x")
+
+
+def photographs(splits: Splits) -> list[set[str]]:
+    """Return which photographs each split has pictures of."""
+    parts = (splits.fit, splits.val, splits.calibration)
+    return [{picture.name[-7:-4] for picture in part} for part in parts]
+
+
+@pytest.mark.parametrize(
+    "sizes", [[1, 2] * 8, [4] * 4, [20, *[1] * 12], [6, 5, 5], [30, 4, 4], [3] * 5]
+)
+def test_relatives_are_in_one_split_and_each_split_has_about_its_share(
+    tmp_path: Path, sizes: list[int]
+) -> None:
+    texture = write_copies(tmp_path, sizes)
+    for seed in range(4):
+        splits = split(texture, seed=seed)
+        fit, val, calibration = photographs(splits)
+        assert len(fit) + len(val) + len(calibration) == len(fit | val | calibration)
+        assert len(fit | val | calibration) == splits.independent == len(sizes)
+        count = sum(sizes)
+        held = min(count // 4, (count - max(sizes)) // 2)
+        assert 0.7 * held <= len(splits.val) <= max(1.5 * held, 6)
+        assert 0.7 * held <= len(splits.calibration) <= max(1.5 * held, 6)
+        found = f"{count} good images, which seem to come from {len(sizes)} photographs: "
+        assert splits.note.startswith(f"{found}{len(splits.fit)} to fit, {len(splits.val)} to val")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "words"), [([16], "1 photograph"), ([14, 1, 1], "3 photographs")]
+)
+def test_relatives_are_divided_when_a_split_would_be_all_but_empty(
+    tmp_path: Path, sizes: list[int], words: str
+) -> None:
+    splits = split(write_copies(tmp_path, sizes))
+    assert min(len(splits.fit), len(splits.val), len(splits.calibration)) >= 3
+    assert f"16 good images, which seem to come from {words}: " in splits.note
+    assert splits.independent == len(sizes)
+
+
+def test_without_relatives_the_split_is_that_of_each_picture_alone(tmp_path: Path) -> None:
+    """A stored detector can be promoted only while the pictures are divided as they were."""
+    texture = find(write_good(tmp_path, 20), "x")
+    splits = split(texture, seed=5)
+    draws = {p.key: hashlib.sha256(f"5:{p.key}".encode()).hexdigest() for p in texture.pictures}
+    keys = sorted(draws, key=draws.__getitem__)
+    assert [p.key for p in splits.calibration] == keys[:5]
+    assert [p.key for p in splits.val] == keys[5:10]
+    assert [p.key for p in splits.fit] == keys[10:]
+    assert splits.independent == 20
+
+
+def test_groups_of_relatives_are_divided_alike_whatever_the_files_are_called(
+    tmp_path: Path,
+) -> None:
+    one = write_copies(tmp_path / "one", [1, 2, 4] * 4)
+    for number, each in enumerate(reversed(one.pictures)):
+        write(tmp_path / "two" / f"{number:02}.png", each.pixels)
+    keys = []
+    for texture in (one, find(tmp_path / "two", "x")):
+        parts = split(texture, seed=2)
+        keys.append([[p.key for p in part] for part in (parts.fit, parts.val, parts.calibration)])
+    assert keys[0] == keys[1]
+    other = split(one, seed=3)
+    assert keys[0][0] != [p.key for p in other.fit]
+
+
+def test_few_images_of_one_photograph_are_divided_into_regions_and_the_note_says_so(
+    tmp_path: Path,
+) -> None:
+    for copy in range(3):
+        pixels = (noise(0, 60, 200) * (1 - 0.01 * copy)).astype(np.uint8)
+        write(tmp_path / f"{copy}.png", pixels)
+    splits = split(find(tmp_path, "x"))
+    assert splits.note.endswith("They seem to come from 1 photograph.")
+    assert splits.independent == 1
+
+
+@pytest.mark.real
+def test_crops_of_one_photograph_of_leather_are_in_one_split() -> None:
+    folder = os.environ.get("ZOO_REAL_DATA")
+    if folder is None or not (Path(folder) / "leather_crops" / "leather").is_dir():
+        pytest.skip("ZOO_REAL_DATA names no folder with leather_crops/leather in it")
+    splits = split(find(Path(folder) / "leather_crops", "leather"))
+    assert splits.independent == 3  # four photographs, two of which overlap
+    parts = (splits.fit, splits.val, splits.calibration)
+    names = [{Path(picture.name).name[:3] for picture in part} for part in parts]
+    assert sorted(map(len, names)) == [1, 1, 2]
 
 
 @pytest.mark.real

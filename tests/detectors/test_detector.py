@@ -22,6 +22,7 @@ from registry import bundle
 from registry.bundle import Bundle
 from registry.folder_shelf import FolderShelf
 from tests.exams import flip, publish
+from tests.method_exam import fit_bundle
 from tests.textures_drawn import draw, draw_hole, write
 from zoo.data.images import as_pixels
 from zoo.detectors.detector import Detector
@@ -29,8 +30,9 @@ from zoo.detectors.devices import available
 from zoo.detectors.score import Score, calibrated
 from zoo.errors import BadImageError, BundleError, ConfigError
 from zoo.methods.fcbigan.method import FCBiGAN
+from zoo.methods.local_statistics import LocalStatistics
 from zoo.scoring.thresholds import fit_threshold
-from zoo.training import TrainingData, baseline
+from zoo.training import TrainingData
 
 HEIGHT, WIDTH = 64, 72
 
@@ -273,7 +275,7 @@ def test_floats_outside_0_to_1_are_refused_with_their_range(
 def test_an_image_above_the_limit_is_refused_with_both_sizes(
     detector: Detector, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zoo.detectors.detector.MOST_PIXELS", 4_000)
+    monkeypatch.setattr("zoo.detectors.ready.MOST_PIXELS", 4_000)
     with pytest.raises(BadImageError, match="has 64x72 pixels; at most 0 megapixels"):
         detector.score(pixels)
 
@@ -417,7 +419,7 @@ def test_a_detector_that_came_from_no_shelf_has_nothing_to_follow(detector: Dete
 
 def test_one_pixel_is_refused_by_every_method(tiny_data: TrainingData) -> None:
     with pytest.raises(BadImageError):
-        Detector(baseline(tiny_data, scale=1.0)).score(np.zeros((1, 40), np.uint8))
+        Detector(fit_bundle(tiny_data, LocalStatistics())).score(np.zeros((1, 40), np.uint8))
 
 
 # ------------------------------------------------------------------------------ many at a time

@@ -25,14 +25,17 @@ from tests.method_exam import fit_bundle
 from tests.textures_drawn import draw, draw_hole, write
 from zoo import cli
 from zoo.data.preprocessing import Preprocessing, prepare
-from zoo.detectors import export
+from zoo.detectors import export, fuse
 from zoo.detectors.detector import Detector
 from zoo.errors import BadImageError, ConfigError
 from zoo.methods.fcbigan.config import NetworkConfig
 from zoo.methods.fcbigan.networks import Networks, initialise
 from zoo.methods.fcbigan.scorer import fcbigan_losses
+from zoo.methods.local_statistics import LocalStatistics
+from zoo.methods.random_features import RandomFeatures
 from zoo.methods.sparse_dictionary import SparseDictionary
 from zoo.scoring.aggregation import Rule, calibrate
+from zoo.scoring.fusion import Fusion, fit_tail
 from zoo.scoring.thresholds import fit_threshold
 from zoo.training import TrainingData
 
@@ -165,6 +168,90 @@ def test_weights_are_in_the_file_once_however_many_views_there_are(model: bytes)
 def test_what_has_no_form_for_all_sizes_is_refused(tiny_data: TrainingData) -> None:
     with pytest.raises(ConfigError, match="made by method 'sparse_dictionary', which has no form"):
         export.to_onnx(fit_bundle(tiny_data, SparseDictionary(atoms=12)))
+
+
+# ------------------------------------------------------------------------------------------ fused
+
+
+def fuse_all(
+    bundles: tuple[Bundle, ...], map_weights: tuple[float, ...], score_weights: tuple[float, ...]
+) -> Bundle:
+    rng = np.random.default_rng(1)
+    good = [draw(64, 72, rng) for _ in range(3)]
+    plain = [Detector(each) for each in bundles]
+    tails = tuple(fit_tail([torch.from_numpy(d.map(each)) for each in good]) for d in plain)
+    scores = tuple(np.linspace(0.1, 3, 40).tolist())
+    return fuse(
+        bundles,
+        Fusion(tails=tails, map_weights=map_weights, score_weights=score_weights),
+        texture="weave",
+        threshold=asdict(fit_threshold(scores, false_alarm_rate=0.05)) | {"map_value": 2.5},
+        metrics={},
+        data=bundles[0].data,
+        made_by={},
+    )
+
+
+@pytest.fixture(scope="module")
+def bundles(tiny_bundle: Bundle, tiny_data: TrainingData) -> tuple[Bundle, ...]:
+    """Parts at three scales; the last one has no form for all sizes."""
+    half = replace(tiny_bundle, preprocessing=tiny_bundle.preprocessing | {"scale": 0.5})
+    return (
+        half,
+        fit_bundle(tiny_data, RandomFeatures(width=4, memory=40), scale=0.7),
+        fit_bundle(tiny_data, LocalStatistics()),
+    )
+
+
+@pytest.fixture(scope="module")
+def fused_bundle(bundles: tuple[Bundle, ...]) -> Bundle:
+    return fuse_all(bundles, (1.0, 0.5, 0.0), (0.0, 1.0, 0.0))
+
+
+@pytest.fixture(scope="module")
+def fused_model(fused_bundle: Bundle) -> bytes:
+    return export.to_onnx(fused_bundle)
+
+
+@pytest.mark.parametrize(("height", "width"), [(92, 92), (93, 95), (101, 130), (160, 118)])
+def test_a_fused_file_says_what_the_fused_detector_says(
+    fused_bundle: Bundle, fused_model: bytes, height: int, width: int
+) -> None:
+    rng = np.random.default_rng(1)
+    noise = rng.integers(0, 256, (height, width, 1), np.uint8)
+    for pixels in (noise, draw(height, width, rng), draw_hole(height, width, rng)[0]):
+        said, found = Detector(fused_bundle).score(pixels), run(fused_model, pixels)
+        np.testing.assert_allclose(found["map"], said.map, atol=export.MOST_DIFFERENCE)
+        assert float(found["score"]) == pytest.approx(said.score, abs=export.MOST_DIFFERENCE)
+        assert float(found["p_value"]) == pytest.approx(said.p_value)
+        assert bool(found["is_anomalous"]) == said.is_anomalous
+
+
+def test_a_fused_file_is_compared_and_says_what_it_is(
+    fused_bundle: Bundle, fused_model: bytes
+) -> None:
+    found = export.compare(fused_bundle, fused_model, export.drawn(fused_bundle))
+    assert (found.images, found.difference < export.MOST_DIFFERENCE) == (4, True)
+    known = onnxruntime.InferenceSession(fused_model).get_modelmeta().custom_metadata_map
+    assert known["method"] == "fusion"
+    assert known["smallest_side"] == "92"  # 64 pixels at 0.7 of the scale
+    with pytest.raises(BadImageError, match="has 91x99 pixels; the model of 'weave' needs 92"):
+        export.compare(fused_bundle, fused_model, [np.zeros((91, 99, 1), np.uint8)])
+
+
+def test_a_part_that_has_no_form_for_all_sizes_is_refused_by_name(
+    bundles: tuple[Bundle, ...],
+) -> None:
+    used = fuse_all(bundles, (1.0, 1.0, 0.0), (1.0, 0.0, 0.1))
+    with pytest.raises(ConfigError, match="'weave' has the part 'local_statistics', whose method"):
+        export.to_onnx(used)
+
+
+@pytest.mark.parametrize("scales", [[1.0], [0.5], [1.0, 0.5], [0.5, 0.7], [1.0, 0.5, 0.25], [0.01]])
+def test_pictures_are_traced_where_each_part_pads_them(scales: list[float]) -> None:
+    scaled = [round(export._padded_side(130, scales) * scale) for scale in scales]
+    assert all(side % 4 for side in scaled)
+    assert any(side % 2 for side in scaled)
 
 
 def test_without_its_packages_it_says_what_to_install(

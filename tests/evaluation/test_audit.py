@@ -22,7 +22,8 @@ from zoo.evaluation import search_audit
 from zoo.evaluation.audit import audit
 from zoo.evaluation.search_audit import AuditedTrial, Point, compared
 from zoo.training.data import gather
-from zoo.training.fit import baseline
+from zoo.training.fit import finish, train_best
+from zoo.training.settings import settings
 
 SEARCH = "weave-20261124-120000"
 
@@ -70,7 +71,8 @@ def test_what_has_no_rank_has_no_correlation() -> None:
 @pytest.fixture(scope="module")
 def trials(drawn_folder: Path) -> list[Bundle]:
     """Four detectors with different test AP, in another order than their objectives."""
-    made = baseline(gather(textures.find(drawn_folder.parent, "weave")), scale=1.0)
+    data = gather(textures.find(drawn_folder.parent, "weave"))
+    made = finish(train_best(data, settings({}, method="local_statistics"), seed=0), data)
     mean = made.weights["mean"]
     noise = np.random.default_rng(0).standard_normal(mean.shape).astype(np.float32)
     figures = [(0.3, 0.6), (0.4, 0.5), (0.2, 0.4), (0.1, 0.3)]

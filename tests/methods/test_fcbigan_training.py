@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from tests.textures_drawn import draw
+from zoo.data.defects.fit_pictures import FitPictures
 from zoo.data.preprocessing import Preprocessing, prepare
 from zoo.errors import BadImageError, ConfigError, DivergedError
 from zoo.methods.fcbigan import training
 from zoo.methods.fcbigan.config import NetworkConfig, TrainConfig
-from zoo.methods.fcbigan.defect_patches import USES, DefectPatches
+from zoo.methods.fcbigan.defect_patches import USES, DefectPatches, Painted
 from zoo.methods.fcbigan.losses import reconstruction_penalty
 from zoo.methods.fcbigan.networks import Networks
 from zoo.methods.fcbigan.training import Players, fit, new_networks, play, spot, steps
@@ -96,6 +97,7 @@ def test_the_same_seed_trains_the_same_weights_and_another_others(
         ({"fixed_patches": 0}, 1),
         ({"ema": 0.8}, 2),
         ({"defect_rounds": 1, "reports": 2}, 1),
+        ({"defect_rounds": 1, "reports": 2, "variation": 1.0, "placebo_share": 0.5}, 1),
     ],
 )
 def test_a_training_that_is_resumed_ends_as_the_undisturbed_one(
@@ -209,7 +211,7 @@ def test_a_round_with_defects_moves_the_segmenter_and_nothing_of_the_game(
     shape = replace(SHAPE, segmenter=True)
     players = Players(new_networks(shape, channels=1, seed=0), BRIEF)
     before = copy.deepcopy(players.live.state_dict())
-    spot(players, *with_black_halves(images), generator=draws())
+    spot(players, *with_black_halves(images), generator=draws(), preprocessing=GREY)
     same = alike(before, players.live.state_dict())
     changed = [name for name in before if name not in same]
     assert len(changed) > 5
@@ -228,11 +230,14 @@ def test_a_segmenter_changes_nothing_in_the_game_but_its_draws(images: list[Tens
     assert all(weight.equal(having[name]) for name, weight in without.items())
 
 
-def with_black_halves(images: list[Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+def with_black_halves(images: list[Tensor]) -> tuple[Tensor, Painted]:
     x, _ = round_of(images)
     masks = torch.zeros(8, 16, 16, dtype=torch.bool)
     masks[:, :, 8:] = True
-    return x, (torch.where(masks[:, None], -1.0, x), masks)
+    return x, Painted(before=x, after=torch.where(masks[:, None], -1.0, x), masks=masks)
+
+
+GREY = Preprocessing(mode="L")
 
 
 # -------------------------------------------------------------------------------------- learning
@@ -291,7 +296,8 @@ def test_the_segmenter_learns_to_find_defects(images: list[Tensor]) -> None:
         replace(BRIEF, defect_learning_rate=3e-3),
     )
     losses = [
-        float(spot(players, *with_black_halves(images), generator=draws())) for _ in range(40)
+        float(spot(players, *with_black_halves(images), generator=draws(), preprocessing=GREY))
+        for _ in range(40)
     ]
     assert losses[-1] < 0.3 * losses[0]
 
@@ -320,7 +326,7 @@ def test_the_segmenter_has_an_average_of_its_own(images: list[Tensor]) -> None:
     players = Players(new_networks(shape, channels=1, seed=0), replace(BRIEF, defect_ema=0.9))
     start = copy.deepcopy(dict(players.live.named_parameters()))
     play(players, *round_of(images))
-    spot(players, *with_black_halves(images), generator=draws())
+    spot(players, *with_black_halves(images), generator=draws(), preprocessing=GREY)
     players.average("segmenter", decay=0.9)
     players.average("encoder", "generator", "discriminator", decay=0.0)
     live, moved = dict(players.live.named_parameters()), 0
@@ -370,7 +376,7 @@ def test_defective_patches_are_painted_afresh_when_they_have_been_used(
     images: list[Tensor],
 ) -> None:
     generator = torch.Generator().manual_seed(0)
-    fakes = DefectPatches(images, patch=16, generator=generator)
+    fakes = DefectPatches(FitPictures.of(images), patch=16, generator=generator)
     fakes.paint()
     first = fakes.pool
     for _ in range(USES):
@@ -378,6 +384,41 @@ def test_defective_patches_are_painted_afresh_when_they_have_been_used(
     assert fakes.pool is first
     fakes.draw(1, rotations=False)
     assert not fakes.pool.equal(first)
+
+
+@pytest.mark.parametrize("placebos", [0.0, 1.0])
+def test_patches_with_defects_have_their_good_material_and_a_mask_beside_them(
+    images: list[Tensor], placebos: float
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    pictures = FitPictures.of(images)
+    fakes = DefectPatches(pictures, patch=16, generator=generator, placebos=placebos)
+    fakes.paint()
+    drawn = fakes.draw(200, rotations=True)
+    assert drawn.before.shape == drawn.after.shape == (200, 1, 16, 16)
+    assert drawn.masks.shape == (200, 16, 16)
+    changed = (drawn.after - drawn.before).abs().amax(dim=1) > 0.02
+    assert changed.flatten(1).any(dim=1).float().mean() > 0.9, "a patch shows a part of an edit"
+    assert changed[drawn.masks].float().mean() > 0.5
+    unmarked = (changed.flatten(1).any(dim=1) & ~drawn.masks.flatten(1).any(dim=1)).float().mean()
+    assert (unmarked > 0.05) == bool(placebos), "only placebos are edits without a mark"
+
+
+def test_restoring_trains_encoder_and_generator_towards_the_good_material(
+    images: list[Tensor],
+) -> None:
+    """A round with painted patches moves E by the good material that was there before."""
+    x, painted = with_black_halves(images)
+    z = round_of(images)[1]
+    found = []
+    for before in (painted.before, painted.after):
+        players = Players(
+            new_networks(SHAPE, channels=1, seed=0), replace(BRIEF, reconstruction_penalty=20.0)
+        )
+        play(players, x, z, replace(painted, before=before))
+        found.append(players.live.state_dict())
+    same = parts(found[0], alike(*found))
+    assert same == {"encoder": False, "generator": True, "discriminator": True}
 
 
 def test_without_averaging_the_last_networks_score(images: list[Tensor]) -> None:
@@ -469,6 +510,8 @@ def test_an_image_smaller_than_a_patch_is_refused(images: list[Tensor]) -> None:
         ("ema", 1.0, "at least 0 and below 1"),
         ("defect_rounds", -2, "0 or more"),
         ("defect_learning_rate", 0.0, "above 0"),
+        ("variation", 2.5, "0 to 2"),
+        ("placebo_share", 1.5, "0 to 1"),
         ("reports", 0, "at least 1"),
     ],
 )

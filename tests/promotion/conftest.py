@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +15,56 @@ from PIL import Image
 if TYPE_CHECKING:
     from registry.bundle import Bundle
     from tests.promotion.home import Home
+    from zoo.data.defects.validation import Window
+    from zoo.detectors import Detector
+    from zoo.promotion.comparison import Maps
+    from zoo.training import Part, TrainingData
 
 HEIGHT, WIDTH = 72, 64
+
+
+class Memo:
+    """What these functions return, computed once for the same pictures, windows and detector."""
+
+    def __init__(self) -> None:
+        self.bundles: dict[str, list[Bundle]] = {}
+        self.parts: dict[tuple[int, str], Part] = {}
+        self.maps: list[tuple[Bundle, str, Maps]] = []
+
+    def untrained(
+        self, data: TrainingData, *, say: Callable[[str], None] = lambda line: None
+    ) -> list[Bundle]:
+        from zoo.training import untrained
+
+        if _key(data) not in self.bundles:
+            self.bundles[_key(data)] = untrained(data, say=say)
+        return self.bundles[_key(data)]
+
+    def part_of(self, made: Bundle, data: TrainingData) -> Part:
+        from zoo.training import part_of
+
+        key = id(made), _key(data)
+        if key not in self.parts:
+            self.parts[key] = part_of(made, data)
+        return self.parts[key]
+
+    def window_maps(self, detector: Detector, windows: Sequence[Window]) -> Maps:
+        from registry.bundle import same_detector
+        from zoo.data.defects.validation import fingerprint
+        from zoo.promotion.comparison import window_maps
+
+        own = fingerprint(windows)
+        for made, key, maps in self.maps:
+            if key == own and same_detector(made, detector.bundle):
+                return maps
+        self.maps.append((detector.bundle, own, window_maps(detector, windows)))
+        return self.maps[-1][2]
+
+
+def _key(data: TrainingData) -> str:
+    from zoo.training import provenance
+
+    return json.dumps(provenance(data), sort_keys=True)
 
 
 def draw(path: Path, rng: np.random.Generator, *, hole: bool) -> None:
@@ -45,25 +95,42 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def made(drawn: Path) -> Bundle:
-    from zoo.data import textures
-    from zoo.training import baseline, gather
+def untrained_once() -> Memo:
+    """The fits of the methods that learn nothing, made once for each texture and split."""
+    return Memo()
 
-    return baseline(gather(textures.find(drawn.parent, "mesh")), scale=1.0)
+
+@pytest.fixture(scope="session")
+def made(drawn: Path, untrained_once: Memo) -> Bundle:
+    """The best sum of the methods that learn nothing, which a search begins with."""
+    from zoo.data import textures
+    from zoo.training import choose, gather, made
+
+    data = gather(textures.find(drawn.parent, "mesh"))
+    parts = [untrained_once.part_of(each, data) for each in untrained_once.untrained(data)]
+    return made(parts, choose(parts, data), data)
 
 
 @pytest.fixture(scope="session")
 def worse(made: Bundle) -> Bundle:
-    """The same detector with most of what it learned forgotten."""
-    mean = made.weights["mean"]
+    """One of its parts, with most of what it learned forgotten."""
+    [part] = [each for each in made.parts if each.method == "local_statistics"]
+    mean = part.weights["mean"]
     noise = np.random.default_rng(0).normal(size=mean.shape).astype(mean.dtype)
-    return replace(made, weights={**made.weights, "mean": mean + 50 * noise})
+    return replace(part, weights={**part.weights, "mean": mean + 50 * noise})
 
 
 @pytest.fixture
-def home(tmp_path: Path, drawn: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+def home(
+    tmp_path: Path, drawn: Path, untrained_once: Memo, monkeypatch: pytest.MonkeyPatch
+) -> Home:
     from tests.promotion.home import Home
+    from zoo.promotion import promotion
 
+    # The same fits and the same maps, which take most of the time of a promotion.
+    monkeypatch.setattr(promotion, "untrained", untrained_once.untrained)
+    monkeypatch.setattr(promotion, "part_of", untrained_once.part_of)
+    monkeypatch.setattr(promotion, "window_maps", untrained_once.window_maps)
     monkeypatch.setenv("ZOO_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     return Home(tmp_path, drawn)

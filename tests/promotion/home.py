@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 from mlflow.tracking import MlflowClient
 
 from registry import bundle
@@ -13,7 +14,8 @@ from registry.folder_shelf import FolderShelf
 from tests.mlflow_runs import new_store
 from zoo.data import textures
 from zoo.data.textures import Texture
-from zoo.promotion import Promotion, Registry, promote
+from zoo.promotion import Origin, Promotion, Registry, promote
+from zoo.training import gather
 
 
 class Home:
@@ -45,16 +47,22 @@ class Home:
         return folder
 
     def promote(
-        self, folder: Path, *, run_id: str | None = None, because: str | None = None
+        self, folder: Path, *, origin: Origin | None = None, because: str | None = None
     ) -> Promotion:
         return promote(
             folder,
             self.texture,
             registry=self.registry,
-            run_id=run_id,
+            origin=origin,
             because=because,
             say=self.said.append,
         )
+
+    def origin(self, run_id: str) -> Origin:
+        """A search whose methods that learn nothing find nothing."""
+        windows = gather(self.texture).validation
+        blind = [np.zeros(window.mask.shape, np.float32) for window in windows]
+        return Origin(untrained={"nothing": blind}, run_id=run_id)
 
     def served(self, name: str = "mesh") -> str:
         return bundle.digest(self.shelf.fetch(name))

@@ -21,21 +21,24 @@ from tests.promotion.home import Home
 from zoo.detectors import Detector
 from zoo.errors import BundleError, PromotionError, UnknownDetectorError
 from zoo.evaluation.audit import audit
+from zoo.promotion import Origin, promotion
+from zoo.promotion.comparison import window_maps
+from zoo.training import gather
 
 
 def test_the_first_challenger_becomes_champion_and_is_audited(home: Home, made: Bundle) -> None:
-    promotion = home.promote(home.saved(made))
-    decision = promotion.decision
+    done = home.promote(home.saved(made))
+    decision = done.decision
     assert decision.promoted
     assert "no champion yet" in decision.reason
-    assert (decision.champion_ap, decision.win_share, promotion.version) == (
+    assert (decision.champion_ap, decision.win_share, done.version) == (
         None,
         None,
         1,
     )
     served = bundle.load(home.shelf.fetch("mesh"))
-    assert home.served() == home.served("mesh:1") == promotion.digest
-    assert {k: v for k, v in served.metrics.items() if k.startswith("test_")} == promotion.metrics
+    assert home.served() == home.served("mesh:1") == done.digest
+    assert {k: v for k, v in served.metrics.items() if k.startswith("test_")} == done.metrics
     assert served.metrics["val_pixel_ap"] == made.metrics["val_pixel_ap"]
     assert decision.challenger_ap == pytest.approx(made.metrics["val_pixel_ap"])
     assert home.alias("champion") == 1
@@ -65,33 +68,51 @@ def test_a_worse_challenger_is_kept_as_challenger_and_sees_no_test_image(
 
 def test_a_better_challenger_takes_the_place(home: Home, made: Bundle, worse: Bundle) -> None:
     home.promote(home.saved(worse), because="it is a start")
-    promotion = home.promote(home.saved(made))
-    decision = promotion.decision
+    done = home.promote(home.saved(made))
+    decision = done.decision
     assert decision.promoted
     assert decision.champion_ap is not None
     assert decision.challenger_ap > decision.champion_ap
-    assert (home.served(), home.alias("champion")) == (promotion.digest, 2)
+    assert (home.served(), home.alias("champion")) == (done.digest, 2)
 
 
-def test_a_challenger_below_local_statistics_is_refused_also_as_the_first(
+def test_a_challenger_below_the_untrained_methods_is_refused_also_as_the_first(
     home: Home, worse: Bundle
 ) -> None:
-    promotion = home.promote(home.saved(worse))
-    decision = promotion.decision
+    done = home.promote(home.saved(worse))
+    decision = done.decision
     assert not decision.promoted
-    assert f"val AP of {decision.challenger_ap:.3f} is below that of local stat" in decision.reason
-    assert home.served("mesh@challenger") == promotion.digest
+    assert f"val AP of {decision.challenger_ap:.3f} is below that of the sum of all methods" in (
+        decision.reason
+    )
+    assert home.served("mesh@challenger") == done.digest
     with pytest.raises(UnknownDetectorError):
         home.served()
 
 
+def test_the_untrained_maps_of_a_search_are_used_and_no_method_is_fitted_again(
+    home: Home, made: Bundle, worse: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fitted_again(*_: object, **__: object) -> None:
+        raise AssertionError("a method was fitted again")
+
+    monkeypatch.setattr(promotion, "untrained", fitted_again)
+    windows = gather(home.texture).validation
+    better = {"what learns nothing": window_maps(Detector(made), windows)}
+    decision = home.promote(home.saved(worse), origin=Origin(untrained=better)).decision
+    assert not decision.promoted
+    assert "is below that of what learns nothing" in decision.reason
+    below = {"what learns nothing": window_maps(Detector(worse), windows)}
+    assert home.promote(home.saved(made), origin=Origin(untrained=below)).decision.promoted
+
+
 def test_force_makes_a_champion_and_the_reason_is_kept(home: Home, worse: Bundle) -> None:
-    promotion = home.promote(home.saved(worse), because="the line must run tonight.")
-    decision = promotion.decision
+    done = home.promote(home.saved(worse), because="the line must run tonight.")
+    decision = done.decision
     assert decision.promoted
     assert decision.forced
     assert decision.reason.startswith("Forced, because the line must run tonight. The gate said: ")
-    assert home.served() == promotion.digest
+    assert home.served() == done.digest
     [line] = pointer_of(home.shelf, "mesh").history
     assert (line.act, line.reason) == ("forced", decision.reason)
 
@@ -99,8 +120,8 @@ def test_force_makes_a_champion_and_the_reason_is_kept(home: Home, worse: Bundle
 def test_a_reason_to_force_changes_nothing_where_the_gate_lets_pass(
     home: Home, made: Bundle
 ) -> None:
-    promotion = home.promote(home.saved(made), because="just in case")
-    decision = promotion.decision
+    done = home.promote(home.saved(made), because="just in case")
+    decision = done.decision
     assert decision.promoted
     assert not decision.forced
     assert "just in case" not in decision.reason
@@ -124,14 +145,14 @@ def test_a_champion_that_was_fitted_on_the_windows_cannot_be_compared(
     everything = [picture.key for picture in home.texture.pictures]
     seen = replace(worse, data={**worse.data, "fit": everything})
     home.promote(home.saved(seen), because="it is a start")
-    promotion = home.promote(home.saved(made))
-    decision = promotion.decision
+    done = home.promote(home.saved(made))
+    decision = done.decision
     assert not decision.promoted
     assert "0 in 0 families show no pixel that challenger or champion was fitted on" in (
         decision.reason
     )
     assert (decision.champion_ap, decision.win_share) == (None, None)
-    assert home.served("mesh@challenger") == promotion.digest
+    assert home.served("mesh@challenger") == done.digest
 
 
 @pytest.mark.parametrize(
@@ -178,9 +199,9 @@ def test_a_damaged_challenger_is_reported(home: Home, made: Bundle) -> None:
 
 def test_a_texture_without_test_images_is_promoted_without_audit(home: Home, made: Bundle) -> None:
     shutil.rmtree(home.pictures / "test")
-    promotion = home.promote(home.saved(made))
-    assert promotion.decision.promoted
-    assert promotion.metrics == {}
+    done = home.promote(home.saved(made))
+    assert done.decision.promoted
+    assert done.metrics == {}
     assert "There are no test images, so the winner is not audited." in home.said
 
 

@@ -35,7 +35,7 @@ def test_the_version_in_mlflow_holds_the_two_files_and_the_reason(home: Home, ma
 
 def test_the_audit_is_noted_at_the_run_of_the_search(home: Home, made: Bundle) -> None:
     runs = SearchRuns(open_store(home.uri), search="s", texture="mesh", params={})
-    promotion = home.promote(home.saved(made), run_id=runs.run_id)
+    promotion = home.promote(home.saved(made), origin=home.origin(runs.run_id))
     data = home.client.get_run(runs.run_id).data
     assert data.metrics == pytest.approx(dict(promotion.metrics))
     assert data.tags["zoo.reason"] == promotion.decision.reason
@@ -148,5 +148,5 @@ def test_a_new_mlflow_beside_an_old_shelf_takes_the_next_free_version(
 
 def test_an_unknown_run_is_reported_with_the_store(home: Home, made: Bundle) -> None:
     with pytest.raises(StorageError, match=rf"{home.uri}.*nowhere"):
-        home.promote(home.saved(made), run_id="nowhere")
+        home.promote(home.saved(made), origin=home.origin("nowhere"))
     assert names_on(home.shelf) == {}

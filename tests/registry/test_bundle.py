@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,22 @@ SMALL = Bundle(
         "last": np.random.default_rng(0).normal(size=(2, 4, 3, 3)).astype(np.float32),
     },
 )
+PART = replace(
+    SMALL,
+    method="painted",
+    preprocessing={"mode": "L"},
+    weights={"a/b": np.eye(3), "one": np.ones(1)},
+)
+FUSED = replace(
+    SMALL,
+    method=bundle.FUSION,
+    config={},
+    preprocessing={},
+    calibration={},
+    weights={},
+    parts=(SMALL, PART, replace(SMALL, weights={})),
+    fusion={"map_weights": [1.0, 0.0, 0.5], "tails": []},
+)
 
 
 @pytest.fixture
@@ -59,8 +75,11 @@ def saved(tmp_path: Path) -> Path:
 
 def assert_same(one: Bundle, other: Bundle) -> None:
     for field in fields(Bundle):
-        if field.name != "weights":
+        if field.name not in ("weights", "parts"):
             assert getattr(one, field.name) == getattr(other, field.name)
+    assert len(one.parts) == len(other.parts)
+    for part, again in zip(one.parts, other.parts, strict=True):
+        assert_same(part, again)
     assert one.weights.keys() == other.weights.keys()
     for name, array in one.weights.items():
         assert other.weights[name].dtype == array.dtype
@@ -68,10 +87,11 @@ def assert_same(one: Bundle, other: Bundle) -> None:
         assert (other.weights[name] == array).all()
 
 
-def sign(folder: Path, changes: Mapping[str, Any]) -> None:
+def sign(folder: Path, changes: Mapping[str, Any], *, without: Collection[str] = ()) -> None:
     """Change a card and make its own hash fit."""
     card = json.loads((folder / bundle.CARD).read_text()) | changes
-    card.pop("card_sha256")
+    for name in ("card_sha256", *without):
+        card.pop(name)
     text = json.dumps(card, indent=1, sort_keys=True).encode()
     card["card_sha256"] = hashlib.sha256(text).hexdigest()
     (folder / bundle.CARD).write_bytes(json.dumps(card, indent=1, sort_keys=True).encode())
@@ -148,9 +168,27 @@ def test_a_bundle_of_format_1_is_read_as_one_of_today() -> None:
     assert len(found.weights) > 20
 
 
-def test_a_bundle_of_format_1_that_was_not_trained_keeps_its_card(saved: Path) -> None:
-    sign(saved, {"format": 1})
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_bundle_of_an_older_format_that_was_not_trained_keeps_its_card(
+    number: int, saved: Path
+) -> None:
+    sign(saved, {"format": number}, without=("parts", "fusion"))
     assert_same(SMALL, bundle.load(saved))
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_bundle_of_a_format_before_parts_has_none(number: int, saved: Path) -> None:
+    sign(saved, {"format": number, "parts": []}, without=("fusion",))
+    with pytest.raises(BundleError, match="cannot be opened: .*'parts'"):
+        bundle.load(saved)
+
+
+def test_a_bundle_of_format_2_is_read_as_one_that_is_not_fused(tmp_path: Path) -> None:
+    found = bundle.load(Path(__file__).parents[1] / "stored" / "formats" / "2")
+    assert (found.parts, found.fusion) == ((), {})
+    bundle.save(found, tmp_path)
+    assert json.loads((tmp_path / bundle.CARD).read_text())["parts"] == []
+    assert_same(found, bundle.load(tmp_path))
 
 
 def test_a_bundle_of_format_1_is_saved_in_the_format_of_today(tmp_path: Path) -> None:
@@ -388,3 +426,123 @@ def test_a_full_disk_is_reported_and_the_older_bundle_stays(saved: Path, name: s
 def test_a_file_is_no_bundle(saved: Path) -> None:
     with pytest.raises(BundleError, match="is no bundle"):
         bundle.load(saved / bundle.CARD)
+
+
+# ------------------------------------------------------------------------------------------- fused
+
+
+@pytest.fixture
+def saved_fused(tmp_path: Path) -> Path:
+    bundle.save(FUSED, tmp_path / "f")
+    return tmp_path / "f"
+
+
+def test_a_fused_bundle_comes_back_as_it_was_saved(saved_fused: Path) -> None:
+    back = bundle.load(saved_fused)
+    assert [len(part.weights) for part in back.parts] == [3, 2, 0]
+    assert_same(FUSED, back)
+    assert bundle.same_detector(FUSED, back)
+    assert sorted(file.name for file in saved_fused.iterdir()) == [bundle.CARD, bundle.WEIGHTS]
+    assert sorted(bundle.all_weights(back)) == ["0/a", "0/last", "0/steps", "1/a/b", "1/one"]
+
+
+def test_a_plain_bundle_is_saved_as_before_but_for_two_empty_fields(saved: Path) -> None:
+    card = json.loads((saved / bundle.CARD).read_text())
+    assert {name: card[name] for name in ("parts", "fusion")} == {"parts": [], "fusion": {}}
+    blob = save_tensors({name: torch.from_numpy(array) for name, array in SMALL.weights.items()})
+    assert (saved / bundle.WEIGHTS).read_bytes() == blob
+
+
+def test_the_digest_covers_the_parts(saved_fused: Path, tmp_path: Path) -> None:
+    changes: tuple[dict[str, Any], ...] = (
+        {"weights": SMALL.weights | {"steps": np.array(8)}},
+        {"threshold": {"value": 3.26}},
+        {"metrics": {}},
+    )
+    digests = {bundle.digest(saved_fused)}
+    for number, change in enumerate(changes):
+        other = replace(FUSED, parts=(replace(SMALL, **change), *FUSED.parts[1:]))
+        digests.add(bundle.save(other, tmp_path / str(number)))
+    assert len(digests) == 4
+
+
+def test_a_fused_detector_is_the_same_before_and_after_its_audit() -> None:
+    audited = bundle.with_metrics(FUSED, {"test_pixel_ap": 0.5})
+    assert audited.parts == FUSED.parts
+    assert bundle.same_detector(FUSED, audited)
+    known = replace(FUSED, parts=(bundle.with_metrics(SMALL, {"x": 1.0}), *FUSED.parts[1:]))
+    assert bundle.same_detector(FUSED, known)
+    others = (
+        replace(FUSED, parts=FUSED.parts[:2]),
+        replace(FUSED, parts=(PART, SMALL, FUSED.parts[2])),
+        replace(FUSED, parts=(replace(SMALL, threshold={"value": 9.0}), *FUSED.parts[1:])),
+        replace(FUSED, parts=(replace(SMALL, weights=PART.weights), *FUSED.parts[1:])),
+        replace(FUSED, fusion={"map_weights": [1.0, 1.0, 0.5], "tails": []}),
+    )
+    for other in others:
+        assert not bundle.same_detector(FUSED, other)
+
+
+def test_weights_of_a_part_that_are_not_finite_are_refused_by_name(tmp_path: Path) -> None:
+    broken = replace(PART, weights={"one": np.array([np.inf])})
+    bundle.save(replace(FUSED, parts=(SMALL, broken)), tmp_path)
+    with pytest.raises(BundleError, match="cannot be used: 1/one is not what it should be"):
+        bundle.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"parts": ()}, "method 'fusion', 0 parts and a fusion"),
+        ({"fusion": {}}, "method 'fusion', 3 parts and no fusion"),
+        ({"method": "drawn"}, "method 'drawn', 3 parts and a fusion"),
+        ({"config": {"patch": 16}}, "has a configuration, .* of its own"),
+        ({"weights": PART.weights}, "weights of its own"),
+        ({"parts": (SMALL, FUSED)}, "has 2 parts; .* none of them may be fused itself"),
+        ({"parts": (SMALL,) * 33}, "has 33 parts; it may have 32"),
+    ],
+)
+def test_what_is_fused_by_half_is_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(BundleError, match=f"'weave' .*{said}"):
+        replace(FUSED, **changes)
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ("ab", "parts"),
+        ([3], "parts.0"),
+        ([{}], "parts.0"),
+        ([{"parts": [], "fusion": {}}], "parts.0.texture, parts.0.method, parts.0.config"),
+        ([{"parts": [{}], "fusion": {}}], "parts.0"),
+        ([{"parts": [], "fusion": {}}] * 33, "parts"),
+    ],
+)
+def test_parts_that_are_no_cards_are_refused_by_their_place(
+    parts: Any, said: str, saved_fused: Path
+) -> None:
+    sign(saved_fused, {"parts": parts})
+    with pytest.raises(BundleError, match=f"cannot be used: {said} is not what it should be"):
+        bundle.load(saved_fused)
+
+
+@pytest.mark.parametrize("name", ["3/a", "a", "/a", "00/a", "-1/a", "0"])
+def test_an_array_of_no_part_is_refused_by_name(name: str, saved_fused: Path) -> None:
+    blob = save_tensors({"0/a": torch.ones(2), name: torch.ones(2)})
+    (saved_fused / bundle.WEIGHTS).write_bytes(blob)
+    sign(saved_fused, {"weights_sha256": hashlib.sha256(blob).hexdigest()})
+    with pytest.raises(BundleError, match=f"its array '{name}' belongs to none of its 3 parts"):
+        bundle.load(saved_fused)
+
+
+@pytest.mark.parametrize("bit", [0, 3])
+def test_any_flipped_bit_of_a_fused_card_is_refused(saved_fused: Path, bit: int) -> None:
+    card = saved_fused / bundle.CARD
+    whole = card.read_bytes()
+    assert len(whole) > 1200
+    for at in range(0, len(whole), 3):
+        changed = bytearray(whole)
+        changed[at] ^= 1 << bit
+        card.write_bytes(changed)
+        with pytest.raises(BundleError):
+            bundle.load(saved_fused)

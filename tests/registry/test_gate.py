@@ -72,13 +72,35 @@ def test_the_champion_is_not_promoted_again() -> None:
     assert not gate.already_champion("wood", challenger_ap=0.5).promoted
 
 
-def test_a_challenger_below_the_baseline_is_refused_with_both_figures() -> None:
+def above(decision: Decision, challenger_ap: float, untrained_ap: float, loss: float) -> Decision:
+    return gate.above_untrained(
+        decision, "the floor", challenger_ap=challenger_ap, untrained_ap=untrained_ap, loss=loss
+    )
+
+
+def test_a_challenger_that_an_untrained_method_beats_is_refused_with_both_figures() -> None:
     first = gate.first_champion("wood", challenger_ap=0.5)
-    assert gate.above_baseline(first, challenger_ap=0.5, baseline_ap=0.5) == first
-    decision = gate.above_baseline(first, challenger_ap=0.5, baseline_ap=0.6)
+    decision = above(first, 0.5, 0.6, WIN_SHARE)
     assert not decision.promoted
-    assert "val AP of 0.500 is below that of local statistics" in decision.reason
-    assert "(0.600)" in decision.reason
+    assert (decision.act, decision.alias) == ("refused", "challenger")
+    assert "val AP of 0.500 is below that of the floor (0.600, in 90.0% of" in decision.reason
+    assert decision.figures == first.figures
+
+
+@pytest.mark.parametrize(
+    ("untrained_ap", "loss"), [(0.5, 1.0), (0.4, 1.0), (0.6, WIN_SHARE - 0.001), (0.6, 0.0)]
+)
+def test_an_untrained_method_that_is_not_better_or_only_by_chance_refuses_nobody(
+    untrained_ap: float, loss: float
+) -> None:
+    first = gate.first_champion("wood", challenger_ap=0.5)
+    assert above(first, 0.5, untrained_ap, loss) == first
+
+
+def test_a_challenger_that_was_refused_stays_refused_for_its_first_reason() -> None:
+    refused = against(0.3, 0.4, 0.0)
+    assert above(refused, 0.3, 0.6, 1.0) == refused
+    assert above(refused, 0.6, 0.3, 0.0) == refused
 
 
 def test_a_refused_challenger_can_be_forced_and_the_reason_is_kept() -> None:

@@ -279,26 +279,34 @@ def test_the_preset_is_the_score_of_the_thesis() -> None:
     assert THESIS_RULE.mean_filter == 48
 
 
-def drawn_defects(telling: int) -> tuple[list[Tensor], list[np.ndarray], list[str]]:
-    """Return losses of images where one loss alone is higher in the defects."""
-    val, masks, families = [], [], []
-    for number in range(6):
+def drawn_defects(
+    telling: int,
+) -> tuple[list[Tensor], list[np.ndarray], list[tuple[str, ...]]]:
+    """Return losses of images where one loss alone is higher in the defects; two have none."""
+    val: list[Tensor] = []
+    masks: list[np.ndarray] = []
+    strata: list[tuple[str, ...]] = []
+    for number in range(8):
         mask = np.zeros((32, 40), np.bool_)
-        mask[8 + number : 16 + number, 12:22] = True
+        if number < 6:
+            mask[8 + number : 16 + number, 12:22] = True
         losses = noise(2, 32, 40, seed=number)
         losses[telling] += 3 * torch.from_numpy(mask)
         val.append(losses)
         masks.append(mask)
-        families.append(("hole", "stain")[number % 2])
-    return val, masks, families
+        strata.append((("hole", "stain")[number % 2], "large") if mask.any() else ())
+    return val, masks, strata
+
+
+ONE, OTHER = (1.0, 0.0), (0.0, 1.0)
 
 
 @pytest.mark.parametrize("telling", [0, 1])
 def test_the_loss_that_tells_defects_apart_is_chosen(telling: int) -> None:
     good = [noise(2, 32, 40, seed=100), noise(2, 32, 40, seed=101)]
     rules = candidates(2, mean_filters=(1,))
-    val, masks, families = drawn_defects(telling)
-    found = choose(rules, good, val, masks, families)
+    val, masks, strata = drawn_defects(telling)
+    found = choose(rules, good, val, masks, strata)
     assert found.rule.aggregation == "linear"
     assert found.rule.weights[telling] >= 0.75
     assert found == calibrate(found.rule, good)
@@ -306,9 +314,23 @@ def test_the_loss_that_tells_defects_apart_is_chosen(telling: int) -> None:
 
 def test_smoothing_is_chosen_where_the_noise_is_strong() -> None:
     good = [noise(2, 32, 40, seed=100), noise(2, 32, 40, seed=101)]
-    val, masks, families = drawn_defects(telling=0)
-    found = choose(candidates(2, mean_filters=(1, 5)), good, val, masks, families)
+    val, masks, strata = drawn_defects(telling=0)
+    found = choose(candidates(2, mean_filters=(1, 5)), good, val, masks, strata)
     assert found.rule.mean_filter == 5
+
+
+def test_a_rule_that_alarms_on_good_windows_is_not_chosen() -> None:
+    """Loss 0 tells the defects better, and is as high on a part of the windows without a defect."""
+    good = [noise(2, 32, 40, seed=100), noise(2, 32, 40, seed=101)]
+    val, masks, strata = drawn_defects(telling=0)
+    for losses, mask in zip(val, masks, strict=True):
+        losses[1] += 2 * torch.from_numpy(mask)
+    rules = [rule for rule in candidates(2, mean_filters=(1,)) if rule.weights in (ONE, OTHER)]
+    assert choose(rules, good, val, masks, strata).rule.weights == ONE
+    for losses, mask in zip(val, masks, strict=True):
+        if not mask.any():
+            losses[0, :16] += 4
+    assert choose(rules, good, val, masks, strata).rule.weights == OTHER
 
 
 @pytest.mark.parametrize(

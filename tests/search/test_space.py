@@ -10,8 +10,7 @@ from ray import tune
 from search_spaces import Choice, Field, Integer, LogUniform, Space, Uniform
 from tests.search.tiny_searches import space
 from zoo.errors import BadImageError
-from zoo.search.config import PACE_S
-from zoo.search.space import first_trial, fitting, paced, parameter_space
+from zoo.search.space import first_trial, fitting, parameter_space
 
 
 def test_a_space_becomes_rays_distributions_and_fixed_values_stay() -> None:
@@ -90,19 +89,6 @@ def test_small_images_are_tried_at_full_size_too_unless_the_space_is_the_users_o
 def test_a_space_without_scale_or_patch_is_left_alone() -> None:
     plain = Space(name="plain", path=Path("p.yaml"), fields={"width": 4})
     assert fitting(plain, 10) == (plain, "")
-
-
-def test_more_time_makes_longer_trials_and_says_so() -> None:
-    wide = space(megapixels=300.0)
-    longer, note = paced(wide, 2 * PACE_S)
-    assert longer.fields["megapixels"] == 600.0
-    assert note == (
-        "Trials train on 600 megapixels: space 'tiny' has 300 for a search of 20 minutes, and this "
-        "one has 40."
-    )
-    assert paced(wide, PACE_S) == (wide, "")
-    ranged = space(megapixels=LogUniform(low=1.0, high=2.0))
-    assert paced(ranged, 2 * PACE_S) == (ranged, "")
 
 
 def test_a_search_begins_with_the_middle_of_its_ranges_and_the_first_of_its_choices() -> None:

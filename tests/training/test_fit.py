@@ -17,7 +17,7 @@ from tests import textures_drawn
 from tests.textures_drawn import one_a_family
 from zoo import methods
 from zoo.data import textures
-from zoo.data.defects.families import FAMILIES, HELD_OUT
+from zoo.data.defects.families import FAMILIES, held_out, judged
 from zoo.data.defects.validation import fingerprint
 from zoo.detectors import Detector
 from zoo.errors import BadImageError, ConfigError
@@ -27,17 +27,16 @@ from zoo.training import (
     Checkpoint,
     Settings,
     TrainingData,
-    baseline,
     finish,
     gather,
     provenance,
     settings,
     settings_of,
     train,
-    with_baseline,
+    train_best,
     with_values,
 )
-from zoo.training.data import STATISTICS_IMAGES, validation_figures
+from zoo.training.data import STATISTICS_IMAGES, PreparedData, validation_figures
 
 
 def made(data: TrainingData, settings: Settings, **given: Any) -> list[Checkpoint]:
@@ -159,26 +158,41 @@ def test_a_detector_of_non_commercial_pictures_says_so(
     assert (data["licence"], data["non_commercial"]) == (licence, kept)
 
 
-def test_the_objective_is_the_mean_over_families(tiny_checkpoints: list[Checkpoint]) -> None:
+def test_the_objective_is_the_mean_over_strata_of_families_sizes_and_contrasts(
+    tiny_data: TrainingData, tiny_checkpoints: list[Checkpoint]
+) -> None:
     figures = dict(tiny_checkpoints[-1].metrics)
-    families = [figures[f"val_pixel_ap_{family}"] for family in FAMILIES]
-    assert figures["val_pixel_ap"] == pytest.approx(np.mean(families))
-    held_out = [figures[f"val_pixel_ap_{family}"] for family in HELD_OUT]
-    assert figures["val_pixel_ap_held_out"] == pytest.approx(np.mean(held_out))
+    strata = dict.fromkeys(name for window in tiny_data.validation for name in window.strata)
+    own = set(judged(tiny_data.validation_seed))
+    assert own < set(strata) <= own | {"small", "medium", "large", "faint", "clear"}
+    values = [figures[f"val_pixel_ap_{stratum}"] for stratum in strata]
+    assert figures["val_pixel_ap"] == pytest.approx(np.mean(values))
+    of_strata = {name for name in figures if name.startswith("val_pixel_ap_")}
+    assert len(of_strata) == len(values)
+    assert 0 <= figures["val_image_auroc"] <= 1
     assert "train_reconstruction_penalty" in figures
     assert not any(name.startswith("test") for name in figures)
 
 
-def test_the_figure_on_the_card_is_what_the_detector_reaches(
+def test_the_figures_on_the_card_are_what_the_detector_reaches(
     tiny_data: TrainingData, tiny_bundle: Bundle
 ) -> None:
     detector, windows = Detector(tiny_bundle), tiny_data.validation
-    found = validation_figures(
-        [detector.map(window.image) for window in windows],
-        [window.mask for window in windows],
-        [window.family for window in windows],
-    )
-    assert found["val_pixel_ap"] == pytest.approx(tiny_bundle.metrics["val_pixel_ap"], abs=1e-4)
+    maps = [detector.map(window.image) for window in windows]
+    found = validation_figures(maps, windows, detector.calibration.rule.top_fraction)
+    assert len(found) > 7
+    for name, value in found.items():
+        assert tiny_bundle.metrics[name] == pytest.approx(value, abs=1e-4), name
+
+
+def test_without_a_window_without_a_defect_there_is_no_figure_of_images(
+    tiny_data: TrainingData,
+) -> None:
+    windows = [window for window in tiny_data.validation if window.strata]
+    maps = [np.random.default_rng(0).random(window.mask.shape) for window in windows]
+    figures = validation_figures(maps, windows, 0.01)
+    assert "val_pixel_ap" in figures
+    assert "val_image_auroc" not in figures
 
 
 def test_finishing_sets_the_threshold_on_all_calibration_images(
@@ -199,15 +213,6 @@ def test_finishing_sets_the_threshold_on_all_calibration_images(
     assert_same(same, replace(tiny_bundle, threshold={}))
 
 
-def test_the_figure_of_the_baseline_stands_beside_the_detectors_own_figures(
-    tiny_data: TrainingData, tiny_bundle: Bundle
-) -> None:
-    added = dict(with_baseline(tiny_bundle, tiny_data).metrics)
-    least = baseline(tiny_data, scale=1.0)
-    assert added.pop("val_pixel_ap_baseline") == least.metrics["val_pixel_ap"]
-    assert added == tiny_bundle.metrics
-
-
 def test_without_a_rule_of_its_own_one_is_chosen_on_val(
     tiny_data: TrainingData, tiny_settings: Settings
 ) -> None:
@@ -218,27 +223,6 @@ def test_without_a_rule_of_its_own_one_is_chosen_on_val(
     assert given.calibration["rule"]["mean_filter"] == 31
     assert chosen.metrics["val_pixel_ap"] > given.metrics["val_pixel_ap"]
     assert len(chosen.calibration["mean"]) == 3
-
-
-# ------------------------------------------------------------------------------------ the baseline
-
-
-def test_the_baseline_is_a_detector_that_finds_a_hole(tiny_data: TrainingData) -> None:
-    least = baseline(tiny_data, scale=1.0)
-    assert least.method == "local_statistics"
-    assert least.metrics["val_pixel_ap"] > 0.1
-    detector = Detector(least)
-    good = tiny_data.splits.calibration[0].pixels
-    holed = good.copy()
-    holed[20:40, 30:52] = 20
-    assert not detector.score(good).is_anomalous
-    found = detector.score(holed)
-    assert found.is_anomalous
-    assert found.map[20:40, 30:52].mean() > 3 * found.map[:8].mean()
-
-
-def test_the_baseline_is_the_same_each_time(tiny_data: TrainingData) -> None:
-    assert_same(*(baseline(tiny_data, scale=1.0) for _ in range(2)))
 
 
 def test_a_finished_detector_looks_at_the_views_its_settings_want(
@@ -283,10 +267,20 @@ def test_gathering_is_deterministic_by_its_seeds(drawn_folder: Path) -> None:
     assert keys[0] == keys[1] == keys[2]
 
 
+def test_a_training_paints_no_family_of_the_validation_windows(tiny_data: TrainingData) -> None:
+    prepared = PreparedData(tiny_data, 1.0, torch.device("cpu"))
+    unseen = {window.family for window in tiny_data.validation if window.strata}
+    assert unseen == set(judged(tiny_data.validation_seed))
+    assert not unseen & set(prepared.fit.families)
+    assert set(prepared.fit.families) == set(FAMILIES) - held_out(tiny_data.validation_seed)
+
+
 @pytest.mark.parametrize("scale", [1.0, 0.5, 0.25])
-def test_no_family_is_lost_when_rules_are_ranked_on_small_pictures(
+def test_no_stratum_is_lost_when_rules_are_ranked_on_small_pictures(
     tiny_data: TrainingData, scale: float
 ) -> None:
-    figures = baseline(tiny_data, scale=scale).metrics
-    families = {window.family for window in tiny_data.validation}
-    assert families <= {name.removeprefix("val_pixel_ap_") for name in figures}
+    wanted = Settings(method=methods.named("local_statistics")(), scale=scale)
+    figures = train_best(tiny_data, wanted, seed=0).metrics
+    strata = {name for window in tiny_data.validation for name in window.strata}
+    assert len(strata) > 5
+    assert strata <= {name.removeprefix("val_pixel_ap_") for name in figures}

@@ -13,16 +13,16 @@ from zoo.data.defects.sheet import draw_sheet
 from zoo.detectors import Detector
 from zoo.errors import StorageError, one_line
 from zoo.report import overlays
-from zoo.training import METRIC, finish, with_baseline
+from zoo.training import METRIC, choose, finish, floor, made, part_of
 
 if TYPE_CHECKING:
     from registry.bundle import Bundle
     from registry.runs.buffer import BufferedRuns
     from registry.trials import Outcome
-    from zoo.search.confirm import Confirmed
-    from zoo.search.run import SearchResult
+    from zoo.cli._search_run import Searched
     from zoo.training import TrainingData
 
+JOINED = 3  # best trained detectors that may join the sum
 MAPS_SHOWN = 8  # example maps of a search: they fit on one page
 PATIENCE_ON_ERROR_S = 10.0  # for MLflow, while a user waits to read what went wrong
 
@@ -42,23 +42,38 @@ def closed_on_error(log: BufferedRuns) -> Iterator[None]:
 
 
 def finish_best(
-    found: SearchResult,
-    confirmed: Confirmed | None,
-    data: TrainingData,
-    *,
-    false_alarm_rate: float,
+    searched: Searched, data: TrainingData, *, false_alarm_rate: float
 ) -> tuple[Bundle, dict[str, float]]:
-    """Finish the best detector of a search.
+    """Finish the best detectors of a search, and add them to the floor where that is better.
+
+    Args:
+        searched: What the search has made.
+        data: The texture.
+        false_alarm_rate: Of the threshold.
 
     Returns:
         The detector, and the figures of the search.
     """
-    checkpoint = confirmed.best if confirmed else bundle.load(found.best)
-    best = with_baseline(finish(checkpoint, data, false_alarm_rate=false_alarm_rate), data)
-    value, baseline = checkpoint.metrics[METRIC], best.metrics[f"{METRIC}_baseline"]
-    if value <= baseline:
-        say(f"Local statistics, the baseline, are as good ({baseline:.3f}): search for longer.")
-    figures = {METRIC: value, f"{METRIC}_baseline": baseline, "seconds": found.seconds}
+    found, confirmed, rate = searched.result, searched.confirmed, false_alarm_rate
+    best = bundle.load(found.best)
+    candidates = [
+        *([confirmed.best] if confirmed else []),
+        *searched.longer,
+        *(bundle.load(each.folder) for each in found.detectors[:JOINED]),
+    ]
+    candidates.sort(key=lambda each: -each.metrics[METRIC])
+    trained = [finish(each, data, false_alarm_rate=rate) for each in candidates[:JOINED]]
+    untrained = searched.untrained
+    parts = [*untrained, *(part_of(each, data) for each in trained)]
+    sums = {"floor": floor(parts), "best": choose(parts, data)}
+    bundles = {name: made(parts, each, data, false_alarm_rate=rate) for name, each in sums.items()}
+    say(f"The detector is {described(bundles['best'])}.")
+    figures = {
+        METRIC: bundles["best"].metrics[METRIC],
+        f"{METRIC}_trial": best.metrics[METRIC],
+        f"{METRIC}_untrained": bundles["floor"].metrics[METRIC],
+        "seconds": found.seconds,
+    }
     figures |= {f"trials_{name}": float(number) for name, number in found.outcomes.items()}
     if confirmed:
         figures |= {
@@ -66,7 +81,17 @@ def finish_best(
             "confirmed_spread": confirmed.spread,
             "confirmed_seeds": float(len(confirmed.values)),
         }
-    return best, figures
+    return bundles["best"], figures
+
+
+def described(made: Bundle) -> str:
+    """Return of which parts the map and the score of a detector are the sum."""
+    texts = []
+    for what in ("map", "score"):
+        weights = made.fusion[f"{what}_weights"]
+        used = [part.method for part, weight in zip(made.parts, weights, strict=True) if weight]
+        texts.append(f"{' + '.join(used)} for the {what}")
+    return ", ".join(texts)
 
 
 def example_maps(best: Bundle, data: TrainingData, folder: Path) -> list[Path]:
@@ -83,5 +108,5 @@ def example_maps(best: Bundle, data: TrainingData, folder: Path) -> list[Path]:
     ]
     sheet = folder / "synthetic_defects.png"
     folder.mkdir(parents=True, exist_ok=True)
-    draw_sheet(data.splits.val, seed=data.validation_seed).save(sheet)
+    draw_sheet(data.splits.val, seed=data.validation_seed, optics=data.optics).save(sheet)
     return [overlays.save(overlays.stacked(rows), folder / "maps_on_val.png"), sheet]

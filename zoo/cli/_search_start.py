@@ -9,17 +9,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import search_spaces
+from registry import bundle
 from zoo.cli.output import say
+from zoo.cli.promote import open_registry, promoted
 from zoo.errors import SearchError
 from zoo.home import trial_storage
-from zoo.search.config import HUNG_AFTER_S, SearchConfig
-from zoo.search.space import fitting, paced
+from zoo.search.config import HUNG_AFTER_S, UNTRAINED, SearchConfig
+from zoo.search.space import fitting
 from zoo.search.storage import last_config, new_name, place_of
-from zoo.training import field_names, smallest_side
+from zoo.training import (
+    METRIC,
+    choose,
+    field_names,
+    made,
+    part_of,
+    smallest_side,
+    untrained,
+    window_maps_of,
+)
 
 if TYPE_CHECKING:
     from search_spaces import Space
-    from zoo.training import TrainingData
+    from zoo.data.textures import Texture
+    from zoo.training import Part, TrainingData
 
 
 def prepared(
@@ -40,12 +52,39 @@ def prepared(
     space, note = fitting(space, smallest_side(data), widen=args.space is None)
     notes = [note]
     config = _resumed(args, data, storage) if args.resume else _new(args, data, storage)
-    if args.space is None:
-        space, note = paced(space, config.pace_s)
-        notes.append(note)
     for note in filter(None, notes):
         say(note)
     return config, space
+
+
+def fit_floor(
+    args: argparse.Namespace, texture: Texture, data: TrainingData, folder: Path
+) -> list[Part]:
+    """Fit the methods that learn nothing; what they reach together is the first champion.
+
+    Args:
+        args: Of the command.
+        texture: The texture.
+        data: Its good pictures.
+        folder: Of the search.
+
+    Returns:
+        One part for each method.
+    """
+    parts = [part_of(each, data) for each in untrained(data, say=say)]
+    for part in parts:
+        bundle.save(part.bundle, folder / UNTRAINED / part.bundle.method)
+    found = made(parts, choose(parts, data), data, false_alarm_rate=args.false_alarm_rate)
+    bundle.save(found, folder / "floor")
+    say(
+        f"{len(parts)} methods that learn nothing have {METRIC} {found.metrics[METRIC]:.3f} "
+        "together; what is trained joins or replaces them where it is better."
+    )
+    if not args.no_promote and texture.name not in open_registry().shelf.textures():
+        from zoo.promotion import Origin
+
+        promoted(folder / "floor", texture, origin=Origin(untrained=window_maps_of(parts, data)))
+    return parts
 
 
 def _new(args: argparse.Namespace, data: TrainingData, storage: Path) -> SearchConfig:

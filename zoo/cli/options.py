@@ -140,4 +140,7 @@ def gather_data(texture: Texture) -> TrainingData:
     data = gather(texture)
     say(f"Texture '{texture.name}', {texture.mode}, {texture.layout} layout, {texture.licence}.")
     say(data.splits.note)
+    say(f"Camera: {data.optics}.")
+    for note in data.notes:
+        say(note)
     return data

@@ -13,7 +13,7 @@ from zoo.errors import ConfigError
 
 if TYPE_CHECKING:
     from zoo.data.textures import Texture
-    from zoo.promotion import Registry
+    from zoo.promotion import Origin, Registry
 
 HELP = "compare a detector with the champion; a winner is audited on the test images and published"
 EXAMPLE = "zoo promote wood-thesis --data mvtec"
@@ -55,15 +55,19 @@ def run(args: argparse.Namespace) -> None:
 
 
 def promoted(
-    folder: Path, texture: Texture, *, run_id: str | None = None, because: str | None = None
+    folder: Path,
+    texture: Texture,
+    *,
+    because: str | None = None,
+    origin: Origin | None = None,
 ) -> dict[str, Any]:
     """Promote a detector with the shelf and the MLflow store of the environment.
 
     Args:
         folder: Its bundle.
         texture: The data that it was made from.
-        run_id: The MLflow run that made it, if there is one.
         because: Why it becomes champion whatever the gate says.
+        origin: The search that made it, if there is one.
 
     Returns:
         The promotion, as the command prints it.
@@ -71,7 +75,12 @@ def promoted(
     from zoo.promotion import promote
 
     promotion = promote(
-        folder, texture, registry=open_registry(), run_id=run_id, because=because, say=say
+        folder,
+        texture,
+        registry=open_registry(),
+        origin=origin,
+        because=because,
+        say=say,
     )
     decision = promotion.decision
     say(f"{'Promoted' if decision.promoted else 'Not promoted'}: {decision.reason}")

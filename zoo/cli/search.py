@@ -12,6 +12,7 @@ from zoo.cli.promote import promoted
 from zoo.errors import StorageError
 
 if TYPE_CHECKING:
+    from zoo.data.textures import Texture
     from zoo.training import TrainingData
 
 HELP = "tune FCBiGAN for a texture with Ray Tune and Optuna, and promote the winner"
@@ -100,19 +101,19 @@ def run(args: argparse.Namespace) -> None:
         from zoo.promotion import check_test
 
         check_test(texture)  # now, because the audit reads the test images only at the end
-    answer(_search(args, options.gather_data(texture)), as_json=args.json)
+    answer(_search(args, texture, options.gather_data(texture)), as_json=args.json)
 
 
-def _search(args: argparse.Namespace, data: TrainingData) -> dict[str, Any]:
+def _search(args: argparse.Namespace, texture: Texture, data: TrainingData) -> dict[str, Any]:
     from registry import bundle
     from registry.runs.buffer import BufferedRuns
     from registry.runs.search_runs import SearchRuns
     from registry.runs.store import open_store
     from zoo.cli import _search_end, _search_start
+    from zoo.cli._search_run import searched
     from zoo.home import home, tracking_uri
-    from zoo.search.cluster import cluster
-    from zoo.search.confirm import confirm
-    from zoo.search.run import run_search
+    from zoo.promotion import Origin
+    from zoo.training import window_maps_of
 
     storage = (home() / "searches").resolve()
     config, space = _search_start.prepared(args, data, storage)
@@ -122,17 +123,13 @@ def _search(args: argparse.Namespace, data: TrainingData) -> dict[str, Any]:
     runs = SearchRuns(store, search=config.name, texture=config.texture, params=params)
     log = BufferedRuns(runs, folder, say=say)
     with _search_end.closed_on_error(log):
-        with cluster(args.address):
-            found = run_search(data, space, config, storage=storage, log=log, say=say)
-            sure = None
-            if args.confirm and not found.interrupted:
-                sure = confirm(found.detectors, data, config, seeds=args.confirm, say=say)
-        rate = args.false_alarm_rate
-        best, figures = _search_end.finish_best(found, sure, data, false_alarm_rate=rate)
+        made = searched(args, texture, data, (config, space), log, storage=storage)
+        found, rate = made.result, args.false_alarm_rate
+        best, figures = _search_end.finish_best(made, data, false_alarm_rate=rate)
         bundle.save(best, folder / "best")
         log.champion(folder / "best", _search_end.example_maps(best, data, folder / "maps"))
         log.close(figures, "interrupted" if found.interrupted else "finished", found.trials)
-    trial = sure.trial if sure else found.best_trial
+    trial = made.confirmed.trial if made.confirmed else found.best_trial
     result = {"detector": str(folder / "best"), "trial": trial, **figures}
     promotion = f"`zoo promote {folder / 'best'} --data {args.data}`"
     if found.interrupted:
@@ -143,7 +140,9 @@ def _search(args: argparse.Namespace, data: TrainingData) -> dict[str, Any]:
         say(f"Not promoted. Promote it with {promotion}.")
         return result
     try:
-        return result | promoted(folder / "best", options.find_texture(args), run_id=runs.run_id)
+        known = window_maps_of(made.untrained, data)
+        origin = Origin(untrained=known, run_id=runs.run_id)
+        return result | promoted(folder / "best", texture, origin=origin)
     except StorageError as error:
         raise StorageError(
             f"{error} What was found is kept; when this is repaired, promote it with {promotion}."

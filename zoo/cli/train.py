@@ -50,7 +50,6 @@ def run(args: argparse.Namespace) -> None:
         preset,
         settings,
         train,
-        with_baseline,
         with_values,
     )
 
@@ -73,7 +72,6 @@ def run(args: argparse.Namespace) -> None:
 
     train(data, wanted, seed=args.seed, device=args.device, report=report)
     made = finish(checkpoints[0].bundle, data, false_alarm_rate=args.false_alarm_rate)
-    made = with_baseline(made, data)
     bundle.save(made, args.out)
     say(f"Promote it with `zoo promote {args.out} --data {args.data}`.")
     answer({"detector": str(args.out), **made.metrics}, as_json=args.json)

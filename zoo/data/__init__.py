@@ -10,7 +10,10 @@ __all__ = [
     "images",
     "patches",
     "preprocessing",
+    "relatives",
     "splits",
+    "survey",
     "testset",
     "textures",
+    "variation",
 ]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     ImageLike = str | Path | bytes | bytearray | memoryview | Image.Image | np.ndarray | Tensor
 
 Mode = Literal["L", "RGB"]
+Tables = tuple[tuple[int, ...], ...]  # of quantisation of a JPEG file: brightness, then colour
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
@@ -136,6 +137,16 @@ def read_image(path: Path) -> Shaped[np.ndarray, "h w c"]:
         raise BadImageError(
             f"{path} cannot be read as a picture: {error}. Remove it or replace it."
         ) from error
+
+
+def jpeg_tables(path: Path) -> Tables | None:
+    """Return the quantisation tables of a JPEG file, without decoding it; None for other files."""
+    try:
+        with Image.open(path) as image:
+            tables = getattr(image, "quantization", None) if image.format == "JPEG" else None
+    except _UNREADABLE:
+        return None
+    return tuple(tuple(table) for _, table in sorted(tables.items())) if tables else None
 
 
 def _from_bytes(content: bytes) -> Shaped[np.ndarray, "h w c"]:

@@ -1,4 +1,7 @@
-"""Divide good pictures into three splits that share no pixel: *fit*, *val*, *calibration*."""
+"""Divide good pictures into three splits that share no pixel: *fit*, *val*, *calibration*.
+
+Pictures that are relatives, as copies and crops of one photograph are, stay in one split.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from zoo.data.relatives import join, related
 from zoo.data.textures import Picture, Texture
 from zoo.errors import BadImageError
 
@@ -28,6 +32,7 @@ class Splits:
         calibration: Set the means, the thresholds and the false-alarm rate.
         seed: Seed of the division.
         note: How the images were divided, as text.
+        independent: Number of images without relatives, and of groups of relatives.
     """
 
     fit: tuple[Picture, ...]
@@ -35,6 +40,7 @@ class Splits:
     calibration: tuple[Picture, ...]
     seed: int
     note: str
+    independent: int
 
 
 def same_source(key_a: str, key_b: str) -> bool:
@@ -93,7 +99,50 @@ def _regions(picture: Picture, order: Sequence[str]) -> dict[str, Picture]:
     return regions
 
 
-def _split_regions(pictures: Sequence[Picture], seed: int, duplicates: str) -> Splits:
+def _photographs(count: int) -> str:
+    return "1 photograph" if count == 1 else f"{count} photographs"
+
+
+def _take(order: list[list[Picture]], held: int, leave: int) -> tuple[Picture, ...]:
+    """Move groups from the front of the order to a split, until it has about `held` pictures.
+
+    A group that would bring half as many too many is passed over, if another is left; as many
+    groups as `leave` says stay.
+    """
+    taken: list[list[Picture]] = []
+    count = 0
+    for group in list(order):
+        after = count + len(group)
+        fits = after <= 1.5 * held and abs(after - held) < abs(count - held)
+        if fits and len(order) > leave:
+            taken.append(group)
+            count = after
+            order.remove(group)
+    if not taken and order:
+        taken.append(min(order, key=len))
+        order.remove(taken[0])
+    return tuple(itertools.chain.from_iterable(taken))
+
+
+def _split_groups(
+    groups: Sequence[Sequence[Picture]], seed: int
+) -> tuple[tuple[Picture, ...], tuple[Picture, ...], tuple[Picture, ...]]:
+    """Give whole groups to fit, val and calibration, in the order of a draw.
+
+    With fewer than three groups, a split stays empty.
+    """
+    drawn = [sorted(group, key=lambda each: _draw(seed, each.key)) for group in groups]
+    drawn.sort(key=lambda group: _draw(seed, min(picture.key for picture in group)))
+    count, largest = sum(map(len, drawn)), max(map(len, drawn))
+    held = min(_HELD_MAX, max(_HELD_MIN, round(_HELD_SHARE * count)))
+    held = min(held, (count - largest) // 2)  # what is left when fit has the largest group
+    calibration, val = _take(drawn, held, 2), _take(drawn, held, 1)
+    return tuple(itertools.chain.from_iterable(drawn)), val, calibration
+
+
+def _split_regions(
+    pictures: Sequence[Picture], seed: int, independent: int, duplicates: str
+) -> Splits:
     """Give every split one region of each picture; its place changes from picture to picture."""
     orders = list(itertools.permutations(_REGION_SHARES))
     first = orders[_draw(seed, "order") % len(orders)]
@@ -108,7 +157,9 @@ def _split_regions(pictures: Sequence[Picture], seed: int, duplicates: str) -> S
         calibration=tuple(part["calibration"] for part in parts),
         seed=seed,
         note=f"{count} too few to keep whole images apart; each is divided into regions: "
-        f"60 % to fit, 20 % to validate, 20 % to calibrate.{duplicates}",
+        f"60 % to fit, 20 % to validate, 20 % to calibrate.{duplicates}"
+        + (f" They seem to come from {_photographs(independent)}." * (independent < len(parts))),
+        independent=independent,
     )
 
 
@@ -116,9 +167,15 @@ def split(texture: Texture, *, seed: int = 0) -> Splits:
     """Divide the good images into three splits that share no pixel.
 
     With at least 12 distinct images, a split gets whole images: val and calibration get a quarter
-    of them each, at most 40. With fewer images, each image is divided into regions, and every
-    split gets a region of every image. The splits are then more similar to each other than to new
-    images. The division depends on the content of the images and the seed, not on file names.
+    of them each, at most 40. Relatives (`zoo.data.relatives`) get into one split, so the shares
+    are then only about these. If nearly all images are relatives of each other, they are divided
+    all the same, where they are least alike.
+
+    With fewer images, each image is divided into regions, and every split gets a region of every
+    image. The splits are then more similar to each other than to new images.
+
+    The division depends on the content of the images and the seed, not on file names, but for one
+    rule by which images of one sheet are recognised.
 
     Args:
         texture: The good images; duplicates are left out.
@@ -128,17 +185,26 @@ def split(texture: Texture, *, seed: int = 0) -> Splits:
         BadImageError: There are fewer than 12 images, and one is too small to be divided.
     """
     distinct = {picture.key: picture for picture in reversed(texture.pictures)}
-    pictures = sorted(distinct.values(), key=lambda picture: _draw(seed, picture.key))
+    pictures = [distinct[key] for key in sorted(distinct)]
     left_out = len(texture.pictures) - len(distinct)
     duplicates = f" Duplicates left out: {left_out}." if left_out else ""
+    links = related(pictures)
+    groups = join(len(pictures), links)
+    independent = len(groups)
     if len(pictures) < _WHOLE_MIN:
-        return _split_regions(pictures, seed, duplicates)
-    held = min(_HELD_MAX, max(_HELD_MIN, round(_HELD_SHARE * len(pictures))))
+        pictures.sort(key=lambda picture: _draw(seed, picture.key))
+        return _split_regions(pictures, seed, independent, duplicates)
+    fit, val, calibration = _split_groups([[pictures[p] for p in g] for g in groups], seed)
+    if min(len(fit), len(val), len(calibration)) < _HELD_MIN - 1:
+        groups = join(len(pictures), links, largest=min(len(pictures) // 3, _HELD_MAX))
+        fit, val, calibration = _split_groups([[pictures[p] for p in g] for g in groups], seed)
+    sources = f", which seem to come from {_photographs(independent)}"
     return Splits(
-        fit=tuple(pictures[2 * held :]),
-        val=tuple(pictures[held : 2 * held]),
-        calibration=tuple(pictures[:held]),
+        fit=fit,
+        val=val,
+        calibration=calibration,
         seed=seed,
-        note=f"{len(pictures)} good images: {len(pictures) - 2 * held} to fit, {held} to "
-        f"validate, {held} to calibrate.{duplicates}",
+        note=f"{len(pictures)} good images{sources * (independent < len(pictures))}: {len(fit)} "
+        f"to fit, {len(val)} to validate, {len(calibration)} to calibrate.{duplicates}",
+        independent=independent,
     )

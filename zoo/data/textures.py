@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Shaped
 
-from zoo.data.images import SUFFIXES, Mode, content_key, read_image, to_mode
+from zoo.data.images import SUFFIXES, Mode, Tables, content_key, jpeg_tables, read_image, to_mode
 from zoo.errors import BadImageError, DataError, EmptyFolderError, did_you_mean
 
 Layout = Literal["mvtec", "nanotwice", "bare"]
@@ -39,11 +39,13 @@ class Picture:
         pixels: Of type uint8 or uint16, with one or three channels; a region is a view.
         key: SHA-256 of type, shape and pixels of the image; equal images have equal keys. the
             key of a region ends in "@top,left,height,width".
+        tables: Quantisation tables of a JPEG file; None for other files.
     """
 
     name: str
     pixels: Shaped[np.ndarray, "h w c"]
     key: str
+    tables: Tables | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +194,12 @@ def find(data: Path, category: str, *, licence: str | None = None) -> Texture:
         layout=layout,
         mode=mode,
         pictures=tuple(
-            Picture(name=path.relative_to(root).as_posix(), pixels=image, key=content_key(image))
+            Picture(
+                name=path.relative_to(root).as_posix(),
+                pixels=image,
+                key=content_key(image),
+                tables=jpeg_tables(path),
+            )
             for path, image in zip(paths, images, strict=True)
         ),
         licence=licence or _licence(root, layout, category),

@@ -1,10 +1,10 @@
-"""Detectors that are ready to use: `Detector`, `Score`, the card, the export to ONNX."""
+"""Detectors that are ready to use: `Detector`, `Score`, the card, fusion, the export to ONNX."""
 
 from __future__ import annotations
 
-from zoo.detectors.card import tensors_of
+from zoo.detectors.card import fuse, tensors_of
 from zoo.detectors.detector import Detector, Source
 from zoo.detectors.devices import available
 from zoo.detectors.score import Score
 
-__all__ = ["Detector", "Score", "Source", "available", "card", "export", "tensors_of"]
+__all__ = ["Detector", "Score", "Source", "available", "card", "export", "fuse", "tensors_of"]

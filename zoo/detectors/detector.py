@@ -16,24 +16,23 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped
-from torch import Tensor
 
 from registry.bundle import Bundle, load
 from zoo.data.images import as_pixels, has_colour
-from zoo.data.preprocessing import Preprocessing, prepare
-from zoo.detectors.card import BEYOND, Card, read, tensors_of, unfit
+from zoo.data.preprocessing import Preprocessing
+from zoo.detectors.card import Pipeline, part_names
 from zoo.detectors.devices import available
+from zoo.detectors.ready import Ready, built
 from zoo.detectors.score import Score, calibrated
-from zoo.errors import BadImageError, BundleError, ConfigError, ZooError
-from zoo.methods import Losses, Method
-from zoo.scoring.aggregation import Calibration, anomaly_map
-from zoo.scoring.maps import enlarge, image_score
+from zoo.errors import ConfigError, ZooError
+from zoo.methods import Method
+from zoo.scoring.aggregation import Calibration
+from zoo.scoring.maps import image_score
 from zoo.scoring.thresholds import p_value
 
 if TYPE_CHECKING:
     from zoo.data.images import ImageLike
 
-MOST_PIXELS = 2**28  # of a picture, 16384x16384: its maps alone need about ten gigabytes
 WINDOW = 32  # pictures of a list that are held in memory at a time
 BATCH_PIXELS = 2**20  # pixels of the pictures in one batch: eight pictures of 362x362
 
@@ -56,17 +55,11 @@ class Source:
     version: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Ready:
-    """A bundle and what is built from it; replaced as a whole, so no score mixes two bundles."""
-
-    bundle: Bundle
-    card: Card
-    losses: Losses
-
-
 class Detector:
     """A detector, built from a bundle for one device. It is thread-safe.
+
+    A fused detector adds the maps of several detectors, its `parts`. It is used like any other, but
+    has no `method`, `preprocessing` and `calibration` of its own.
 
     It can be pickled, for Ray, multiprocessing and DataLoader workers: the pickle holds the bundle,
     and the detector is built again from it.
@@ -96,7 +89,7 @@ class Detector:
             ConfigError: The device does not exist here.
         """
         self.device = available(device)
-        self._now = self._built(bundle)
+        self._now = built(bundle, self.device)
         self._source, self._folder = source, source.folder if source else None
         self._looked, self._looking = time.monotonic(), threading.Lock()
         self._warned_of_colour = False
@@ -120,19 +113,29 @@ class Detector:
         return self._now.bundle
 
     @property
+    def parts(self) -> tuple[Detector, ...]:
+        """The parts of a fused detector, each built anew as a detector; a plain one has none."""
+        return tuple(Detector(part, device=self.device) for part in self.bundle.parts)
+
+    @property
     def method(self) -> Method:
-        """The method with its configuration."""
-        return self._now.card.method
+        """The method with its configuration; a fused detector raises `ConfigError`."""
+        return self._pipeline("method").method
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """The preprocessing of a picture."""
-        return self._now.card.preprocessing
+        """The preprocessing of a picture; a fused detector raises `ConfigError`."""
+        return self._pipeline("preprocessing").preprocessing
 
     @property
     def calibration(self) -> Calibration:
-        """How losses become a map."""
-        return self._now.card.calibration
+        """How losses become a map; a fused detector raises `ConfigError`."""
+        return self._pipeline("calibration").calibration
+
+    @property
+    def top_fraction(self) -> float:
+        """The score is the mean of this share of the highest pixels of `score_map`."""
+        return self._now.card.top_fraction
 
     @property
     def name(self) -> str:
@@ -141,8 +144,13 @@ class Detector:
 
     @property
     def threshold(self) -> float:
-        """The limit of normal pixels of `map`, in units of the rule. Scores are divided by it."""
+        """The limit of normal scores, in units of `score_map`. Scores are divided by it."""
         return self._now.card.threshold
+
+    @property
+    def map_threshold(self) -> float:
+        """The limit of normal pixels of `map`; only a fused detector may have another here."""
+        return self._now.card.map_threshold
 
     def refresh(self) -> bool:
         """Load the bundle that the name refers to now, and return whether it is a new one.
@@ -164,7 +172,7 @@ class Detector:
             found = self._source.now()
             if found == self._folder:
                 return False
-            self._now, self._folder = self._built(load(found)), found
+            self._now, self._folder = built(load(found), self.device), found
             return True
 
     @overload
@@ -203,7 +211,7 @@ class Detector:
         return self._score_one(image)
 
     def map(self, pixels: Shaped[np.ndarray, "h w c"]) -> Float[np.ndarray, "h w"]:
-        """Return the map of a picture in units of the rule, not divided by `threshold`.
+        """Return the map of a picture in units of the rule or the fusion, not divided.
 
         Args:
             pixels: uint8 or uint16, one or three channels.
@@ -212,12 +220,24 @@ class Detector:
             BadImageError: The picture is too small for this detector.
             BundleError: As in `score`.
         """
-        return self._maps(self._now, [pixels])[0]
+        now = self._now
+        return now.maps([pixels], now.card.map_weights)[0][0]
 
-    def losses(self, pixels: Shaped[np.ndarray, "h w c"]) -> dict[str, Float[np.ndarray, "h2 w2"]]:
-        """Return the losses of each pixel by name, at the scale of the detector.
+    def score_map(self, pixels: Shaped[np.ndarray, "h w c"]) -> Float[np.ndarray, "h w"]:
+        """Return the map that the score of a picture is taken of, in the units of `map`.
 
-        A loss that the rule gives no weight is 0.
+        A fused detector may add its parts for the score with other weights than for the map. For a
+        plain detector it is `map`. Arguments and errors are those of `map`.
+        """
+        now = self._now
+        return now.maps([pixels], now.card.score_weights)[0][0]
+
+    def losses(self, pixels: Shaped[np.ndarray, "h w c"]) -> dict[str, Float[np.ndarray, "_ _"]]:
+        """Return what the map is computed from, by name, for each pixel.
+
+        For a plain detector these are its losses, at its scale; one that the rule gives no weight
+        is 0. For a fused detector they are the log tails of its parts, at the size of the picture,
+        named by their methods; one that has no weight is 0.
 
         Args:
             pixels: As in `map`.
@@ -225,44 +245,16 @@ class Detector:
         Raises:
             BadImageError: The picture is too small for this detector.
         """
-        found = self._losses(self._now, [pixels])[0].cpu().numpy()
-        return dict(zip(self.method.loss_names, found, strict=True))
-
-    def _losses(
-        self, now: _Ready, pictures: Sequence[Shaped[np.ndarray, "h w c"]]
-    ) -> Float[Tensor, "b t h2 w2"]:
-        """Return the losses of pictures of the same size."""
-        height, width = pictures[0].shape[:2]
-        if height * width > MOST_PIXELS:
-            raise BadImageError(
-                f"The image has {height}x{width} pixels; at most {MOST_PIXELS / 1e6:.0f} "
-                "megapixels can be scored at once. Cut it into pieces."
-            )
-        card = now.card
-        x = torch.stack([prepare(pixels, card.preprocessing) for pixels in pictures])
-        if min(x.shape[-2:]) < card.method.patch:
-            need = -(-card.method.patch // card.preprocessing.scale)
-            raise BadImageError(
-                f"The image has {height}x{width} pixels; the detector '{now.bundle.texture}' was "
-                f"trained on patches of {need:.0f}x{need:.0f} pixels of it. Score larger images."
-            )
-        return now.losses(x.to(self.device))
-
-    def _maps(
-        self, now: _Ready, pictures: Sequence[Shaped[np.ndarray, "h w c"]]
-    ) -> list[Float[np.ndarray, "h w"]]:
-        """Return the maps of pictures of the same size."""
-        size = pictures[0].shape[:2]
-        maps = []
-        for losses in self._losses(now, pictures):
-            found = enlarge(anomaly_map(losses, now.card.calibration), *size).cpu().numpy()
-            if not -BEYOND < found.min() <= found.max() < BEYOND:
-                raise BundleError(
-                    f"The detector '{self.name}' gives this image an anomaly of {found.max():.3g}: "
-                    "its calibration or its weights are damaged. Fetch or promote it again."
-                )
-            maps.append(found)
-        return maps
+        now = self._now
+        if now.card.pipeline:
+            found = now.losses_of(0, [pixels])[0].cpu().numpy()
+            return dict(zip(now.card.pipeline.method.loss_names, found, strict=True))
+        return {
+            name: next(now.values(at, [pixels])).cpu().numpy()
+            if now.losses[at]
+            else np.zeros(pixels.shape[:2], np.float32)
+            for at, name in enumerate(part_names(now.bundle))
+        }
 
     def _score_one(self, image: ImageLike) -> Score:
         return self._scores(self._checked(), [self._pixels(image)])[0]
@@ -280,24 +272,35 @@ class Detector:
             scores += [found[at] for at in range(len(pictures))]
         return scores
 
-    def _scores(self, now: _Ready, pictures: Sequence[Shaped[np.ndarray, "h w c"]]) -> list[Score]:
+    def _scores(self, now: Ready, pictures: Sequence[Shaped[np.ndarray, "h w c"]]) -> list[Score]:
+        """Score pictures of the same size."""
         card = now.card
-        top_fraction, good = float(card.calibration.rule.top_fraction), card.good_scores
+        sums = dict.fromkeys((card.map_weights, card.score_weights))  # often the same
         scores = []
-        for anomaly in self._maps(now, pictures):
-            score = float(image_score(torch.from_numpy(anomaly), top_fraction))
+        for maps in now.maps(pictures, *sums):
+            score = float(image_score(torch.from_numpy(maps[-1]), card.top_fraction))
             scores.append(
                 Score(
-                    map=calibrated(anomaly, card.threshold),
+                    map=calibrated(maps[0], card.map_threshold),
                     score=calibrated(score, card.threshold),
-                    p_value=p_value(score, good) if good else None,
+                    p_value=p_value(score, card.good_scores) if card.good_scores else None,
                 )
             )
         return scores
 
+    def _pipeline(self, asked: str) -> Pipeline:
+        """Return how a plain detector computes its map."""
+        now = self._now
+        if now.card.pipeline is None:
+            raise ConfigError(
+                f"The detector '{self.name}' is fused of {', '.join(part_names(now.bundle))}, and "
+                f"each of them has a {asked} of its own. Ask its parts."
+            )
+        return now.card.pipeline
+
     def _pixels(self, image: ImageLike) -> Shaped[np.ndarray, "h w c"]:
         pixels = as_pixels(image)
-        if self.preprocessing.mode == "L" and not self._warned_of_colour and has_colour(pixels):
+        if self._now.card.mode == "L" and not self._warned_of_colour and has_colour(pixels):
             self._warned_of_colour = True
             warnings.warn(
                 f"The detector '{self.name}' is grey: colour pictures are converted to grey before "
@@ -306,7 +309,7 @@ class Detector:
             )
         return pixels
 
-    def _checked(self) -> _Ready:
+    def _checked(self) -> Ready:
         """Return the bundle in use; start a check for a new one if `max_age_s` has passed."""
         age = time.monotonic() - self._looked
         if self._source and age > self._source.max_age_s:
@@ -320,14 +323,6 @@ class Detector:
             self.refresh()
         except ZooError as error:
             warnings.warn(f"The detector '{self.name}' was not refreshed: {error}", stacklevel=1)
-
-    def _built(self, bundle: Bundle) -> _Ready:
-        card = read(bundle)
-        try:
-            losses = card.losses(tensors_of(bundle, self.device))
-        except (RuntimeError, TypeError, ValueError) as error:
-            raise unfit(bundle, error) from error
-        return _Ready(bundle=bundle, card=card, losses=losses)
 
 
 def _of_one_size(pictures: Sequence[Shaped[np.ndarray, "_ _ _"]]) -> Iterator[list[int]]:

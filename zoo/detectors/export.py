@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from itertools import count
 from typing import Any, Literal
 
 import numpy as np
@@ -24,12 +23,14 @@ from torch import Tensor, nn
 from registry.bundle import Bundle
 from zoo import methods
 from zoo.data.images import LUMA
-from zoo.data.preprocessing import Preprocessing, scaled
-from zoo.detectors.card import read, tensors_of
+from zoo.data.preprocessing import scaled
+from zoo.detectors.card import Card, Pipeline, part_names, read
 from zoo.detectors.detector import Detector
+from zoo.detectors.ready import Weights, built
 from zoo.detectors.score import calibrated
 from zoo.errors import BadImageError, ConfigError
 from zoo.scoring.aggregation import anomaly_map
+from zoo.scoring.fusion import added, log_tail
 from zoo.scoring.maps import enlarge, image_score
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
@@ -71,20 +72,13 @@ def to_onnx(bundle: Bundle, *, bits: Bits = 8) -> bytes:
         ConfigError: The method has no form for images of all sizes, or a package is missing.
     """
     _check_packages()
-    if read(bundle).method.export_side is None:
-        able = [name for name in methods.names() if methods.named(name)().export_side]
-        raise ConfigError(
-            f"The detector '{bundle.texture}' is made by method '{bundle.method}', which has no "
-            f"form for images of all sizes. Export one that is made by {', '.join(able)}."
-        )
+    card = read(bundle)
+    _check_methods(bundle, card)
     from onnx_ir.passes.common import DeduplicateInitializersPass
 
-    graph, scale = _Graph(bundle, bits).eval(), bundle.preprocessing["scale"]
-    # Odd sides, so that every padding is traced.
-    height, width = (
-        next(side for side in count(turn * _smallest(bundle)) if round(side * scale) % 2)
-        for turn in (2, 3)
-    )
+    graph = _Graph(bundle, bits).eval()
+    scales = [each.preprocessing.scale for each in _used(card).values()]
+    height, width = (_padded_side(turn * _smallest(card), scales) for turn in (2, 3))
     example = torch.zeros(height, width, 3, dtype=graph.kind)
     sides = {"colour": {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}}
     with _quietly():
@@ -124,12 +118,12 @@ def compare(
     """
     import onnxruntime
 
-    detector = Detector(bundle)
+    detector, least = Detector(bundle), _smallest(read(bundle))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     differences, torch_s, onnx_s = [], [], []
-    for pixels in (_fitting(bundle, each, bits) for each in pictures):
+    for pixels in (_fitting(bundle, each, bits, least) for each in pictures):
         began = time.perf_counter()
         ours = detector.score(pixels)
         scored = time.perf_counter()
@@ -147,10 +141,11 @@ def compare(
 
 def drawn(bundle: Bundle, *, bits: Bits = 8) -> list[Shaped[np.ndarray, "_ _ _"]]:
     """Return pictures of noise, of several sizes, for a comparison without real pictures."""
-    rng, smallest = np.random.default_rng(0), _smallest(bundle)
+    card = read(bundle)
+    rng, smallest = np.random.default_rng(0), _smallest(card)
     top, kind = 2**bits, np.uint8 if bits == 8 else np.uint16
     sides = [(smallest, smallest), (3 * smallest + 1, 2 * smallest + 3), (512, 640), (480, 301)]
-    channels = Preprocessing(**bundle.preprocessing).channels
+    channels = 3 if card.mode == "RGB" else 1
     return [
         rng.integers(0, top, (max(height, smallest), max(width, smallest), channels), kind)
         for height, width in sides
@@ -162,31 +157,41 @@ class _Graph(nn.Module):
 
     def __init__(self, bundle: Bundle, bits: Bits) -> None:
         super().__init__()
-        card = read(bundle)
-        self.preprocessing, self.calibration = card.preprocessing, card.calibration
-        self.losses = card.losses(tensors_of(bundle))
-        self.most, self.end = int(2**bits - 1), card.threshold
+        self.ready = built(bundle, torch.device("cpu"))
+        self.most = int(2**bits - 1)
         self.kind = torch.uint8 if bits == 8 else torch.uint16
-        self.good = card.good_scores
-        self.outputs = ["map", "score", "is_anomalous"] + ["p_value"] * bool(self.good)
+        good = self.ready.card.good_scores
+        self.outputs = ["map", "score", "is_anomalous"] + ["p_value"] * bool(good)
 
     def forward(self, colour: Shaped[Tensor, "h w 3"]) -> tuple[Tensor, ...]:
         """Score one image."""
-        height, width = colour.shape[:2]
-        x = scaled(self._unit(colour).permute(2, 0, 1), self.preprocessing)
-        raw = anomaly_map(self.losses(x[None])[0], self.calibration)
-        anomaly = enlarge(raw, height, width)
-        score = image_score(anomaly, self.calibration.rule.top_fraction)
-        found = calibrated(score, self.end)
-        outputs = calibrated(anomaly, self.end), found, found > 1
-        if not self.good:
+        card = self.ready.card
+        anomaly, scored = self._maps(colour, card.map_weights, card.score_weights)
+        score = image_score(scored, card.top_fraction)
+        found = calibrated(score, card.threshold)
+        outputs = calibrated(anomaly, card.map_threshold), found, found > 1
+        if not card.good_scores:
             return outputs
-        as_high = (score.new_tensor(self.good) >= score).sum()
-        return (*outputs, (1 + as_high) / (1 + len(self.good)))
+        as_high = (score.new_tensor(card.good_scores) >= score).sum()
+        return (*outputs, (1 + as_high) / (1 + len(card.good_scores)))
+
+    def _maps(self, colour: Shaped[Tensor, "h w 3"], *sums: Weights) -> list[Tensor]:
+        """Return the maps with these weights, as `Ready.maps` does."""
+        height, width = colour.shape[:2]
+        unit, card = self._unit(colour).permute(2, 0, 1), self.ready.card
+        values: list[Tensor | None] = []
+        for at, (each, losses) in enumerate(zip(card.pipelines, self.ready.losses, strict=True)):
+            if losses is None:
+                values.append(None)
+                continue
+            x = scaled(unit, each.preprocessing)
+            found = enlarge(anomaly_map(losses(x[None])[0], each.calibration), height, width)
+            values.append(log_tail(found, card.fusion.tails[at]) if card.fusion else found)
+        return [added(values, weights) for weights in sums]
 
     def _unit(self, colour: Shaped[Tensor, "h w 3"]) -> Float[Tensor, "h w k"]:
         """Convert pixels to the mode of the detector, from 0 to 1, as `to_mode` and `unit` do."""
-        if self.preprocessing.mode == "RGB":
+        if self.ready.card.mode == "RGB":
             return colour.float() / self.most
         # Whole numbers below 2 ** 24 or 2 ** 53, which float32 or float64 hold exactly.
         whole = colour.float() if self.most == 255 else colour.double()
@@ -196,9 +201,9 @@ class _Graph(nn.Module):
 
 
 def _fitting(
-    bundle: Bundle, pixels: Shaped[np.ndarray, "h w c"], bits: Bits
+    bundle: Bundle, pixels: Shaped[np.ndarray, "h w c"], bits: Bits, least: int
 ) -> Shaped[np.ndarray, "h w c"]:
-    (height, width), least = pixels.shape[:2], _smallest(bundle)
+    height, width = pixels.shape[:2]
     if min(height, width) < least:
         raise BadImageError(
             f"The picture has {height}x{width} pixels; the model of '{bundle.texture}' needs "
@@ -211,12 +216,34 @@ def _fitting(
     return pixels if bits == 8 else np.uint16(257 if pixels.dtype == np.uint8 else 1) * pixels
 
 
-def _smallest(bundle: Bundle) -> int:
+def _used(card: Card) -> dict[int, Pipeline]:
+    """Return the pipelines that the map or the score depends on, by their place."""
+    return {at: each for at, each in enumerate(card.pipelines) if card.used[at]}
+
+
+def _smallest(card: Card) -> int:
     """Return the smallest side of an image that the model takes, in pixels."""
-    card = read(bundle)
-    side = card.method.export_side
-    assert side is not None  # `to_onnx` has refused other methods
-    return int(-(-max(side, card.calibration.rule.mean_filter) // card.preprocessing.scale))
+    least = []
+    for each in _used(card).values():
+        side = each.method.export_side
+        assert side is not None  # `to_onnx` has refused other methods
+        least.append(each.smallest(max(side, each.calibration.rule.mean_filter)))
+    return int(max(least))
+
+
+def _padded_side(least: int, scales: Sequence[float]) -> int:
+    """Return a side of an image, so that at each scale every padding is traced.
+
+    A scaled side is padded to a multiple of a power of two, so it should be odd. With the scales
+    1 and 0.5 it cannot be odd at both; then it is divisible by 2 and not by 4 at one of them.
+    """
+
+    def twos(side: int) -> list[int]:
+        return sorted(
+            (round(side * scale) & -round(side * scale) for scale in scales), reverse=True
+        )
+
+    return min(range(least, 2 * least + 64), key=twos)
 
 
 def _round(value: Any, digits: None = None) -> Any:
@@ -247,7 +274,7 @@ def _finished(model: Any, bundle: Bundle) -> bytes:
             "texture": bundle.texture,
             "method": bundle.method,
             "false_alarm_rate": str(bundle.threshold["false_alarm_rate"]),
-            "smallest_side": str(_smallest(bundle)),
+            "smallest_side": str(_smallest(read(bundle))),
             "licence": str(bundle.data.get("licence")),
             "fingerprint": str(bundle.data.get("fingerprint")),
         },
@@ -263,6 +290,24 @@ def _check_packages() -> None:
             f"A detector is exported by {', '.join(PACKAGES)}; {' and '.join(missing)} is not "
             "installed. Run `pip install 'texture-zoo[onnx]'`."
         )
+
+
+def _check_methods(bundle: Bundle, card: Card) -> None:
+    unable = [at for at, each in _used(card).items() if each.method.export_side is None]
+    if not unable:
+        return
+    able = [name for name in methods.names() if methods.named(name)().export_side]
+    if card.fusion is None:
+        raise ConfigError(
+            f"The detector '{bundle.texture}' is made by method '{bundle.method}', which has no "
+            f"form for images of all sizes. Export one that is made by {', '.join(able)}."
+        )
+    names = part_names(bundle)
+    raise ConfigError(
+        f"The detector '{bundle.texture}' has the part{'s' * (len(unable) > 1)} "
+        f"{' and '.join(repr(names[at]) for at in unable)}, whose method has no form for images of "
+        f"all sizes. Export one whose parts are made by {', '.join(able)}."
+    )
 
 
 @contextmanager

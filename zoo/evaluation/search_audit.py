@@ -1,8 +1,9 @@
 """Measures the trials of a search on the test images, after the search has ended.
 
-A search chooses a trial by its validation AP on synthetic defects. The audit compares that choice
-with the test AP of all trials: how much lower it is than the best one, and how well validation AP
-and test AP correlate. The result is not used to choose anything.
+A search chooses its detector by the validation AP on synthetic defects. The audit compares that
+choice with the test AP of all trials and of the methods that learn nothing: how much lower it is
+than the best one, and how well validation AP and test AP correlate. The result is not used to
+choose anything.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 
 from registry import bundle
 from zoo.data.testset import has_test
-from zoo.data.textures import Texture
+from zoo.data.textures import Texture, folder_names
 from zoo.detectors import Detector
 from zoo.errors import BundleError, DataError, SearchError, did_you_mean
 from zoo.evaluation.audit import pixel_ap, score_test
@@ -25,6 +26,8 @@ from zoo.report.plots import Scatter, draw_scatter
 
 FEWEST_TRIALS = 3  # a rank correlation of two trials is always 1 or -1
 TABLE, PLOT = "audit.csv", "audit.png"
+# Folders in the folder of a search: its detector, its floor, the methods that learn nothing.
+CHAMPION, FLOOR, UNTRAINED = "best", "floor", "untrained"
 _TRIAL = re.compile(r"[^_]+_(?P<name>[^_]+)_(?P<number>\d+)_")  # Ray's name of a trial's folder
 
 
@@ -63,14 +66,14 @@ class SearchAudit:
     Attributes:
         search: Name of the search.
         trials: Number of trials with a detector.
-        champion: The trial that the search chose, by `val_pixel_ap`.
+        champion: What the search chose: its detector, named `best`.
         champion_val_pixel_ap: Its objective.
         champion_test_pixel_ap: Its average precision on the test images.
-        oracle: The trial with the highest test AP; a search must not know it.
+        oracle: The trial, method or sum with the highest test AP; a search must not know it.
         oracle_test_pixel_ap: Its average precision on the test images.
         regret: The test AP of the oracle minus that of the champion.
-        spearman: Rank correlation of `val_pixel_ap` with test AP over trials; None if either is
-            the same for all trials.
+        spearman: Rank correlation of `val_pixel_ap` with test AP over trials and methods; None if
+            either is the same for all of them.
         spearman_held_out: The same for `val_pixel_ap_held_out`, over the trials that have it.
     """
 
@@ -134,7 +137,9 @@ def kept_detectors(folder: Path, *, say: Callable[[str], None]) -> list[AuditedT
     reported to `say` and skipped.
     """
     trials: list[AuditedTrial] = []
-    for trial in sorted((each for each in folder.iterdir() if each.is_dir()), key=_number):
+    own = (CHAMPION, FLOOR, UNTRAINED)
+    folders = (each for each in folder.iterdir() if each.is_dir() and each.name not in own)
+    for trial in sorted(folders, key=_number):
         name = _TRIAL.match(trial.name)
         detectors = []
         for path in sorted(trial.glob("checkpoint_*/bundle")):
@@ -175,13 +180,15 @@ def audit_search(folder: Path, texture: Texture, *, say: Callable[[str], None]) 
     if not has_test(texture):
         raise DataError(_without_defects(texture))
     trials = kept_detectors(folder, say=say)
+    others = [folder / UNTRAINED / name for name in folder_names(folder / UNTRAINED)]
+    others += [folder / name for name in (FLOOR, CHAMPION)]
     if len(trials) < FEWEST_TRIALS:
         raise SearchError(
             f"The search {folder.name} has {len(trials)} trials with a detector; to compare "
             f"validation with test takes {FEWEST_TRIALS}. Search for longer."
         )
     points: list[Point] = []
-    for each in trials:
+    for each in [*trials, *filter(None, map(_other, others))]:
         scored = score_test(Detector(bundle.load(each.folder)), texture)
         if not scored.defective.any():
             raise DataError(_without_defects(texture))
@@ -194,11 +201,8 @@ def audit_search(folder: Path, texture: Texture, *, say: Callable[[str], None]) 
             )
         )
         write_csv([asdict(point) for point in points], folder / TABLE)
-        say(
-            f"{len(points)} of {len(trials)}: {each.trial} val {points[-1].val_pixel_ap:.3f}, "
-            f"test {points[-1].test_pixel_ap:.3f}"
-        )
-    found = compared(folder.name, points)
+        say(f"{each.trial}: val {points[-1].val_pixel_ap:.3f}, test {points[-1].test_pixel_ap:.3f}")
+    found = compared(folder.name, points, champion=CHAMPION)
     names = [point.trial for point in points]
     plot = Scatter(
         title=f"{found.search}: {found.trials} trials, regret {found.regret:.3f}",
@@ -214,12 +218,19 @@ def audit_search(folder: Path, texture: Texture, *, say: Callable[[str], None]) 
     return found
 
 
-def compared(search: str, points: Sequence[Point]) -> SearchAudit:
-    """Compare the trial that the search chose with the trial with the best test AP.
+def compared(search: str, points: Sequence[Point], *, champion: str | None = None) -> SearchAudit:
+    """Compare what the search chose with the best test AP.
 
-    Of trials with the same AP the earlier one counts, as in the search itself.
+    Args:
+        search: Name of the search.
+        points: All trials, methods and sums.
+        champion: Name of the point that the search chose; None is the highest validation AP, the
+            first of those that are equal.
     """
-    champion = max(points, key=lambda point: point.val_pixel_ap)
+    chosen = next(
+        (point for point in points if point.trial == champion),
+        max(points, key=lambda point: point.val_pixel_ap),
+    )
     oracle = max(points, key=lambda point: point.test_pixel_ap)
     held_out = [
         (point.val_pixel_ap_held_out, point.test_pixel_ap)
@@ -229,14 +240,27 @@ def compared(search: str, points: Sequence[Point]) -> SearchAudit:
     return SearchAudit(
         search=search,
         trials=len(points),
-        champion=champion.trial,
-        champion_val_pixel_ap=champion.val_pixel_ap,
-        champion_test_pixel_ap=champion.test_pixel_ap,
+        champion=chosen.trial,
+        champion_val_pixel_ap=chosen.val_pixel_ap,
+        champion_test_pixel_ap=chosen.test_pixel_ap,
         oracle=oracle.trial,
         oracle_test_pixel_ap=oracle.test_pixel_ap,
-        regret=oracle.test_pixel_ap - champion.test_pixel_ap,
+        regret=oracle.test_pixel_ap - chosen.test_pixel_ap,
         spearman=_spearman([(point.val_pixel_ap, point.test_pixel_ap) for point in points]),
         spearman_held_out=_spearman(held_out),
+    )
+
+
+def _other(folder: Path) -> AuditedTrial | None:
+    """Return the detector in a folder that is no trial's; None if there is none."""
+    if not (folder / bundle.CARD).is_file():
+        return None
+    metrics = bundle.load(folder).metrics
+    return AuditedTrial(
+        trial=folder.name,
+        folder=folder,
+        val_pixel_ap=metrics["val_pixel_ap"],
+        val_pixel_ap_held_out=metrics.get("val_pixel_ap_held_out"),
     )
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "Progress",
     "Report",
     "Shape",
+    "Weights",
     "alike",
     "built",
     "changed",

@@ -240,6 +240,7 @@ class FeatureMethod(Method):
     `patch` and `backbone` are described where a method has them.
     """
 
+    untrained = True
     loss_names = ("distance",)
     patch: int = 16
     backbone: str = PACKAGE

@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 from zoo.methods.protocol import Images, Losses, Method, Progress, Report, Shape, State, Weights
 from zoo.scoring.maps import smooth
 
+EXPORT_SIDE = 64  # smallest side for ONNX, so that an edge is mirrored only once
 FEATURES = 18  # for each channel: mean and deviation of nine maps
 
 
@@ -27,8 +28,14 @@ class LocalStatistics(Method):
             the grain of most textures.
     """
 
+    untrained = True
     loss_names = ("distance",)
     patch: int = 15
+
+    @property
+    def export_side(self) -> int:
+        """At least `EXPORT_SIDE`."""
+        return max(self.patch, EXPORT_SIDE)
 
     def fit(
         self, images: Images, *, generator: Generator, report: Report, state: State | None = None
@@ -59,10 +66,17 @@ class LocalStatistics(Method):
 
     def _features(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
         blurs = [x, smooth(x, 3), smooth(x, 7)]
-        slopes = [
-            torch.gradient(blur, dim=axis)[0].abs() for blur in blurs[:2] for axis in (-2, -1)
-        ]
+        slopes = [_slope(blur, axis).abs() for blur in blurs[:2] for axis in (-2, -1)]
         bands = torch.cat([*blurs, blurs[0] - blurs[1], blurs[1] - blurs[2], *slopes], dim=1)
         mean = smooth(bands, self.patch)
         deviation = (smooth(bands.square(), self.patch) - mean.square()).clamp_min(0).sqrt()
         return torch.cat([mean, deviation], dim=1)
+
+
+def _slope(x: Float[Tensor, "b c h w"], axis: int) -> Float[Tensor, "b c h w"]:
+    """Return the central differences, as `torch.gradient` does, which ONNX does not have."""
+    last = x.shape[axis] - 1
+    before, after = x.narrow(axis, 0, last), x.narrow(axis, 1, last)
+    steps = after - before
+    inner = (x.narrow(axis, 2, last - 1) - x.narrow(axis, 0, last - 1)) / 2
+    return torch.cat([steps.narrow(axis, 0, 1), inner, steps.narrow(axis, last - 1, 1)], dim=axis)

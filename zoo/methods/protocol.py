@@ -56,11 +56,14 @@ class Method(ABC):
 
     Attributes:
         searched: Whether a search chooses the fields; the defaults are then a starting point only.
+        untrained: Whether it learns nothing but statistics of good pictures, in seconds. All such
+            methods together are the floor of a search.
         published: Values that papers report: metric -> texture -> value.
         presets: Named configurations, each with its rule.
     """
 
     searched: ClassVar[bool] = False
+    untrained: ClassVar[bool] = False
     published: ClassVar[Mapping[str, Mapping[str, float]]] = {}
     presets: ClassVar[Mapping[str, tuple[Mapping[str, Any], Rule]]] = {}
 

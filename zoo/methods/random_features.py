@@ -42,6 +42,7 @@ class RandomFeatures(Method):
             to score and the size of the bundle grow with their number.
     """
 
+    untrained = True
     loss_names = ("distance",)
     patch: int = WINDOW
     width: int = 32

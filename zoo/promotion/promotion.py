@@ -1,14 +1,15 @@
 """How a detector becomes the champion of its texture: comparison, gate, audit, publication.
 
 A challenger is compared with the champion on the validation windows of the challenger, without
-those that show a pixel which one of the two was fitted on. If it wins, it is audited on the test
-images and published. If it loses, it is published under the alias `challenger` with the reason, and
-the test images are not read.
+those that show a pixel which one of the two was fitted on, and with the methods that learn nothing.
+If it wins, it is audited on the test images and published. If it loses, it is published under the
+alias `challenger` with the reason, and the test images are not read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from registry import bundle, gate
@@ -26,9 +27,23 @@ from zoo.evaluation.audit import audit, check
 from zoo.home import home
 from zoo.promotion.comparison import Maps, compare, window_ap, window_maps
 from zoo.promotion.publication import Promotion, Registry, publish, published_before
-from zoo.training import TrainingData, baseline, gather, provenance
+from zoo.training import TrainingData, gather, part_of, provenance, untrained, window_maps_of
 
 NEEDED = ("fingerprint", "split_seed", "fit", "validation", "validation_seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """The search that made a challenger.
+
+    Attributes:
+        untrained: For each method that learns nothing, its map of each validation window. Only the
+            order of the pixels counts.
+        run_id: Its MLflow run; None if it has none.
+    """
+
+    untrained: Mapping[str, Maps]
+    run_id: str | None = None
 
 
 def promote(
@@ -36,14 +51,15 @@ def promote(
     texture: Texture,
     *,
     registry: Registry,
-    run_id: str | None = None,
+    origin: Origin | None = None,
     because: str | None = None,
     say: Callable[[str], None],
 ) -> Promotion:
     """Let the detector in `folder` challenge the champion of its texture.
 
-    It must win against the champion, if there is one, and must not be below local statistics, which
-    learn nothing. A champion made from other pictures is scored on the challenger's windows.
+    It must win against the champion, if there is one, and no method that learns nothing, nor the
+    sum of all of them, may win against it. A champion made from other pictures is scored on the
+    challenger's windows.
 
     What follows the gate has an order in which a crash at any point leaves users a working
     champion, the old or the new one, and the same command completes the promotion:
@@ -60,7 +76,8 @@ def promote(
         folder: The challenger's bundle.
         texture: The texture it was made from.
         registry: Where the champion is, and where the winner goes.
-        run_id: The run that made the challenger; without it, the promotion gets a run of its own.
+        origin: The search that made the challenger; without it, the promotion gets a run of its
+            own, and the methods that learn nothing are fitted again.
         because: Why the challenger becomes champion even if the gate refuses it; kept in the
             history.
         say: Receives lines of progress.
@@ -82,7 +99,10 @@ def promote(
         ap = window_ap(maps, data.validation)
         decision = gate.already_champion(texture.name, challenger_ap=ap)
         return published_before(held, decision, shelf=shelf, store=store)
-    decision = _decision(maps, challenger, champion, data)
+    decision = _against_champion(maps, challenger, champion, data)
+    if decision.promoted:
+        known = _untrained(data, say=say) if origin is None else origin.untrained.items()
+        decision = _against_untrained(decision, maps, known, data)
     if because:
         decision = gate.forced(decision, because=because)
     if decision.promoted and has_test(texture):
@@ -91,7 +111,14 @@ def promote(
     elif decision.promoted:
         say("There are no test images, so the winner is not audited.")
     against = bundle.digest(held) if held else None
-    done = publish(folder, decision, against=against, shelf=shelf, store=store, run_id=run_id)
+    done = publish(
+        folder,
+        decision,
+        against=against,
+        shelf=shelf,
+        store=store,
+        run_id=origin.run_id if origin else None,
+    )
     say(f"Published {texture.name}:{done.version} as {decision.alias}.")
     return done
 
@@ -153,27 +180,31 @@ def _champion(shelf: Shelf, texture: str) -> Path | None:
         ) from error
 
 
-def _decision(
-    maps: Maps, challenger: Detector, champion: Detector | None, data: TrainingData
+def _against_untrained(
+    decision: Decision, maps: Maps, references: Iterable[tuple[str, Maps]], data: TrainingData
 ) -> Decision:
-    """Decide on a challenger by its maps of all windows, first against the champion."""
-    windows = data.validation
-    ap = window_ap(maps, windows)
-    if champion is None:
-        decision = gate.first_champion(challenger.name, challenger_ap=ap)
-    else:
-        decision = _against_champion(maps, challenger, champion, data)
-    if not decision.promoted:
-        return decision
-    reference = Detector(baseline(data, scale=challenger.preprocessing.scale))
-    baseline_ap = window_ap(window_maps(reference, windows), windows)
-    return gate.above_baseline(decision, challenger_ap=ap, baseline_ap=baseline_ap)
+    """Refuse a challenger that a method which learns nothing beats on all windows."""
+    for name, reference in references:
+        found = compare(reference, maps, data.validation)
+        decision = gate.above_untrained(
+            decision, name, challenger_ap=found.other, untrained_ap=found.one, loss=found.win_share
+        )
+    return decision
+
+
+def _untrained(data: TrainingData, *, say: Callable[[str], None]) -> Iterator[tuple[str, Maps]]:
+    """Yield the sum of all methods that learn nothing, and each of them."""
+    parts = [part_of(each, data) for each in untrained(data, say=say)]
+    yield from window_maps_of(parts, data).items()
 
 
 def _against_champion(
-    maps: Maps, challenger: Detector, champion: Detector, data: TrainingData
+    maps: Maps, challenger: Detector, champion: Detector | None, data: TrainingData
 ) -> Decision:
     """Compare on the windows without a pixel that one of the two was fitted on."""
+    if champion is None:
+        ap = window_ap(maps, data.validation)
+        return gate.first_champion(challenger.name, challenger_ap=ap)
     windows = data.validation
     fitted = {*challenger.bundle.data["fit"], *champion.bundle.data.get("fit", ())}
     unseen = [
@@ -181,23 +212,20 @@ def _against_champion(
         for map_, window in zip(maps, windows, strict=True)
         if not any(same_source(window.source, key) for key in fitted)
     ]
-    families = [window.family for _, window in unseen]
-    if not gate.comparable(windows=len(unseen), families=len(set(families))):
+    defective = [window for _, window in unseen if window.strata]
+    families = {window.family for window in defective}
+    if not gate.comparable(windows=len(defective), families=len(families)):
         return gate.too_few_windows(
-            windows=len(windows),
-            unseen=len(unseen),
-            families=len(set(families)),
+            windows=sum(bool(window.strata) for window in windows),
+            unseen=len(defective),
+            families=len(families),
             challenger_ap=window_ap(maps, windows),
         )
-    found = compare(
-        [map_ for map_, _ in unseen],
-        window_maps(champion, [window for _, window in unseen]),
-        masks=[window.mask for _, window in unseen],
-        families=families,
-    )
+    shown = [window for _, window in unseen]
+    found = compare([map_ for map_, _ in unseen], window_maps(champion, shown), shown)
     return gate.against_champion(
-        challenger_ap=found.challenger_ap,
-        champion_ap=found.champion_ap,
+        challenger_ap=found.one,
+        champion_ap=found.other,
         win_share=found.win_share,
         draws=found.draws,
     )

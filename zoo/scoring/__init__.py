@@ -1,8 +1,9 @@
 """From losses to a map, a score and a decision, and their metrics. Works on arrays and tensors.
 
 A method gives each pixel one or several losses. `aggregation` combines them into one map,
-`selection` chooses the rule for this on *val*, `thresholds` sets the threshold, `maps` has
-operations on maps, and `metrics` measures their quality.
+`selection` chooses the rule for this on *val*, `thresholds` sets the threshold, `fusion` adds the
+maps of several detectors, `maps` has operations on maps, `metrics` measures their quality, and
+`objective` is the figure that a search looks for.
 """
 
-__all__ = ["aggregation", "maps", "metrics", "selection", "thresholds"]
+__all__ = ["aggregation", "fusion", "maps", "metrics", "objective", "selection", "thresholds"]

@@ -197,6 +197,22 @@ def average_precision_of_counts(
     return _area(hits / hits[-1], alarms / alarms[-1], own if prevalence is None else prevalence)
 
 
+def areas(
+    anomalous: Int[np.ndarray, "d k"], normal: Float[np.ndarray, "d k"], prevalence: float
+) -> Float[np.ndarray, " d"]:
+    """Return the average precision of many pairs of weighted histograms at once.
+
+    A row without an anomalous pixel has NaN.
+    """
+    hits, alarms = (np.cumsum(each[:, ::-1], axis=1) for each in (anomalous, normal))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = prevalence * hits / hits[:, -1:]
+        false = (1 - prevalence) * alarms / alarms[:, -1:]
+        steps = np.diff(hits / hits[:, -1:], prepend=0.0, axis=1)
+        parts = np.where(steps > 0, steps * found / (found + false), 0.0)
+    return np.where(hits[:, -1] > 0, parts.sum(axis=1), np.nan)
+
+
 def family_average_precision(
     counts: Counts, families: Sequence[str], *, prevalence: float = PREVALENCE
 ) -> dict[str, float]:

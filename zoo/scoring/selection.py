@@ -10,12 +10,14 @@ import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from zoo.scoring import metrics
+from zoo.scoring import metrics, objective
 from zoo.scoring.aggregation import Calibration, Rule, anomaly_map, calibrate, joined
 from zoo.scoring.maps import smooth
+from zoo.scoring.objective import Strata
 
 MEAN_FILTERS = (1, 3, 7, 15, 31)  # sides tried on val, in pixels after scaling
 THIN = 3  # every third pixel in both directions is used to compare rules
+WIN_SHARE = 0.9  # of the bootstrap draws, for a rule of several losses
 LINEAR_STEPS = 4  # eq. (7) is tried on val with weights in steps of a quarter
 
 
@@ -42,18 +44,22 @@ def choose(
     good: Sequence[Float[Tensor, "t _ _"]],
     val: Sequence[Float[Tensor, "t _ _"]],
     masks: Sequence[Bool[np.ndarray, "_ _"]],
-    families: Sequence[str],
+    strata: Strata,
 ) -> Calibration:
-    """Return the rule with the best mean pixel AP over families on *val*, calibrated on *good*.
+    """Return the rule with the best objective on *val*, calibrated on *good*.
+
+    A rule of several losses takes the place of the best one of a single loss only if it wins at
+    least `WIN_SHARE` of the bootstrap draws: one family of defects, which one loss happens to like,
+    would otherwise add a loss that harms all others.
 
     Every third pixel in both directions is used, which is enough to compare rules. Smoothing takes
     most of the time, so it is done once for each filter and not for each rule: `linear` and the
     mean filter commute.
     """
     raw = calibrate(Rule(aggregation="max"), good)
-    step = _thinning(masks, families)
+    step = _thinning(masks)
     thin_masks = [mask[::step, ::step] for mask in masks]
-    best, best_ap = raw, -1.0
+    best: dict[bool, tuple[float, Calibration, metrics.Counts]] = {}
     for side in sorted({rule.mean_filter for rule in rules}):
         thin = [smooth(losses, side)[:, ::step, ::step] for losses in val]
         for rule in (each for each in rules if each.mean_filter == side):
@@ -66,18 +72,24 @@ def choose(
             else:
                 maps = [joined(losses, calibration) for losses in thin]
             counts = metrics.count([each.cpu().numpy() for each in maps], thin_masks)
-            each_family = metrics.family_average_precision(counts, families)
-            ap = float(np.mean(list(each_family.values())))
-            if ap > best_ap:
-                best, best_ap = calibration, ap
-    return best
+            ap = objective.of_map(objective.stratum_average_precision(counts, strata))
+            simple = sum(rule.uses(len(good[0]))) == 1
+            if simple not in best or ap > best[simple][0]:
+                best[simple] = (ap, calibration, counts)
+    if len(best) == 1:
+        return next(iter(best.values()))[1]
+    (simple_ap, simple_one, simple_counts), (ap, mixed, counts) = best[True], best[False]
+    if ap > simple_ap:
+        found = objective.paired_maps(counts, simple_counts, strata)
+        if found.win_share >= WIN_SHARE:
+            return mixed
+    return simple_one
 
 
-def _thinning(masks: Sequence[Bool[np.ndarray, "_ _"]], families: Sequence[str]) -> int:
-    """Return the largest step up to `THIN` that leaves a defective pixel in each family."""
-
-    def families_left(step: int) -> set[str]:
-        pairs = zip(masks, families, strict=True)
-        return {family for mask, family in pairs if mask[::step, ::step].any()}
-
-    return next(step for step in range(THIN, 0, -1) if families_left(step) == set(families))
+def _thinning(masks: Sequence[Bool[np.ndarray, "_ _"]]) -> int:
+    """Return the largest step up to `THIN` that leaves some pixels of each defect."""
+    return next(
+        step
+        for step in range(THIN, 0, -1)
+        if all(mask[::step, ::step].any() or not mask.any() for mask in masks) or step == 1
+    )

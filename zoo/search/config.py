@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 from registry.trials import Outcome, Scalar, TrialUsage
 
 PACE_S = 1200.0  # time budget of a search that the `megapixels` of the search spaces are set for
+UNTRAINED = "untrained"  # folder of the methods that learn nothing, in the folder of a search
 HUNG_AFTER_S = 600.0  # a trial is never taken for hung before so many seconds without a report
 
 
@@ -56,6 +57,8 @@ class SearchConfig:
         hung_after_s: A trial without a report for so many seconds is killed, and has failed.
         storage: Where Ray keeps the trials: an `s3://` address, or a folder that all nodes share;
             None is the folder of all searches.
+        megapixels: Length of a whole trial, as it was measured at the start; None is that of the
+            search space.
     """
 
     name: str
@@ -70,3 +73,4 @@ class SearchConfig:
     pace_s: float = PACE_S
     hung_after_s: float = HUNG_AFTER_S
     storage: str | None = None
+    megapixels: float | None = None

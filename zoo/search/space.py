@@ -10,7 +10,6 @@ from ray import tune
 
 from search_spaces import Choice, Integer, LogUniform, Space, Uniform
 from zoo.errors import BadImageError, SpaceError
-from zoo.search.config import PACE_S
 
 SMALL = 512  # pixels; images of a material that are smaller have often been reduced
 
@@ -70,32 +69,6 @@ def fitting(space: Space, smallest_side: int, *, widen: bool = False) -> tuple[S
         f"{kept} and patch one of {fit}."
     )
     return replace(space, fields={**space.fields, **chosen}), note
-
-
-def paced(space: Space, time_budget_s: float) -> tuple[Space, str]:
-    """Scale the length of the trials with the time budget of the search.
-
-    A longer training gains more than more trials do, so a longer search has longer trials. The
-    `megapixels` of a space are meant for a search of `PACE_S` seconds.
-
-    Args:
-        space: Its `megapixels` change if they are a fixed number.
-        time_budget_s: Of the search.
-
-    Returns:
-        The space, and a line for the user that says what has changed; empty if nothing has.
-    """
-    megapixels = space.fields.get("megapixels")
-    if isinstance(megapixels, bool) or not isinstance(megapixels, int | float):
-        return space, ""
-    scaled = round(megapixels * time_budget_s / PACE_S, 1)
-    if scaled == megapixels:
-        return space, ""
-    note = (
-        f"Trials train on {scaled:g} megapixels: space '{space.name}' has {megapixels:g} for a "
-        f"search of {PACE_S / 60:g} minutes, and this one has {time_budget_s / 60:.3g}."
-    )
-    return replace(space, fields={**space.fields, "megapixels": scaled}), note
 
 
 def first_trial(space: Space) -> dict[str, Any]:

@@ -5,8 +5,9 @@ It does not use Ray, MLflow or test pictures.
 
 from __future__ import annotations
 
-from zoo.training.data import TrainingData, gather, smallest_side
-from zoo.training.fit import METRIC, Checkpoint, baseline, finish, train, train_best, with_baseline
+from zoo.training.data import PreparedData, TrainingData, gather, smallest_side
+from zoo.training.fit import METRIC, Checkpoint, finish, train, train_best
+from zoo.training.fusing import Part, choose, floor, made, part_of, untrained, window_maps_of
 from zoo.training.provenance import provenance, versions
 from zoo.training.settings import (
     Settings,
@@ -20,12 +21,17 @@ from zoo.training.settings import (
 __all__ = [
     "METRIC",
     "Checkpoint",
+    "Part",
+    "PreparedData",
     "Settings",
     "TrainingData",
-    "baseline",
+    "choose",
     "field_names",
     "finish",
+    "floor",
     "gather",
+    "made",
+    "part_of",
     "preset",
     "provenance",
     "settings",
@@ -33,7 +39,8 @@ __all__ = [
     "smallest_side",
     "train",
     "train_best",
+    "untrained",
     "versions",
-    "with_baseline",
+    "window_maps_of",
     "with_values",
 ]

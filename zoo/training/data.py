@@ -13,13 +13,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from zoo.data import textures
-from zoo.data.defects.families import HELD_OUT
-from zoo.data.defects.validation import Defective, validation_set
+from zoo.data.defects.families import held_out
+from zoo.data.defects.fit_pictures import FitPictures
+from zoo.data.defects.optics import Optics, measure_optics
+from zoo.data.defects.validation import Window, validation_set
 from zoo.data.preprocessing import Preprocessing, intensity_range, prepare
 from zoo.data.splits import Splits, split
+from zoo.data.survey import warnings_of
 from zoo.errors import BadImageError
 from zoo.methods import Losses
-from zoo.scoring import metrics
+from zoo.scoring import metrics, objective
 from zoo.scoring.aggregation import Calibration, Rule, anomaly_map, calibrate
 from zoo.scoring.maps import enlarge, image_score
 from zoo.scoring.selection import candidates, choose
@@ -39,6 +42,8 @@ class TrainingData:
         splits: Good pictures for *fit*, *val* and *calibration*.
         validation: Windows of the *val* pictures with synthetic defects.
         validation_seed: Seed of the synthetic defects.
+        optics: The camera of the pictures.
+        notes: Lines for the user about the pictures, and about what could not be measured.
         intensities: `low` and `high` of the preprocessing, fitted to the *fit* pictures.
         fingerprint: Hash of the data.
         licence: Licence of the data.
@@ -47,8 +52,10 @@ class TrainingData:
     texture: str
     mode: str
     splits: Splits
-    validation: tuple[Defective, ...]
+    validation: tuple[Window, ...]
     validation_seed: int
+    optics: Optics
+    notes: tuple[str, ...]
     intensities: tuple[float, float]
     fingerprint: str
     licence: str
@@ -59,12 +66,15 @@ def gather(
 ) -> TrainingData:
     """Split the good pictures and paint the validation defects; the seeds determine the result."""
     splits = split(texture, seed=split_seed)
+    optics, notes = measure_optics(splits.fit)
     return TrainingData(
         texture=texture.name,
         mode=texture.mode,
         splits=splits,
-        validation=validation_set(splits.val, seed=validation_seed),
+        validation=validation_set(splits.val, seed=validation_seed, optics=optics),
         validation_seed=validation_seed,
+        optics=optics,
+        notes=(*warnings_of(texture.pictures, splits.independent), *notes),
         intensities=intensity_range([picture.pixels for picture in splits.fit]),
         fingerprint=texture.fingerprint,
         licence=texture.licence,
@@ -82,16 +92,22 @@ class PreparedData:
         )
         self.device = device
         self.masks = [window.mask for window in data.validation]
-        self.families = [window.family for window in data.validation]
+        self.strata = [window.strata for window in data.validation]
 
     def prepared(self, pictures: Sequence[np.ndarray]) -> list[Float[Tensor, "c _ _"]]:
         """Bring pictures to mode, scale and device."""
         return [prepare(pixels, self.preprocessing).to(self.device) for pixels in pictures]
 
     @cached_property
-    def fit(self) -> list[Float[Tensor, "c _ _"]]:
+    def fit(self) -> FitPictures:
         """The images to train on."""
-        return self.prepared([picture.pixels for picture in self.data.splits.fit])
+        return FitPictures(
+            [picture.pixels for picture in self.data.splits.fit],
+            self.preprocessing,
+            device=self.device,
+            optics=self.data.optics,
+            unseen=held_out(self.data.validation_seed),
+        )
 
     @cached_property
     def good(self) -> list[Float[Tensor, "c _ _"]]:
@@ -126,7 +142,7 @@ class PreparedData:
             calibration = calibrate(rule, good)
         else:
             rules = candidates(losses=len(good[0]))
-            calibration = choose(rules, good, val, self.small_masks, self.families)
+            calibration = choose(rules, good, val, self.small_masks, self.strata)
         maps = [
             enlarge(anomaly_map(each, calibration), *mask.shape).cpu().numpy()
             for each, mask in zip(val, self.masks, strict=True)
@@ -134,24 +150,31 @@ class PreparedData:
         top = calibration.rule.top_fraction
         scores = [float(image_score(anomaly_map(each, calibration), top)) for each in good]
         threshold = fit_threshold(scores, false_alarm_rate=FALSE_ALARM_RATE)
-        return calibration, validation_figures(maps, self.masks, self.families), threshold
+        return calibration, validation_figures(maps, self.data.validation, top), threshold
 
 
 def validation_figures(
-    maps: Sequence[Float[np.ndarray, "_ _"]],
-    masks: Sequence[Bool[np.ndarray, "_ _"]],
-    families: Sequence[str],
+    maps: Sequence[Float[np.ndarray, "_ _"]], windows: Sequence[Window], top_fraction: float
 ) -> dict[str, float]:
-    """Return `val_pixel_ap`, the objective, and the average precision of each family.
+    """Return `val_pixel_ap`, the objective, the average precision of each stratum, and more.
 
-    The objective is the mean over families of pixel average precision at a fixed prevalence.
+    The objective is the mean over strata of pixel average precision at a fixed prevalence.
+    `val_image_auroc` compares windows with a defect with the good ones and the placebos.
+
+    Args:
+        maps: The map of each window.
+        windows: The validation windows.
+        top_fraction: Share of the highest pixels whose mean is the score of a window.
     """
-    each = metrics.family_average_precision(metrics.count(maps, masks), families)
-    held_out = [value for family, value in each.items() if family in HELD_OUT]
-    figures = {"val_pixel_ap": float(np.mean(list(each.values())))}
-    if held_out:
-        figures["val_pixel_ap_held_out"] = float(np.mean(held_out))
-    return figures | {f"val_pixel_ap_{family}": value for family, value in each.items()}
+    strata = [window.strata for window in windows]
+    counts = metrics.count(maps, [window.mask for window in windows])
+    each = objective.stratum_average_precision(counts, strata)
+    scores = [float(image_score(torch.from_numpy(map_), top_fraction)) for map_ in maps]
+    ranked = objective.image_auroc(np.array(scores), strata)
+    figures = {"val_pixel_ap": objective.of_map(each)}
+    if ranked is not None:
+        figures["val_image_auroc"] = ranked
+    return figures | {f"val_pixel_ap_{stratum}": value for stratum, value in each.items()}
 
 
 def smallest_side(data: TrainingData) -> int:

@@ -80,6 +80,7 @@ def train(
             method.scorer(progress.weights), wanted.rule
         )
         figures["train_seconds"] = time.monotonic() - began
+        figures["train_report"] = float(progress.report)
         bundle = Bundle(
             texture=data.texture,
             method=methods.name_of(method),
@@ -131,17 +132,6 @@ def train_best(
     return best[0].bundle
 
 
-def baseline(data: TrainingData, *, scale: float) -> Bundle:
-    """Train the baseline that every other detector must beat: `local_statistics`.
-
-    Args:
-        data: The data of the texture.
-        scale: The scale of the detector that it is compared with.
-    """
-    wanted = Settings(method=methods.named(methods.BASELINE)(), scale=scale)
-    return train_best(data, wanted, seed=0)
-
-
 def finish(
     bundle: Bundle, data: TrainingData, *, false_alarm_rate: float = FALSE_ALARM_RATE
 ) -> Bundle:
@@ -162,12 +152,6 @@ def finish(
     ]
     found = fit_threshold(scores, false_alarm_rate=false_alarm_rate)
     return replace(detector.bundle, threshold=asdict(found))
-
-
-def with_baseline(bundle: Bundle, data: TrainingData) -> Bundle:
-    """Return the bundle with `val_pixel_ap_baseline`, the objective of the baseline."""
-    reached = baseline(data, scale=bundle.preprocessing["scale"]).metrics[METRIC]
-    return replace(bundle, metrics=bundle.metrics | {f"{METRIC}_baseline": reached})
 
 
 def _in_final_form(

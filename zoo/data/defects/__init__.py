@@ -6,4 +6,4 @@ statistics, so both dark and bright images get faint and clear defects. A mask i
 visibly changed. To add a defect family, write one function and one line in `families`.
 """
 
-__all__ = ["families", "painting", "sheet", "validation"]
+__all__ = ["families", "fit_pictures", "optics", "painting", "placebo", "sheet", "validation"]

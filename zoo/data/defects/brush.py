@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
+from zoo.data.defects.optics import Optics
+
 _NOISE_MAX = 0.1  # stronger variation from pixel to pixel is structure, not noise
 
 Pixels = Float[np.ndarray, "h w c"]
@@ -27,6 +29,7 @@ class Brush:
         spread: Standard deviation of the grey values.
         noise: Standard deviation of the noise from pixel to pixel.
         colour: How much a foreign tone may differ between channels; 0 on a grey image.
+        optics: The camera; its noise is drawn on what is painted.
     """
 
     rng: np.random.Generator
@@ -37,6 +40,7 @@ class Brush:
     spread: float
     noise: float
     colour: float
+    optics: Optics | None = None
 
     @property
     def visible(self) -> float:
@@ -56,14 +60,23 @@ class Brush:
         return np.asarray(tint * (size if brighter else -size), dtype=np.float32)
 
     def grain(self, patch: Pixels) -> Float[np.ndarray, "h w 1"]:
-        """Draw noise as strong as the image's; without it painted surfaces look too smooth."""
+        """Draw noise as strong as the image's; without it painted surfaces look too smooth.
+
+        With a known camera its noise is drawn later, after the paint was blurred.
+        """
         height, width, _ = patch.shape
+        if self.optics is not None:
+            return np.zeros((height, width, 1), np.float32)
         grain = self.rng.standard_normal((height, width, 1), dtype=np.float32)
         return grain * np.float32(self.noise)
 
 
 def measure(
-    image: Pixels, rng: np.random.Generator, contrast: float, donor: Float[np.ndarray, "_ _ c"]
+    image: Pixels,
+    rng: np.random.Generator,
+    contrast: float,
+    donor: Float[np.ndarray, "_ _ c"],
+    optics: Optics | None = None,
 ) -> Brush:
     """Measure the statistics of an image, and return its brush."""
     step = max(1, min(image.shape[:2]) // 64)
@@ -84,4 +97,5 @@ def measure(
         spread=spread,
         noise=min(1.4826 / 6 * float(np.median(np.abs(edges))), spread, _NOISE_MAX),
         colour=min(0.4, float(np.abs(sample - grey[..., None]).mean()) / spread),
+        optics=optics,
     )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -12,6 +15,8 @@ from zoo.data.defects.brush import Brush, Pixels, Plane
 from zoo.data.defects.shapes import blurred, clouds, line, outline, relief
 
 Painter = Callable[[Pixels, Brush], tuple[Pixels, Plane]]
+Kind = Literal["matter", "line", "tone", "structure"]
+PHOTOGRAPHS = ("brick", "grass", "gravel")  # CC0, in scikit-image; their own texture is foreign
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,15 +25,19 @@ class Family:
 
     Attributes:
         paint: Takes a square patch, and returns the painted patch and its opacity in [0, 1].
+        kind: Foreign matter, a line, a change of tone, or a change of the texture's structure.
         reach: Length of a defect, as a multiple of the requested size.
-        held_out: Whether training never uses it. Without such families, a search would prefer
-            detectors that only recognise the painted defects of training. They should differ in
-            kind from the other families.
+        taught: Whether a training may use it. Some families only judge: a training with large
+            changes that are hardly visible finds everything else less well.
+        drawn: Whether the paint was drawn, and so did not pass through the camera yet. Other
+            families use the pixels of pictures.
     """
 
     paint: Painter
+    kind: Kind
     reach: float = 1.0
-    held_out: bool = False
+    taught: bool = True
+    drawn: bool = True
 
 
 def _cut_paste(patch: Pixels, brush: Brush) -> tuple[Pixels, Plane]:
@@ -187,22 +196,142 @@ def _gap(patch: Pixels, brush: Brush) -> tuple[Pixels, Plane]:
     return fresh + brush.grain(patch), cover
 
 
+def _crack(patch: Pixels, brush: Brush) -> tuple[Pixels, Plane]:
+    """A thin crack with sharp bends and a branch, dark or bright, of varying depth."""
+    rng, side = brush.rng, patch.shape[0]
+    cover = np.zeros((side, side), np.float32)
+    turn = rng.uniform(0, 2 * np.pi)
+    middle, length = np.full(2, (side - 1) / 2), 0.9 * side
+    start = middle - 0.5 * length * np.array((np.cos(turn), np.sin(turn)))
+    width = max(1.0, rng.uniform(0.004, 0.016) * side)
+    for branch in range(int(rng.integers(1, 4))):
+        count = int(rng.integers(8, 20))
+        bends = turn + np.cumsum(rng.normal(0, 0.22, count)) + rng.normal(0, 0.25, count)
+        steps = np.stack([np.cos(bends), np.sin(bends)], axis=1) * (length / count)
+        path = start + np.cumsum(np.vstack([np.zeros(2), steps]), axis=0)
+        widths = width * np.linspace(1, 0.4, len(path)) * rng.uniform(0.6, 1.4, len(path))
+        depth = np.float32(0.55 + 0.45 / (1 + branch))
+        cover = np.maximum(cover, depth * line(side, path, widths))
+        start = path[rng.integers(1, len(path) - 1)]  # where the next branch begins
+        turn, length = turn + rng.choice((-1, 1)) * rng.uniform(0.4, 1.2), 0.45 * length
+    uneven = np.clip(0.8 + 0.3 * clouds(side, rng, cells=4), 0.25, 1)
+    return patch.mean(axis=(0, 1)) + 1.3 * brush.shift(patch) + brush.grain(patch), cover * uneven
+
+
+def _soft_line(patch: Pixels, brush: Brush) -> tuple[Pixels, Plane]:
+    """A long line with a soft profile, straight or slightly bent; the texture stays visible."""
+    rng, side = brush.rng, patch.shape[0]
+    turn, bend = rng.uniform(0, np.pi), rng.normal(0, 0.15)
+    steps = np.linspace(-1, 1, 24)
+    along, across = np.array((np.cos(turn), np.sin(turn))), np.array((-np.sin(turn), np.cos(turn)))
+    path = (side - 1) / 2 + side * 0.47 * (
+        np.outer(steps, along) + bend * np.outer(steps**2, across)
+    )
+    width = np.exp(rng.uniform(np.log(1.0), np.log(max(1.5, 0.04 * side))))
+    cover = blurred(line(side, path, np.full(24, width)), 0.5 + 0.6 * width)
+    cover = cover / max(float(cover.max()), 1e-6)
+    faded = np.clip(0.8 + 0.35 * clouds(side, rng, cells=2), 0.2, 1)
+    return patch + brush.shift(patch), np.asarray(cover * faded, np.float32)
+
+
+def _faint(patch: Pixels, brush: Brush) -> tuple[Pixels, Plane]:
+    """A large region of a slightly different tone with a wide soft edge."""
+    side = patch.shape[0]
+    cover = outline(side, brush.rng, aspect=(0.3, 1.0), soft=0.1 * side)
+    return patch + 0.4 * brush.shift(patch), cover
+
+
+def _disorder(patch: Pixels, brush: Brush) -> tuple[Pixels, Plane]:
+    """The texture loses its regularity: every place is displaced by another distance."""
+    rng, side = brush.rng, patch.shape[0]
+    cells = int(np.clip(side / rng.uniform(8, 24), 2, 12))
+    reach = np.float32(side / cells * (0.35 + 0.6 * brush.contrast))
+    dx, dy = (reach * clouds(side, rng, cells=cells) for _ in range(2))
+    down, right = np.meshgrid(*[np.arange(side, dtype=np.float32)] * 2, indexing="ij")
+    fresh = cv2.remap(
+        patch, right + dx, down + dy, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
+    return fresh.reshape(patch.shape), outline(side, rng, soft=0.8)
+
+
+def _foreign(patch: Pixels, brush: Brush) -> tuple[Pixels, Plane]:
+    """A piece of another material: a photograph of bricks, grass or gravel, brought to a tone."""
+    rng, side = brush.rng, patch.shape[0]
+    photo = photograph(PHOTOGRAPHS[rng.integers(len(PHOTOGRAPHS))])
+    taken = int(np.clip(side * rng.uniform(0.6, 2.5), 8, min(photo.shape)))
+    top, left = (int(rng.integers(0, length - taken + 1)) for length in photo.shape)
+    piece = cv2.resize(
+        np.rot90(photo[top : top + taken, left : left + taken], int(rng.integers(4))),
+        (side, side),
+        interpolation=cv2.INTER_AREA,
+    )
+    piece = (piece - piece.mean()) / max(float(piece.std()), 0.02)
+    strength = np.float32(brush.spread * (0.4 + 0.8 * brush.contrast))
+    level = patch.mean(axis=(0, 1)) + 0.8 * brush.shift(patch)
+    ragged = np.clip(3 * clouds(side, rng, cells=3) + 4, 0, 1)
+    cover = blurred(outline(side, rng, aspect=(0.5, 1.0)) * ragged, 0.5)
+    return level + strength * piece[..., None], cover
+
+
+@cache
+def photograph(name: str) -> Plane:
+    """Return a photograph of scikit-image, grey, in [0, 1]."""
+    import skimage
+
+    path = Path(skimage.__file__).parent / "data" / f"{name}.png"
+    found = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    assert found is not None, path  # part of the package since its first release
+    return np.asarray(found, np.float32) / 255
+
+
 # A new family goes at the end: the validation windows of the others then stay the same.
 FAMILIES: dict[str, Family] = {
-    "cut_paste": Family(paint=_cut_paste),
-    "noise_blob": Family(paint=_noise_blob),
-    "scratch": Family(paint=_scratch, reach=3.0),
-    "blur": Family(paint=_blur),
+    "cut_paste": Family(paint=_cut_paste, kind="structure", drawn=False),
+    "noise_blob": Family(paint=_noise_blob, kind="matter"),
+    "scratch": Family(paint=_scratch, kind="line", reach=3.0),
+    "blur": Family(paint=_blur, kind="structure", drawn=False),
     # No foreign matter: the texture continues beneath a change of tone.
-    "stain": Family(paint=_stain, reach=1.3, held_out=True),
+    "stain": Family(paint=_stain, kind="tone", reach=1.3, taught=False, drawn=False),
     # Neither foreign matter nor a change of tone: the texture is displaced, like a bent wire.
-    "stretch": Family(paint=_stretch, reach=1.3, held_out=True),
-    "thread": Family(paint=_thread, reach=3.0),
-    "hole": Family(paint=_hole),
+    "stretch": Family(paint=_stretch, kind="structure", reach=1.3, taught=False, drawn=False),
+    "thread": Family(paint=_thread, kind="line", reach=3.0),
+    "hole": Family(paint=_hole, kind="matter"),
     # Foreign matter, but in many small specks instead of one shape.
-    "contamination": Family(paint=_contamination, reach=1.3, held_out=True),
-    "smear": Family(paint=_smear, reach=1.5),
-    "gap": Family(paint=_gap),
+    "contamination": Family(paint=_contamination, kind="matter", reach=1.3),
+    "smear": Family(paint=_smear, kind="structure", reach=1.5, drawn=False),
+    "gap": Family(paint=_gap, kind="structure", drawn=False),
+    "crack": Family(paint=_crack, kind="line", reach=4.0),
+    "soft_line": Family(paint=_soft_line, kind="line", reach=5.0, drawn=False),
+    "faint": Family(paint=_faint, kind="tone", reach=3.0, taught=False, drawn=False),
+    "disorder": Family(paint=_disorder, kind="structure", taught=False, drawn=False),
+    "foreign": Family(paint=_foreign, kind="matter"),
 }
-HELD_OUT = frozenset(name for name, family in FAMILIES.items() if family.held_out)
-TRAINED = tuple(name for name in FAMILIES if name not in HELD_OUT)
+_KINDS: tuple[Kind, ...] = ("matter", "line", "tone", "structure")
+_ROTATING: tuple[Kind, ...] = ("matter", "line")  # a training misses one taught family of each
+
+
+def judged(seed: int) -> tuple[str, ...]:
+    """Return the families of validation, one of each kind; they rotate over the seeds.
+
+    No training of the same seed sees them. Without that, a search would prefer detectors that only
+    recognise the paint of training.
+
+    Example:
+        >>> judged(0)
+        ('noise_blob', 'scratch', 'stain', 'stretch')
+    """
+    chosen = []
+    for kind in _KINDS:
+        names = [
+            name
+            for name, family in FAMILIES.items()
+            if family.kind == kind and family.taught == (kind in _ROTATING)
+        ]
+        chosen.append(names[seed % len(names)])
+    return tuple(chosen)
+
+
+def held_out(seed: int) -> frozenset[str]:
+    """Return the families that no training of this seed sees."""
+    never = {name for name, family in FAMILIES.items() if not family.taught}
+    return frozenset(never | set(judged(seed)))

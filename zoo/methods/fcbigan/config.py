@@ -33,6 +33,9 @@ class NetworkConfig:
         segmenter: Add a network that learns from synthetic defects; off in the thesis.
         segmenter_depth: Number of strided layers of the segmenter. Each layer doubles the receptive
             field.
+        restoration: E and G learn to restore good material in patches with synthetic defects, and
+            the segmenter sees the restored picture beside the picture. It takes half as much time
+            again.
     """
 
     patch: int = 48
@@ -43,6 +46,7 @@ class NetworkConfig:
     discriminator_norm: Norm = "batch"
     segmenter: bool = field(default=False, metadata={DERIVED: True})  # from defect_rounds
     segmenter_depth: int = 4
+    restoration: bool = False
 
     def __post_init__(self) -> None:
         """Refuse values that are out of their range."""
@@ -127,6 +131,11 @@ class TrainConfig:
         defect_ema: Decay per round of the averaged segmenter that scores; 0 scores with the last.
         tone_jitter: Vary contrast and brightness of the patches for the segmenter by up to this
             share of the range, for lighting that differs between pictures.
+        variation: Vary light, focus and noise of the patches for the segmenter by this factor on
+            the ranges of `zoo.data.variation`. A higher value finds fainter defects less well.
+        placebo_share: Share of the paintings with placebos: the same edit with good material,
+            labelled good. With more of them the segmenter relies less on the edges of an edit.
+        soft_defects: Blur the outlines of half of the synthetic defects.
         reports: Number of reports, with the one at the end.
     """
 
@@ -143,6 +152,9 @@ class TrainConfig:
     defect_learning_rate: float = 1e-3
     defect_ema: float = 0.0
     tone_jitter: float = 0.0
+    variation: float = 0.0
+    placebo_share: float = 0.0
+    soft_defects: bool = False
     reports: int = 8
 
     def __post_init__(self) -> None:
@@ -161,6 +173,8 @@ class TrainConfig:
                 ("defect_learning_rate", self.defect_learning_rate > 0, "above 0"),
                 ("defect_ema", 0 <= self.defect_ema < 1, "at least 0 and below 1"),
                 ("tone_jitter", 0 <= self.tone_jitter <= 1, "0 to 1"),
+                ("variation", 0 <= self.variation <= 2, "0 to 2"),
+                ("placebo_share", 0 <= self.placebo_share <= 1, "0 to 1"),
                 ("reports", self.reports >= 1, "at least 1"),
             ],
         )

@@ -284,7 +284,7 @@ class Networks(nn.Module):
         self.discriminator = Discriminator(config, channels=channels)
         self.segmenter = (
             Segmenter(
-                channels=channels,
+                channels=channels * (1 + config.restoration),
                 width=config.width,
                 depth=config.segmenter_depth,
                 norm=config.discriminator_norm,
@@ -292,6 +292,19 @@ class Networks(nn.Module):
             if config.segmenter
             else None
         )
+
+    def segmenter_input(
+        self, x: Float[Tensor, "b c h w"], drawn: Float[Tensor, "b c h w"] | None
+    ) -> Float[Tensor, "b k h w"]:
+        """Return what the segmenter sees: the picture, and beside it the restored one if wanted.
+
+        Args:
+            x: Pictures whose sides are multiples of a latent cell.
+            drawn: G(E(x)); None computes it if it is needed.
+        """
+        if not self.config.restoration:
+            return x
+        return torch.cat([x, self.generator(self.encoder(x)) if drawn is None else drawn], dim=1)
 
     def seam(self, output_stride: int) -> tuple[int, int]:
         """Return how an image can be cut into pieces without a change of the losses.
@@ -309,7 +322,8 @@ class Networks(nn.Module):
         encoded = 2.5 * self.cell
         far = max(encoded + 3 * self.cell, encoded + self.discriminator.windows.side)
         if self.segmenter:
-            far = max(far, 6.0 * self.segmenter.cell)
+            behind = encoded + 3 * self.cell if self.config.restoration else 0
+            far = max(far, 6.0 * self.segmenter.cell + behind)
         return step, -int(-far // step) * step
 
 

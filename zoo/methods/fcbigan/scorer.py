@@ -74,15 +74,19 @@ def _of_piece(
 ) -> Float[Tensor, "b t h w"]:
     """Return the losses of pictures, or of pieces, whose sides are multiples of a cell."""
     nothing = torch.zeros_like(whole[:, 0])
-    losses = [nothing, nothing]
-    if used[0] or used[1]:
+    losses, segmenter = [nothing, nothing], networks.segmenter
+    restored = segmenter is not None and networks.config.restoration and used[2]
+    if used[0] or used[1] or restored:
         z = networks.encoder(whole)
+    drawn = networks.generator(z) if used[0] or restored else None
     if used[0]:
-        losses[0] = reconstruction_error(whole, networks.generator(z))
+        assert drawn is not None
+        losses[0] = reconstruction_error(whole, drawn)
     if used[1]:
         pair = networks.discriminator.pair(whole, z)
         output = networks.discriminator.windows.everywhere(pair, output_stride=output_stride)
         losses[1] = discriminator_score(output)
-    if networks.segmenter is not None:
-        losses.append(networks.segmenter.everywhere(whole) if used[2] else nothing)
+    if segmenter is not None:
+        seen = networks.segmenter_input(whole, drawn) if used[2] else whole
+        losses.append(segmenter.everywhere(seen) if used[2] else nothing)
     return torch.stack(losses, dim=1)

@@ -13,13 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from zoo.data.defects.fit_pictures import FitPictures
 from zoo.data.patches import Patches, vary_tone
+from zoo.data.preprocessing import Preprocessing
+from zoo.data.variation import vary
 from zoo.errors import DivergedError
 from zoo.methods.fcbigan.config import NetworkConfig, TrainConfig
-from zoo.methods.fcbigan.defect_patches import DefectPatches
+from zoo.methods.fcbigan.defect_patches import DefectPatches, Painted
 from zoo.methods.fcbigan.losses import (
     defect_loss,
     discriminator_loss,
@@ -116,22 +119,36 @@ def new_networks(config: NetworkConfig, *, channels: int, seed: int) -> Networks
 
 
 def play(
-    players: Players, x: Float[Tensor, "b c p p"], z: Float[Tensor, "b k q q"]
+    players: Players,
+    x: Float[Tensor, "b c p p"],
+    z: Float[Tensor, "b k q q"],
+    painted: Painted | None = None,
 ) -> Float[Tensor, " 4"]:
     """Do one adversarial round: update D, then E and G, each with its own equation.
 
     Real and generated pairs are in the same batch, so that batch norm treats them alike.
 
+    Args:
+        players: The networks.
+        x: Good patches.
+        z: Latents drawn from the prior.
+        painted: Patches with synthetic defects; the reconstruction penalty is then that of
+            restoring them, beside that of good patches. None is the thesis.
+
     Returns:
         The losses of D, E and G and the reconstruction penalty, on the device.
 
     Source:
-        Peccia 2021, eq. (5) and (6).
+        Peccia 2021, eq. (5) and (6). Restoring is ours, after Zavrtanik et al. 2021 (DRAEM).
     """
     networks, config = players.live, players.config
     encoder, generator, discriminator = networks.encoder, networks.generator, networks.discriminator
-    zx = encoder(x)
-    drawn, rebuilt = generator(torch.cat([z.to(zx.dtype), zx])).chunk(2)
+    given = x if painted is None else torch.cat([x, painted.after])
+    wanted = x if painted is None else torch.cat([x, painted.before])
+    seen = encoder(given)
+    zx, others = seen[: len(x)], seen[len(x) :]
+    made = generator(torch.cat([z.to(zx.dtype), zx, others]))
+    drawn, rebuilt = made[: len(z)], made[len(z) :]
     images, codes = torch.cat([x, drawn]), torch.cat([zx, z])
 
     real, fake = discriminator(images.detach(), codes.detach()).float().chunk(2)
@@ -139,7 +156,7 @@ def play(
     players.descend({discriminator: loss_d})
 
     real, fake = discriminator(images, codes).float().chunk(2)
-    penalty = reconstruction_penalty(x, rebuilt.float())
+    penalty = reconstruction_penalty(wanted, rebuilt.float())
     loss_e = encoder_loss(real) + config.reconstruction_penalty * penalty
     loss_g = generator_loss(fake)
     if config.penalty_reaches_generator:
@@ -151,18 +168,29 @@ def play(
 def spot(
     players: Players,
     x: Float[Tensor, "b c p p"],
-    defective: tuple[Float[Tensor, "b c p p"], Bool[Tensor, "b p p"]],
+    painted: Painted,
     *,
     generator: torch.Generator,
+    preprocessing: Preprocessing,
 ) -> Float[Tensor, ""]:
     """Do one round of the segmenter, with good patches and patches with synthetic defects."""
-    segmenter, (bad, masks) = players.live.segmenter, defective
+    segmenter, masks = players.live.segmenter, painted.masks
     assert segmenter is not None
-    both = torch.cat([x, bad])
+    both = torch.cat([x, painted.after])
     if players.config.tone_jitter:
         both = vary_tone(both, players.config.tone_jitter, generator=generator)
+    both = vary(
+        both,
+        players.config.variation,
+        generator=generator,
+        low=preprocessing.low,
+        high=preprocessing.high,
+        scale=preprocessing.scale,
+    )
     targets = segmenter.targets(torch.cat([torch.zeros_like(masks), masks]))
-    loss = defect_loss(segmenter(both).float(), targets)
+    with torch.no_grad():  # E and G learn in the game only
+        seen = players.live.segmenter_input(both, None)
+    loss = defect_loss(segmenter(seen).float(), targets)
     players.descend({segmenter: loss})
     return loss.detach()
 
@@ -203,9 +231,17 @@ def fit(
         rotations=config.rotations,
         fixed=config.fixed_patches,
     )
-    fakes = DefectPatches(images, patch=patch, generator=generator)
+    pictures = FitPictures.of(images)
+    fakes = DefectPatches(
+        pictures,
+        patch=patch,
+        generator=generator,
+        placebos=config.placebo_share,
+        softness=config.soft_defects,
+    )
     latent = (config.batch, networks.config.latent_channels, *[patch // networks.cell] * 2)
     half, rounds = config.batch // 2, config.defect_rounds if networks.segmenter else 0
+    restores = bool(rounds) and networks.config.restoration
     step, done, whole = 0, 0, steps(config, patch)
     if state is not None:
         players.restore(state)
@@ -225,11 +261,21 @@ def fit(
             ):
                 x = patches.draw(config.batch).contiguous(memory_format=torch.channels_last)
                 z = torch.randn(latent, generator=generator, device=device)
-                total[:4] += play(players, x, z)
+                restored = fakes.draw(half, rotations=config.rotations) if restores else None
+                total[:4] += play(players, x, z, restored)
                 for turn in range(rounds):
                     players.pace((now + turn / rounds) / whole)
-                    bad = fakes.draw(half, rotations=config.rotations)
-                    total[4] += spot(players, patches.draw(half), bad, generator=generator) / rounds
+                    painted = fakes.draw(half, rotations=config.rotations)
+                    total[4] += (
+                        spot(
+                            players,
+                            patches.draw(half),
+                            painted,
+                            generator=generator,
+                            preprocessing=pictures.preprocessing,
+                        )
+                        / rounds
+                    )
                     players.average("segmenter", decay=config.defect_ema)
             players.average("encoder", "generator", "discriminator", decay=config.ema)
         metrics = _means(total, end - step, end)

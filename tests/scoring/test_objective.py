@@ -1,0 +1,109 @@
+"""The objective: strata, windows without a defect, and the paired bootstrap."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from zoo.errors import DataError
+from zoo.scoring import metrics, objective
+from zoo.scoring.metrics import PREVALENCE, Counts, areas, average_precision_of_counts, count
+from zoo.scoring.objective import (
+    image_auroc,
+    paired_maps,
+    paired_scores,
+    stratum_average_precision,
+)
+
+STRATA = [("hole", "small"), ("hole", "large"), ("stain", "small"), ("stain", "large"), (), ()]
+
+
+def drawn(signal: dict[str, float], *, seed: int = 0, alarm: float = 0.0) -> Counts:
+    """Count maps of noise, higher where a defect is; `alarm` lifts a corner of good windows."""
+    rng = np.random.default_rng(seed)
+    maps, masks = [], []
+    for strata in STRATA * 4:
+        map_, mask = rng.normal(size=(24, 20)), np.zeros((24, 20), bool)
+        if strata:
+            mask[5:9, 6:11] = True
+            map_[mask] += signal[strata[0]]
+        else:
+            map_[:4, :5] += alarm
+        maps.append(map_.astype(np.float32))
+        masks.append(mask)
+    return count(maps, masks)
+
+
+def test_each_stratum_has_its_own_figure_and_the_objective_is_their_mean() -> None:
+    found = stratum_average_precision(drawn({"hole": 5.0, "stain": 0.0}), STRATA * 4)
+    assert list(found) == ["hole", "small", "large", "stain"]
+    assert found["hole"] > 0.9
+    assert found["stain"] < 0.1
+    assert found["stain"] < found["small"] < found["hole"]
+    assert objective.of_map(found) == pytest.approx(np.mean(list(found.values())))
+
+
+def test_an_alarm_on_good_windows_lowers_every_stratum() -> None:
+    signal = {"hole": 3.0, "stain": 3.0}
+    quiet, loud = (
+        stratum_average_precision(drawn(signal, alarm=alarm), STRATA * 4) for alarm in (0.0, 6.0)
+    )
+    assert all(loud[name] < quiet[name] - 0.1 for name in quiet)
+
+
+def test_without_good_windows_the_figure_is_that_of_the_pixels_around_the_defects() -> None:
+    counts = drawn({"hole": 1.0, "stain": 2.0})
+    rows = np.array([bool(each) for each in STRATA * 4])
+    some = Counts(anomalous=counts.anomalous[rows], normal=counts.normal[rows])
+    strata = [each for each in STRATA * 4 if each]
+    by_family = metrics.family_average_precision(some, [each[0] for each in strata])
+    found = stratum_average_precision(some, strata)
+    assert {name: found[name] for name in by_family} == pytest.approx(by_family)
+
+
+def test_many_histograms_at_once_give_the_same_as_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+    anomalous, normal = rng.integers(0, 5, (6, 30)), rng.integers(0, 90, (6, 30))
+    anomalous[3] = 0
+    found = areas(anomalous, normal.astype(float), PREVALENCE)
+    assert np.isnan(found[3])
+    for row in (0, 1, 2, 4, 5):
+        expected = average_precision_of_counts(anomalous[row], normal[row], prevalence=PREVALENCE)
+        assert found[row] == pytest.approx(expected)
+
+
+def test_strata_that_do_not_fit_the_windows_are_refused() -> None:
+    counts = drawn({"hole": 1.0, "stain": 1.0})
+    for strata in (STRATA, [()] * len(counts.anomalous)):
+        with pytest.raises(DataError, match="24 windows"):
+            stratum_average_precision(counts, strata)
+
+
+def test_a_better_map_wins_nearly_every_draw_and_an_equal_one_none() -> None:
+    better = drawn({"hole": 4.0, "stain": 3.0}, seed=1)
+    worse = drawn({"hole": 1.0, "stain": 1.0}, seed=2)
+    found = paired_maps(better, worse, STRATA * 4)
+    assert found.one > found.other
+    assert found.win_share > 0.99
+    assert paired_maps(worse, better, STRATA * 4).win_share < 0.01
+    assert paired_maps(better, better, STRATA * 4).win_share == 0
+
+
+def test_scores_are_compared_by_the_pairs_in_the_right_order() -> None:
+    strata = STRATA * 4
+    labels = np.array([bool(each) for each in strata])
+    rng = np.random.default_rng(0)
+    better = labels + rng.normal(0, 0.3, labels.size)
+    worse = labels + rng.normal(0, 3.0, labels.size)
+    found = paired_scores(better, worse, strata)
+    assert found is not None
+    assert found.one == image_auroc(better, strata) == metrics.auroc(better, labels)
+    assert found.win_share > 0.95
+    same = paired_scores(worse, worse, strata)
+    assert same is not None
+    assert same.win_share == 0
+
+
+def test_without_good_windows_there_is_nothing_to_compare_scores_with() -> None:
+    assert image_auroc(np.zeros(4), STRATA[:4]) is None
+    assert paired_scores(np.zeros(4), np.ones(4), STRATA[:4]) is None

@@ -1,0 +1,275 @@
+"""The floor of a search, what joins it, and the detector that is made of the sum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib import metadata
+
+import numpy as np
+import pytest
+import torch
+
+from registry.bundle import FUSION, Bundle, same_detector
+from zoo import methods
+from zoo.detectors import Detector
+from zoo.errors import BadImageError
+from zoo.methods import backbone
+from zoo.scoring.fusion import Fusion, fit_tail, log_tail
+from zoo.scoring.maps import image_score
+from zoo.scoring.objective import image_auroc
+from zoo.scoring.thresholds import fit_threshold
+from zoo.training import (
+    Part,
+    TrainingData,
+    choose,
+    floor,
+    made,
+    part_of,
+    untrained,
+    window_maps_of,
+)
+from zoo.training.data import validation_figures
+
+UNTRAINED = [name for name in methods.names() if methods.named(name).untrained]
+
+
+@pytest.fixture(scope="module")
+def bundles(tiny_data: TrainingData) -> list[Bundle]:
+    """The methods that learn nothing."""
+    said: list[str] = []
+    found = untrained(tiny_data, say=said.append)
+    assert said == []
+    return found
+
+
+@pytest.fixture(scope="module")
+def parts(bundles: list[Bundle], tiny_data: TrainingData) -> list[Part]:
+    return [part_of(each, tiny_data) for each in bundles]
+
+
+# --------------------------------------------------------------------------------- parts by hand
+
+
+@pytest.fixture(scope="module")
+def windows(tiny_data: TrainingData) -> TrainingData:
+    """Each window four times, so that a bootstrap has something to draw."""
+    return replace(tiny_data, validation=tiny_data.validation * 4)
+
+
+def drawn(
+    data: TrainingData,
+    method: str,
+    *,
+    signal: float,
+    seed: int = 0,
+) -> Part:
+    """Draw the maps of a part: noise, higher in defects by `signal` deviations."""
+    rng = np.random.default_rng(seed)
+
+    def maps(masks: Sequence[np.ndarray], own: float) -> list[torch.Tensor]:
+        return [
+            torch.from_numpy((rng.normal(size=mask.shape) + own * mask).astype(np.float32))
+            for mask in masks
+        ]
+
+    good = maps([np.zeros(p.pixels.shape[:2]) for p in data.splits.calibration], 0.0)
+    tail = fit_tail(good)
+    masks = [window.mask for window in data.validation]
+    shown = maps(masks, signal)
+    empty = Bundle(
+        texture="weave", method=method, config={}, preprocessing={}, calibration={}, threshold={},
+        metrics={}, data={}, made_by={}, weights={},
+    )  # fmt: skip
+    return Part(
+        bundle=empty,
+        tail=tail,
+        good=[log_tail(each, tail) for each in good],
+        windows=[log_tail(each, tail) for each in shown],
+    )
+
+
+@pytest.fixture(scope="module")
+def plain(windows: TrainingData) -> list[Part]:
+    """Two methods that learn nothing, and find the defects by half."""
+    return [drawn(windows, name, signal=0.5, seed=at) for at, name in enumerate(UNTRAINED[:2])]
+
+
+def test_the_floor_is_every_untrained_part_with_weight_1(
+    windows: TrainingData, plain: list[Part]
+) -> None:
+    good = drawn(windows, "fcbigan", signal=4.0, seed=5)
+    found = floor([plain[0], good, plain[1]])
+    assert found.map_weights == found.score_weights == (1.0, 0.0, 1.0)
+    assert found.tails == (plain[0].tail, good.tail, plain[1].tail)
+    assert [part.trained for part in (*plain, good)] == [False, False, True]
+
+
+def test_a_trained_part_that_is_clearly_better_joins_or_replaces(
+    windows: TrainingData, plain: list[Part]
+) -> None:
+    found = choose([*plain, drawn(windows, "fcbigan", signal=4.0, seed=5)], windows)
+    assert found.map_weights[2] == found.score_weights[2] == 1.0
+
+
+def test_a_trained_part_that_finds_other_things_joins_and_the_floor_stays(
+    windows: TrainingData,
+) -> None:
+    """Each of the two parts finds the defects with a noise of its own, so their sum is better."""
+    one = drawn(windows, UNTRAINED[0], signal=2.0, seed=1)
+    other = drawn(windows, "fcbigan", signal=2.0, seed=2)
+    assert choose([one, other], windows).map_weights == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_trained_part_that_is_noise_never_joins(
+    windows: TrainingData, plain: list[Part], seed: int
+) -> None:
+    noise = drawn(windows, "fcbigan", signal=0.0, seed=50 + seed)
+    found = choose([*plain, noise], windows)
+    assert found.map_weights[2] == found.score_weights[2] == 0.0
+    assert any(found.map_weights[:2])
+
+
+def test_map_and_score_are_chosen_apart(windows: TrainingData, plain: list[Part]) -> None:
+    """A few very high pixels of each good window cost the score everything, and the map little."""
+    clear, draws = drawn(windows, "fcbigan", signal=4.0, seed=5), torch.Generator().manual_seed(0)
+    spotted = [
+        each if window.strata else each + 20.0 * (torch.rand(each.shape, generator=draws) < 0.004)
+        for each, window in zip(clear.windows, windows.validation, strict=True)
+    ]
+    found = choose([*plain, replace(clear, windows=spotted)], windows)
+    assert found.map_weights[2] == 1.0
+    assert found.score_weights[2] == 0.0
+    assert choose([*plain, clear], windows).score_weights[2] == 1.0
+
+
+def test_without_an_untrained_part_the_sum_begins_with_all(windows: TrainingData) -> None:
+    trained = [drawn(windows, "fcbigan", signal=2.0, seed=seed) for seed in (1, 2)]
+    assert floor(trained).map_weights == (1.0, 1.0)
+    assert choose(trained, windows).map_weights == (1.0, 1.0)
+
+
+# ------------------------------------------------------------------------- the methods themselves
+
+
+def test_every_untrained_method_is_fitted_and_each_time_the_same(
+    tiny_data: TrainingData, bundles: list[Bundle]
+) -> None:
+    assert [each.method for each in bundles] == UNTRAINED
+    assert len(UNTRAINED) > 2
+    again = untrained(tiny_data, say=pytest.fail)
+    assert all(same_detector(*pair) for pair in zip(bundles, again, strict=True))
+
+
+def test_a_missing_backbone_is_one_line_and_the_other_methods_are_fitted(
+    tiny_data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = metadata.distribution
+
+    def without(name: str) -> metadata.Distribution:
+        return real("no-such-package" if name == backbone.PACKAGE else name)
+
+    monkeypatch.setattr(metadata, "distribution", without)
+    said: list[str] = []
+    found = [each.method for each in untrained(tiny_data, say=said.append)]
+    assert found == [name for name in UNTRAINED if not name.startswith("feature_")]
+    assert len(found) > 1
+    assert [line.partition(":")[0] for line in said] == [
+        f"Without {name}" for name in UNTRAINED if name.startswith("feature_")
+    ]
+    assert all("\n" not in line and len(line) > 30 for line in said)
+
+
+def test_pictures_too_small_for_an_untrained_method_are_refused(tiny_data: TrainingData) -> None:
+    splits = tiny_data.splits
+    small = tuple(replace(each, pixels=each.pixels[:12]) for each in splits.fit)
+    with pytest.raises(BadImageError, match="12x72"):
+        untrained(replace(tiny_data, splits=replace(splits, fit=small)), say=pytest.fail)
+
+
+def test_the_maps_that_a_challenger_must_reach_are_those_of_the_floor_and_of_each_part(
+    tiny_data: TrainingData, parts: list[Part], windows: TrainingData
+) -> None:
+    """Only the order of the pixels counts, so they are compared by what is measured of them."""
+    found = window_maps_of(parts, tiny_data)
+    assert [name.partition(",")[0] for name in found][1:] == UNTRAINED
+    detectors = [made(parts, floor(parts), tiny_data), *(part.bundle for part in parts)]
+    for maps, bundle in zip(found.values(), detectors, strict=True):
+        figures = validation_figures(maps, tiny_data.validation, 0.01)
+        expected = bundle.metrics["val_pixel_ap"]
+        assert figures["val_pixel_ap"] == pytest.approx(expected, abs=2e-3)
+    trained = drawn(windows, "fcbigan", signal=1.0)
+    assert list(window_maps_of([trained, *parts], tiny_data)) == list(found)
+
+
+# ------------------------------------------------------------------------------ the detector made
+
+
+def test_the_floor_is_a_detector_that_finds_a_hole(
+    tiny_data: TrainingData, parts: list[Part]
+) -> None:
+    detector = Detector(made(parts, floor(parts), tiny_data))
+    good = tiny_data.splits.calibration[0].pixels
+    holed = good.copy()
+    holed[20:40, 30:52] = 20
+    assert not detector.score(good).is_anomalous
+    found = detector.score(holed)
+    assert found.is_anomalous
+    # Log tails: twice as high is far rarer.
+    assert found.map[20:40, 30:52].mean() > 2 * found.map[:8].mean()
+
+
+def weighted(
+    parts: Sequence[Part], map_weights: tuple[float, ...], score_weights: tuple[float, ...]
+) -> Fusion:
+    tails = tuple(part.tail for part in parts)
+    return Fusion(tails=tails, map_weights=map_weights, score_weights=score_weights)
+
+
+def test_parts_without_a_weight_are_left_out(tiny_data: TrainingData, parts: list[Part]) -> None:
+    assert len(parts) >= 3
+    rest = (0.0,) * (len(parts) - 3)
+    fusion = weighted(parts, (0.0, 1.0, 0.0, *rest), (0.0, 1.0, 2.0, *rest))
+    found = made(parts, fusion, tiny_data)
+    assert found.method == FUSION
+    assert [each.method for each in found.parts] == [parts[at].bundle.method for at in (1, 2)]
+    assert found.fusion["map_weights"] == (1.0, 0.0)
+    assert found.fusion["score_weights"] == (1.0, 2.0)
+    assert len(found.fusion["tails"]) == 2
+
+
+def test_both_thresholds_are_set_at_the_asked_rate_on_the_calibration_pictures(
+    tiny_data: TrainingData, parts: list[Part]
+) -> None:
+    rest = (0.0,) * (len(parts) - 2)
+    fusion = weighted(parts, (1.0, 0.0, *rest), (1.0, 1.0, *rest))
+    for rate in (0.05, 0.4):
+        found = made(parts, fusion, tiny_data, false_alarm_rate=rate)
+        detector = Detector(found)
+        for name, maps in (("value", detector.score_map), ("map_value", detector.map)):
+            scores = [
+                float(image_score(torch.from_numpy(maps(each.pixels)), fusion.top_fraction))
+                for each in tiny_data.splits.calibration
+            ]
+            expected = fit_threshold(scores, false_alarm_rate=rate)
+            assert found.threshold[name] == pytest.approx(expected.value, rel=1e-4), name
+        assert found.threshold["value"] != found.threshold["map_value"]
+        assert found.threshold["false_alarm_rate"] == rate
+        assert found.threshold["images"] == len(tiny_data.splits.calibration)
+
+
+def test_the_figures_on_the_card_are_those_of_the_detectors_own_maps_and_scores(
+    tiny_data: TrainingData, parts: list[Part]
+) -> None:
+    rest = (0.0,) * (len(parts) - 2)
+    fusion = weighted(parts, (1.0, 2.0, *rest), (0.0, 1.0, *rest))
+    found = made(parts, fusion, tiny_data)
+    detector, windows = Detector(found), tiny_data.validation
+    maps = [detector.map(window.image) for window in windows]
+    figures = validation_figures(maps, windows, fusion.top_fraction)
+    for name in figures.keys() - {"val_image_auroc"}:
+        assert found.metrics[name] == pytest.approx(figures[name], abs=1e-3), name
+    scores = np.array([detector.score(window.image).score for window in windows])
+    ranked = image_auroc(scores, [window.strata for window in windows])
+    assert found.metrics["val_image_auroc"] == ranked

@@ -1,0 +1,193 @@
+"""The *fit* pictures of a training: prepared tensors, and paintings of them at native size.
+
+A defect is painted on the pixels of the file, goes through the camera and the file format, and is
+then scaled, as a real one is. Placebos, the same edit with good material, are painted beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import overload
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor
+
+from zoo.data.defects.families import FAMILIES
+from zoo.data.defects.optics import Optics
+from zoo.data.defects.painting import Look, extent, paint
+from zoo.data.defects.placebo import Donors, donors_of, placebo
+from zoo.data.images import to_mode, unit
+from zoo.data.preprocessing import Preprocessing, prepare
+
+SIZES = (0.05, 0.6)  # of a defect, as shares of a window; a window is up to two patches wide
+CONTRASTS = (0.05, 1.0)
+SOFTEST = 0.12  # largest blur of an outline, as a share of the defect's extent
+_SOFT = 0.5  # share of the outlines that are blurred, where softness is asked for
+_VISIBLE = 0.25  # share of a scaled pixel that must be defective
+_MEMORY = 24  # pictures that give material for placebos
+
+
+@dataclass(frozen=True, kw_only=True)
+class Painting:
+    """A window of a good picture before and after it was painted on, prepared.
+
+    Attributes:
+        before: The window of the picture.
+        after: With defects and placebos.
+        mask: Where it is defective.
+        edited: Where there is a defect or a placebo.
+    """
+
+    before: Float[Tensor, "c h w"]
+    after: Float[Tensor, "c h w"]
+    mask: Bool[np.ndarray, "h w"]
+    edited: Bool[np.ndarray, "h w"]
+
+
+class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
+    """Prepared good pictures, and a source of paintings of them."""
+
+    def __init__(
+        self,
+        pixels: Sequence[Shaped[np.ndarray, "_ _ c"]],
+        preprocessing: Preprocessing,
+        *,
+        device: torch.device,
+        optics: Optics | None = None,
+        unseen: frozenset[str] = frozenset(),
+    ) -> None:
+        """Prepare the pictures.
+
+        Args:
+            pixels: uint8 or uint16.
+            preprocessing: How a picture becomes a tensor.
+            device: Of the tensors.
+            optics: The camera of the pictures.
+            unseen: Families that are never painted.
+        """
+        self.preprocessing, self.optics = preprocessing, optics
+        self.pixels = [to_mode(each, preprocessing.mode) for each in pixels]
+        self.prepared = [prepare(each, preprocessing).to(device) for each in self.pixels]
+        self.families = tuple(name for name in FAMILIES if name not in unseen)
+
+    @classmethod
+    def of(cls, images: Sequence[Float[Tensor, "c _ _"]]) -> FitPictures:
+        """Return pictures that are prepared already as a source of paintings, at their scale."""
+        if isinstance(images, cls):
+            return images
+        made = cls(
+            [np.rint(_unit(image) * 65535).astype(np.uint16) for image in images],
+            Preprocessing(mode="RGB" if len(images[0]) == 3 else "L"),
+            device=images[0].device,
+        )
+        made.prepared = list(images)
+        return made
+
+    @overload
+    def __getitem__(self, index: int) -> Float[Tensor, "c _ _"]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Float[Tensor, "c _ _"]]: ...
+
+    def __getitem__(self, index: int | slice) -> Tensor | Sequence[Tensor]:
+        """Return a prepared picture."""
+        return self.prepared[index]
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+        return len(self.prepared)
+
+    @cached_property
+    def donors(self) -> Donors:
+        """The material of placebos."""
+        step = max(1, len(self.pixels) // _MEMORY)
+        return donors_of([unit(each) for each in self.pixels[::step]])
+
+    def painting(
+        self, patch: int, rng: np.random.Generator, *, placebos: float = 0.0, softness: bool = False
+    ) -> Painting:
+        """Paint one to three defects, and placebos, on a window of up to two patches on each side.
+
+        Args:
+            patch: Side of a patch, in pixels after scaling.
+            rng: Source of random numbers.
+            placebos: Share of the paintings with one or two placebos.
+            softness: Whether the outlines of half of all shapes are blurred.
+
+        """
+        pixels, donor = (self._window(patch, rng) for _ in range(2))
+        image = unit(pixels)
+        edited = np.zeros(image.shape[:2], np.bool_)
+        if rng.random() < placebos:
+            for _ in range(int(rng.integers(1, 3))):
+                found = placebo(
+                    image,
+                    rng=rng,
+                    side=extent(image.shape, _size(rng)),
+                    donors=self.donors,
+                    optics=self.optics,
+                    softness=_softness(rng, softness),
+                )
+                if found is not None:
+                    image, edited = found[0], edited | found[1]
+        # Foreign texture of the same kind is what a placebo says is good.
+        families = [name for name in self.families if not placebos or name != "cut_paste"]
+        mask = np.zeros(image.shape[:2], np.bool_)
+        for _ in range(int(rng.integers(1, 4))):
+            image, added = paint(
+                image,
+                families[rng.integers(len(families))],
+                rng=rng,
+                look=Look(
+                    size=_size(rng),
+                    contrast=float(rng.uniform(*CONTRASTS)),
+                    softness=_softness(rng, softness),
+                ),
+                donor=unit(donor),
+                optics=self.optics,
+            )
+            mask |= added
+        camera = self.optics or Optics()
+        x = prepare(camera.exposed(image, pixels.dtype), self.preprocessing)
+        return Painting(
+            before=prepare(pixels, self.preprocessing),
+            after=x,
+            mask=_scaled(mask, x),
+            edited=_scaled(mask | edited, x),
+        )
+
+    def _window(self, patch: int, rng: np.random.Generator) -> Shaped[np.ndarray, "h w c"]:
+        """Cut a window, for defects larger than a patch; it begins with a block of JPEG."""
+        pixels = self.pixels[rng.integers(len(self.pixels))]
+        side = -(-2 * patch // self.preprocessing.scale)
+        height, width = (min(length, int(side)) for length in pixels.shape[:2])
+        top = int(rng.integers(pixels.shape[0] - height + 1))
+        left = int(rng.integers(pixels.shape[1] - width + 1))
+        if self.optics is not None and self.optics.tables:
+            top, left = top // 8 * 8, left // 8 * 8
+        return pixels[top : top + height, left : left + width]
+
+
+def _size(rng: np.random.Generator) -> float:
+    return float(np.exp(rng.uniform(*np.log(SIZES))))
+
+
+def _softness(rng: np.random.Generator, wanted: bool) -> float:
+    return float(rng.uniform(0, SOFTEST)) if wanted and rng.random() < _SOFT else 0.0
+
+
+def _unit(image: Float[Tensor, "c h w"]) -> Float[np.ndarray, "h w c"]:
+    return image.movedim(0, 2).cpu().numpy().clip(-1, 1) * 0.5 + 0.5
+
+
+def _scaled(mask: Bool[np.ndarray, "_ _"], x: Float[Tensor, "c h w"]) -> Bool[np.ndarray, "h w"]:
+    height, width = x.shape[-2:]
+    if mask.shape == (height, width):
+        return mask
+    share = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(share >= min(_VISIBLE, float(share.max())), np.bool_) & (share > 0)

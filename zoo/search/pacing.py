@@ -1,0 +1,165 @@
+"""How long the trials of a search are: it measures its own speed first, on whatever machine.
+
+The first part of the time is for many short trials. In the rest the best configurations are trained
+once more, as long as there is time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import ray
+import torch
+
+from registry import bundle
+from search_spaces import Space
+from zoo.search.cluster import trial_slots
+from zoo.search.space import first_trial
+from zoo.search.trial import use_device
+from zoo.training import METRIC, PreparedData, settings, settings_of, train_best, with_values
+
+if TYPE_CHECKING:
+    from registry.bundle import Bundle
+    from zoo.methods import Weights
+    from zoo.search.config import SearchConfig
+    from zoo.search.run import TrialDetector
+    from zoo.training import Settings, TrainingData
+
+EXPLORE = 0.65  # of the time, for short trials
+WHOLE_TRIALS = 12  # that fit into this part of the time if none is stopped early
+FINISH = 0.08  # of the time, for the choice at the end
+WORTH = 1.3  # times the length of a trial, for a longer training
+FEWEST_MEGAPIXELS = 20.0  # of a trial; a shorter training has learned nothing
+PROBE_MEGAPIXELS, PROBE_S = 15.0, 4.0  # of the training that is timed, and its shortest time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """The speed of one trial among as many as run at once.
+
+    Attributes:
+        megapixels_s: Megapixels of patches in a second.
+        report_s: Seconds to judge a detector on *val*.
+    """
+
+    megapixels_s: float
+    report_s: float
+
+
+def measured(
+    space: Space, data: TrainingData, config: SearchConfig, *, say: Callable[[str], None]
+) -> float | None:
+    """Return the megapixels of a trial such that `WHOLE_TRIALS` fit into the time of the search.
+
+    As many trainings as run at once are timed at once, on the Ray of the search, for some seconds.
+
+    Args:
+        space: Its first configuration is timed. A space whose `megapixels` are no fixed number is
+            the user's choice: then there is nothing to measure, and the result is None.
+        data: The texture.
+        config: Of the search.
+        say: Receives one line.
+    """
+    fixed = space.fields.get("megapixels")
+    if isinstance(fixed, bool) or not isinstance(fixed, int | float):
+        return None
+    values = {k: v for k, v in space.fields.items() if isinstance(v, bool | int | float | str)}
+    wanted = settings(values | first_trial(space))
+    gpu_share, slots = trial_slots(config)
+    remote = ray.remote(num_cpus=config.threads, num_gpus=gpu_share)(_speed)
+    stored, device = ray.put(data), "cuda" if gpu_share else "cpu"
+    speeds: list[Speed] = ray.get(
+        [remote.remote(stored, wanted, config.threads, device) for _ in range(slots)]
+    )
+    slowest = min(speeds, key=lambda speed: speed.megapixels_s)
+    seconds = config.pace_s * EXPLORE * slots / WHOLE_TRIALS
+    training_s = max(seconds - config.reports * slowest.report_s, 0.4 * seconds)
+    megapixels = max(FEWEST_MEGAPIXELS, round(training_s * slowest.megapixels_s, 1))
+    say(
+        f"This machine trains on {slots * slowest.megapixels_s:.2g} megapixels a second in "
+        f"{slots} trials at once; each whole trial has {megapixels:g}, about {seconds:.0f} s."
+    )
+    return megapixels
+
+
+def with_megapixels(space: Space, megapixels: float | None) -> Space:
+    """Return the space with trials of this length; None changes nothing."""
+    if megapixels is None:
+        return space
+    return replace(space, fields={**space.fields, "megapixels": megapixels})
+
+
+def train_longer(
+    detectors: Sequence[TrialDetector],
+    data: TrainingData,
+    config: SearchConfig,
+    *,
+    seconds: float,
+    say: Callable[[str], None],
+) -> list[Bundle]:
+    """Train the best configurations once more, for the given time, with another seed.
+
+    Args:
+        detectors: Of the trials, best first.
+        data: The texture.
+        config: Of the search: each training has the CPUs and the share of a GPU that a trial had.
+        seconds: The time that is left.
+        say: Receives a line for each training.
+
+    Returns:
+        The detectors; none if there is too little time, or if a training failed.
+    """
+    gpu_share, slots = trial_slots(config)
+    remote = ray.remote(num_cpus=config.threads, num_gpus=gpu_share)(_train)
+    stored, device = ray.put(data), "cuda" if gpu_share else "cpu"
+    jobs = []
+    for each in detectors[:slots]:
+        made = bundle.load(each.folder)
+        asked = made.made_by["settings"]
+        # The best report of a trial may be an early one.
+        done = made.metrics.get("train_report", asked["reports"]) / asked["reports"]
+        longer = seconds * done / max(float(made.metrics["train_seconds"]), 1e-3)
+        if longer >= WORTH:
+            megapixels = round(float(asked["megapixels"]) * longer, 1)
+            wanted = with_values(settings_of(made), {"megapixels": megapixels})
+            again = remote.remote(stored, wanted, config.seed + 1, config.threads, device)
+            jobs.append((each, again))
+    found: list[Bundle] = []
+    for each, job in jobs:
+        try:
+            found.append(ray.get(job))
+        except ray.exceptions.RayError as error:
+            say(f"Trial {each.trial} could not be trained longer: {str(error).splitlines()[-1]}")
+            continue
+        say(
+            f"Trial {each.trial}, trained longer: {METRIC} {found[-1].metrics[METRIC]:.3f}; the "
+            f"trial had {each.value:.3f}."
+        )
+    return found
+
+
+def _speed(data: TrainingData, wanted: Settings, threads: int, device: str) -> Speed:
+    """Time a short training, in a worker."""
+    place = torch.device(use_device(threads, device))
+    prepared = PreparedData(data, wanted.scale, place)
+    weights: list[Weights] = []
+    seconds, megapixels = 0.0, PROBE_MEGAPIXELS / 8
+    while seconds < PROBE_S:
+        megapixels *= min(8.0, 1.5 * PROBE_S / max(seconds, 1e-2))
+        method = with_values(wanted, {"megapixels": megapixels, "reports": 1}).method
+        generator, began = torch.Generator(place).manual_seed(0), time.monotonic()
+        method.fit(
+            prepared.fit, generator=generator, report=lambda made: weights.append(made.weights)
+        )
+        seconds = time.monotonic() - began
+    began = time.monotonic()
+    prepared.measure(method.in_training.scorer(weights[-1]))
+    return Speed(megapixels_s=megapixels / seconds, report_s=time.monotonic() - began)
+
+
+def _train(data: TrainingData, wanted: Settings, seed: int, threads: int, device: str) -> Bundle:
+    """Train a configuration, in a worker."""
+    return train_best(data, wanted, seed=seed, device=use_device(threads, device))

@@ -1,0 +1,254 @@
+"""The floor of a search, and what joins it.
+
+The floor is the sum of all methods that learn nothing, as calibrated log tails; it takes a minute
+and nobody chose it. A trained detector is added to it, or replaces it, only where the objective
+says so beyond chance, once for the map and once for the score of a picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from registry.bundle import Bundle
+from zoo import methods
+from zoo.detectors import Detector, fuse
+from zoo.errors import ConfigError, one_line
+from zoo.scoring import metrics, objective
+from zoo.scoring.fusion import Fusion, Tail, added, fit_tail, log_tail
+from zoo.scoring.maps import image_score
+from zoo.scoring.thresholds import fit_threshold
+from zoo.training.data import FALSE_ALARM_RATE, TrainingData, check_sizes, validation_figures
+from zoo.training.fit import finish, train_best
+from zoo.training.provenance import provenance, versions
+from zoo.training.settings import Settings
+
+WIN_SHARE = 0.9  # of the bootstrap draws, for a part that joins or replaces
+SMALLEST = 160  # pixels; half of a smaller picture shows too little of a texture
+THIN = 2  # every second pixel in both directions is used to compare sums
+BINS = 512  # of the scores of pixels, for a comparison of sums
+
+Maps = Sequence[Float[Tensor, "_ _"]]
+Weights = tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A detector that may be a part of a sum, and its log tails.
+
+    Attributes:
+        bundle: The detector.
+        tail: How rare its values are among the calibration pictures.
+        good: The log tails of the calibration pictures.
+        windows: The log tails of the validation windows.
+    """
+
+    bundle: Bundle
+    tail: Tail
+    good: Maps
+    windows: Maps
+
+    @property
+    def trained(self) -> bool:
+        """Whether it learned more than statistics of good pictures."""
+        return not methods.named(self.bundle.method).untrained
+
+
+def part_of(bundle: Bundle, data: TrainingData) -> Part:
+    """Measure a detector on the calibration pictures and on the validation windows."""
+    detector = Detector(bundle)
+    good = [_map(detector, picture.pixels) for picture in data.splits.calibration]
+    tail = fit_tail(good)
+    return Part(
+        bundle=bundle,
+        tail=tail,
+        good=[log_tail(each, tail) for each in good],
+        windows=[log_tail(_map(detector, each.image), tail) for each in data.validation],
+    )
+
+
+def untrained(data: TrainingData, *, say: Callable[[str], None]) -> list[Bundle]:
+    """Fit every method that learns nothing; one that cannot be fitted here is reported to `say`.
+
+    Raises:
+        BadImageError: The pictures are too small for all of them.
+    """
+    smallest = min(min(picture.pixels.shape[:2]) for picture in data.splits.fit)
+    scale = 0.5 if smallest >= 2 * SMALLEST else 1.0
+    found = []
+    for name in methods.names():
+        cls = methods.named(name)
+        if not cls.untrained:
+            continue
+        try:
+            wanted = Settings(method=cls(), scale=scale)
+            found.append(finish(train_best(data, wanted, seed=0), data))
+        except ConfigError as error:
+            say(f"Without {name}: {one_line(error)}")
+    check_sizes(data, patch=1, scale=scale)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sum:
+    """A sum of parts with its objective on the validation windows.
+
+    Attributes:
+        parts: The parts that may have a weight.
+        weights: The weight of each.
+        data: Its windows are used.
+    """
+
+    parts: Sequence[Part]
+    weights: Weights
+    data: TrainingData
+
+    @cached_property
+    def windows(self) -> Maps:
+        """The sum on each validation window."""
+        return [
+            added(each, self.weights) for each in zip(*(p.windows for p in self.parts), strict=True)
+        ]
+
+    @cached_property
+    def counts(self) -> metrics.Counts:
+        """The pixels of all windows by value."""
+        return metrics.count(
+            [each[::THIN, ::THIN].numpy() for each in self.windows],
+            [window.mask[::THIN, ::THIN] for window in self.data.validation],
+            bins=BINS,
+        )
+
+    def scores(self, top_fraction: float) -> Float[np.ndarray, " n"]:
+        """The score of each window."""
+        return np.array([float(image_score(each, top_fraction)) for each in self.windows])
+
+
+def choose(parts: Sequence[Part], data: TrainingData, *, top_fraction: float = 0.01) -> Fusion:
+    """Return the sum for the map and the sum for the score.
+
+    Both begin with the floor: all parts that learn nothing. A part alone, or a sum with a trained
+    part, that beats it in at least `WIN_SHARE` of the bootstrap draws takes its place, and has to
+    be beaten in turn.
+
+    Args:
+        parts: At least one. Without one that learns nothing, the sum begins with all.
+        data: The texture.
+        top_fraction: Share of the pixels whose mean is the score.
+    """
+    strata = [window.strata for window in data.validation]
+    candidates = [Sum(parts=parts, weights=each, data=data) for each in _candidates(parts)]
+    map_ = score = candidates[0]
+    for each in candidates[1:]:
+        pixels = objective.paired_maps(each.counts, map_.counts, strata)
+        if pixels.one > pixels.other and pixels.win_share >= WIN_SHARE:
+            map_ = each
+        images = objective.paired_scores(
+            each.scores(top_fraction), score.scores(top_fraction), strata
+        )
+        if images and images.one > images.other and images.win_share >= WIN_SHARE:
+            score = each
+    return Fusion(
+        tails=tuple(part.tail for part in parts),
+        map_weights=map_.weights,
+        score_weights=score.weights,
+        top_fraction=top_fraction,
+    )
+
+
+def made(
+    parts: Sequence[Part],
+    fusion: Fusion,
+    data: TrainingData,
+    *,
+    false_alarm_rate: float = FALSE_ALARM_RATE,
+) -> Bundle:
+    """Return the detector of a sum: its threshold, and its figures on *val*.
+
+    Parts without a weight are left out.
+    """
+    kept = [place for place, used in enumerate(fusion.used) if used]
+    parts = [parts[place] for place in kept]
+    fusion = Fusion(
+        tails=tuple(fusion.tails[place] for place in kept),
+        map_weights=tuple(fusion.map_weights[place] for place in kept),
+        score_weights=tuple(fusion.score_weights[place] for place in kept),
+        top_fraction=fusion.top_fraction,
+    )
+    sums = [
+        [added(each, weights) for each in zip(*(part.good for part in parts), strict=True)]
+        for weights in (fusion.map_weights, fusion.score_weights)
+    ]
+    limits = [
+        fit_threshold(
+            [float(image_score(each, fusion.top_fraction)) for each in maps],
+            false_alarm_rate=false_alarm_rate,
+        )
+        for maps in sums
+    ]
+    found = Sum(parts=parts, weights=fusion.map_weights, data=data)
+    figures = validation_figures(
+        [each.numpy() for each in found.windows], data.validation, fusion.top_fraction
+    )
+    ranked = objective.image_auroc(
+        Sum(parts=parts, weights=fusion.score_weights, data=data).scores(fusion.top_fraction),
+        [window.strata for window in data.validation],
+    )
+    if ranked is not None:
+        figures["val_image_auroc"] = ranked
+    return fuse(
+        [part.bundle for part in parts],
+        fusion,
+        texture=data.texture,
+        threshold=asdict(limits[1]) | {"map_value": limits[0].value},
+        metrics=figures,
+        data=provenance(data),
+        made_by=versions(),
+    )
+
+
+def window_maps_of(
+    parts: Sequence[Part], data: TrainingData
+) -> dict[str, list[Float[np.ndarray, "_ _"]]]:
+    """Return the maps of the validation windows of the floor and of each part that learns nothing.
+
+    The values of a map are log tails; pixels have the same order as in the map of the detector.
+    """
+    known = [part for part in parts if not part.trained]
+    sums = Sum(parts=known, weights=(1.0,) * len(known), data=data)
+    found = {"the sum of all methods that learn nothing": [each.numpy() for each in sums.windows]}
+    for part in known:
+        found[f"{part.bundle.method}, which learns nothing"] = [x.numpy() for x in part.windows]
+    return found
+
+
+def floor(parts: Sequence[Part]) -> Fusion:
+    """Return the sum of all parts that learn nothing, each with weight 1."""
+    weights = _candidates(parts)[0]
+    return Fusion(
+        tails=tuple(part.tail for part in parts), map_weights=weights, score_weights=weights
+    )
+
+
+def _candidates(parts: Sequence[Part]) -> list[Weights]:
+    """Return the weights of all sums that are compared, the floor first."""
+    rows = np.eye(len(parts))
+    untrained = [row for row, part in zip(rows, parts, strict=True) if not part.trained]
+    trained = [row for row, part in zip(rows, parts, strict=True) if part.trained]
+    base = sum(untrained or trained)
+    found = [base, *rows]
+    for row in trained:
+        found += [base + row, *(row + other for other in untrained)]
+    if len(trained) > 1:
+        found += [sum(trained), base + sum(trained)]
+    return list(dict.fromkeys(tuple(map(float, each)) for each in found))
+
+
+def _map(detector: Detector, pixels: np.ndarray) -> Float[Tensor, "h w"]:
+    return torch.from_numpy(detector.map(pixels))
