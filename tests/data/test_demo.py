@@ -47,7 +47,10 @@ def test_the_demo_is_a_texture_with_audited_defects(
     assert (found.layout, found.mode, len(found.pictures)) == ("mvtec", "L", 20)
     assert has_test(found)
     splits = split(found)
-    assert (len(splits.fit), len(splits.val), len(splits.calibration)) == (10, 5, 5)
+    # Tiles that adjoin in the photograph may be told to be relatives, and stay in one split.
+    sizes = [len(splits.fit), len(splits.val), len(splits.calibration)]
+    assert sum(sizes) == 20
+    assert all(abs(size - share) <= 1 for size, share in zip(sizes, (10, 5, 5), strict=True))
     kinds = [picture.kind for picture in read_test(found)]
     counts = {kind: kinds.count(kind) for kind in kinds}
     assert counts == {"crack": 6, "good": 8, "smear": 6, "stain": 6}

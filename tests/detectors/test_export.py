@@ -240,8 +240,9 @@ def test_a_fused_file_is_compared_and_says_what_it_is(
 
 
 def test_a_part_that_has_no_form_for_all_sizes_is_refused_by_name(
-    bundles: tuple[Bundle, ...],
+    bundles: tuple[Bundle, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(LocalStatistics, "export_side", None)
     used = fuse_all(bundles, (1.0, 1.0, 0.0), (1.0, 0.0, 0.1))
     with pytest.raises(ConfigError, match="'weave' has the part 'local_statistics', whose method"):
         export.to_onnx(used)

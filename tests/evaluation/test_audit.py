@@ -23,6 +23,7 @@ from zoo.evaluation.audit import audit
 from zoo.evaluation.search_audit import AuditedTrial, Point, compared
 from zoo.training.data import gather
 from zoo.training.fit import finish, train_best
+from zoo.training.fusing import floor, made, part_of
 from zoo.training.settings import settings
 
 SEARCH = "weave-20261124-120000"
@@ -72,14 +73,14 @@ def test_what_has_no_rank_has_no_correlation() -> None:
 def trials(drawn_folder: Path) -> list[Bundle]:
     """Four detectors with different test AP, in another order than their objectives."""
     data = gather(textures.find(drawn_folder.parent, "weave"))
-    made = finish(train_best(data, settings({}, method="local_statistics"), seed=0), data)
-    mean = made.weights["mean"]
+    good = finish(train_best(data, settings({}, method="local_statistics"), seed=0), data)
+    mean = good.weights["mean"]
     noise = np.random.default_rng(0).standard_normal(mean.shape).astype(np.float32)
     figures = [(0.3, 0.6), (0.4, 0.5), (0.2, 0.4), (0.1, 0.3)]
     return [
         replace(
-            made,
-            weights={**made.weights, "mean": mean + 0.3 * strength * noise},
+            good,
+            weights={**good.weights, "mean": mean + 0.3 * strength * noise},
             metrics={"val_pixel_ap": value, "val_pixel_ap_held_out": held},
         )
         for strength, (value, held) in enumerate(figures)
@@ -120,8 +121,8 @@ def home(tmp_path: Path, drawn_folder: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def ended(home: Home, trials: list[Bundle]) -> Home:
-    for number, made in enumerate(trials, 1):
-        home.keep(made, number=number)
+    for number, trial in enumerate(trials, 1):
+        home.keep(trial, number=number)
     home.end(trials[1])
     return home
 
@@ -148,6 +149,29 @@ def test_the_audit_of_a_search_says_what_its_choice_lost(
         assert min(plot.size) > 100
     main([*ended.command, "--search", SEARCH])
     assert "spearman_held_out" in capsys.readouterr().out
+
+
+def test_the_methods_that_learn_nothing_and_the_sums_are_measured_beside_the_trials(
+    capsys: pytest.CaptureFixture[str], ended: Home, trials: list[Bundle]
+) -> None:
+    data = gather(textures.find(ended.data, "weave"))
+    parts = [part_of(each, data) for each in (trials[3], trials[0])]
+    one, both = floor(parts[:1]), floor(parts)
+    bundle.save(trials[3], ended.search / "untrained" / trials[3].method)
+    bundle.save(made(parts[:1], one, data), ended.search / "floor")
+    ended.end(made(parts, both, data))
+    main([*ended.command, "--json"])
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["trials"], answer["champion"]) == (4, "best")
+    with (ended.search / search_audit.TABLE).open(newline="") as file:
+        rows = {row["trial"]: float(row["test_pixel_ap"]) for row in csv.DictReader(file)}
+    assert list(rows) == ["a1", "b2", "c3", "d4", "local_statistics", "floor", "best"]
+    texture = textures.find(ended.data, "weave")
+    own = audit(Detector(bundle.load(ended.search / "best")), texture)["test_pixel_ap"]
+    assert rows["best"] == answer["champion_test_pixel_ap"] == pytest.approx(own)
+    assert answer["oracle"] == max(rows, key=lambda name: rows[name])
+    assert answer["regret"] == pytest.approx(max(rows.values()) - own)
+    assert rows["local_statistics"] == pytest.approx(rows["d4"])
 
 
 def test_of_two_checkpoints_the_better_counts_and_half_of_one_is_passed_over(

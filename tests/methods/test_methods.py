@@ -12,6 +12,7 @@ from zoo.errors import ConfigError
 from zoo.methods import backbone, built, named
 from zoo.methods.fcbigan.config import NetworkConfig
 from zoo.methods.fcbigan.training import new_networks
+from zoo.methods.local_statistics import _slope
 from zoo.training.data import TrainingData
 
 
@@ -113,3 +114,9 @@ def test_a_bundle_needs_the_backbone_no_more(
     monkeypatch.setattr(backbone, "pretrained", gone)
     pixels = tiny_data.splits.val[0].pixels
     assert Detector(fitted).score(pixels).map.shape == pixels.shape[:2]
+
+
+@pytest.mark.parametrize("axis", [-2, -1])
+def test_slopes_of_local_statistics_are_those_of_torch(axis: int) -> None:
+    x = torch.rand(2, 3, 9, 7, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(_slope(x, axis), torch.gradient(x, dim=axis)[0])

@@ -148,7 +148,7 @@ def test_ctrl_c_keeps_what_was_found_and_resume_goes_on_with_the_same_trials(
     for trial, entry in before.items():
         old_curve = entry.curves.get("val_pixel_ap", [])
         assert after[trial].curves["val_pixel_ap"][: len(old_curve)] == old_curve
-    assert found["val_pixel_ap"] == pytest.approx(max(values))
+    assert found["val_pixel_ap_trial"] == pytest.approx(max(values))
 
 
 # ------------------------------------------------------------------------------- several textures

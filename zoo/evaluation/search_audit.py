@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +202,7 @@ def audit_search(folder: Path, texture: Texture, *, say: Callable[[str], None]) 
         )
         write_csv([asdict(point) for point in points], folder / TABLE)
         say(f"{each.trial}: val {points[-1].val_pixel_ap:.3f}, test {points[-1].test_pixel_ap:.3f}")
-    found = compared(folder.name, points, champion=CHAMPION)
+    found = replace(compared(folder.name, points, champion=CHAMPION), trials=len(trials))
     names = [point.trial for point in points]
     plot = Scatter(
         title=f"{found.search}: {found.trials} trials, regret {found.regret:.3f}",
@@ -252,10 +252,16 @@ def compared(search: str, points: Sequence[Point], *, champion: str | None = Non
 
 
 def _other(folder: Path) -> AuditedTrial | None:
-    """Return the detector in a folder that is no trial's; None if there is none."""
+    """Return the detector in a folder that is no trial's; None if there is none.
+
+    The choice of an older search is no sum: it is the detector of one of its trials.
+    """
     if not (folder / bundle.CARD).is_file():
         return None
-    metrics = bundle.load(folder).metrics
+    found = bundle.load(folder)
+    if folder.name == CHAMPION and not found.parts:
+        return None
+    metrics = found.metrics
     return AuditedTrial(
         trial=folder.name,
         folder=folder,

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from zoo.errors import ConfigError, did_you_mean
-from zoo.methods.table import BASELINE, DEFAULT, METHODS, PRESETS, names
+from zoo.methods.table import DEFAULT, METHODS, PRESETS, names
 
 if TYPE_CHECKING:
     from zoo.methods.configuration import (
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from zoo.methods.protocol import Losses, Method, Progress, Report, Shape
 
 __all__ = [
-    "BASELINE",
     "DEFAULT",
     "METHODS",
     "PRESETS",

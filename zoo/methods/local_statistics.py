@@ -1,6 +1,6 @@
 """The Mahalanobis distance of local means and deviations of a few filters.
 
-Only a mean and a covariance are learned. This is the baseline that every detector must beat.
+Only a mean and a covariance are learned.
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ METHODS: dict[str, str] = {
     "sparse_dictionary": "zoo.methods.sparse_dictionary:SparseDictionary",
 }
 DEFAULT = "fcbigan"  # the method of a search
-BASELINE = "local_statistics"  # a simple method that every detector must beat
 PRESETS: dict[str, str] = {"thesis": "fcbigan"}  # named configurations, and the method of each
 
 

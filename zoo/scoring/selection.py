@@ -18,6 +18,7 @@ from zoo.scoring.objective import Strata
 MEAN_FILTERS = (1, 3, 7, 15, 31)  # sides tried on val, in pixels after scaling
 THIN = 3  # every third pixel in both directions is used to compare rules
 WIN_SHARE = 0.9  # of the bootstrap draws, for a rule of several losses
+BINS = 512  # of the scores of pixels, for a comparison of rules
 LINEAR_STEPS = 4  # eq. (7) is tried on val with weights in steps of a quarter
 
 
@@ -54,36 +55,45 @@ def choose(
 
     Every third pixel in both directions is used, which is enough to compare rules. Smoothing takes
     most of the time, so it is done once for each filter and not for each rule: `linear` and the
-    mean filter commute.
+    mean filter commute. Rules of several losses are tried with the filter of the best single one.
     """
     raw = calibrate(Rule(aggregation="max"), good)
     step = _thinning(masks)
     thin_masks = [mask[::step, ::step] for mask in masks]
-    best: dict[bool, tuple[float, Calibration, metrics.Counts]] = {}
-    for side in sorted({rule.mean_filter for rule in rules}):
-        thin = [smooth(losses, side)[:, ::step, ::step] for losses in val]
-        for rule in (each for each in rules if each.mean_filter == side):
-            if rule.aggregation == "mahalanobis":
-                calibration = calibrate(rule, good)
-            else:
-                calibration = replace(raw, rule=rule)
-            if rule.aggregation == "max":
-                maps = [anomaly_map(losses, calibration)[::step, ::step] for losses in val]
-            else:
-                maps = [joined(losses, calibration) for losses in thin]
-            counts = metrics.count([each.cpu().numpy() for each in maps], thin_masks)
-            ap = objective.of_map(objective.stratum_average_precision(counts, strata))
-            simple = sum(rule.uses(len(good[0]))) == 1
-            if simple not in best or ap > best[simple][0]:
-                best[simple] = (ap, calibration, counts)
-    if len(best) == 1:
-        return next(iter(best.values()))[1]
-    (simple_ap, simple_one, simple_counts), (ap, mixed, counts) = best[True], best[False]
-    if ap > simple_ap:
-        found = objective.paired_maps(counts, simple_counts, strata)
-        if found.win_share >= WIN_SHARE:
-            return mixed
-    return simple_one
+
+    def best(
+        some: Sequence[Rule],
+    ) -> tuple[float, Calibration, metrics.Counts] | None:
+        found: tuple[float, Calibration, metrics.Counts] | None = None
+        for side in sorted({rule.mean_filter for rule in some}):
+            thin = [smooth(losses, side)[:, ::step, ::step] for losses in val]
+            for rule in (each for each in some if each.mean_filter == side):
+                if rule.aggregation == "mahalanobis":
+                    calibration = calibrate(rule, good)
+                else:
+                    calibration = replace(raw, rule=rule)
+                if rule.aggregation == "max":
+                    maps = [anomaly_map(losses, calibration)[::step, ::step] for losses in val]
+                else:
+                    maps = [joined(losses, calibration) for losses in thin]
+                counts = metrics.count([each.cpu().numpy() for each in maps], thin_masks, bins=BINS)
+                ap = objective.of_map(objective.stratum_average_precision(counts, strata))
+                if found is None or ap > found[0]:
+                    found = ap, calibration, counts
+        return found
+
+    number = len(good[0])
+    one = best([rule for rule in rules if sum(rule.uses(number)) == 1])
+    several = [rule for rule in rules if sum(rule.uses(number)) > 1]
+    if one is not None:
+        side = one[1].rule.mean_filter
+        several = [rule for rule in several if rule.mean_filter == side] or several
+    mixed = best(several)
+    if one is None or mixed is None:
+        return (one or mixed or (0.0, raw))[1]
+    if mixed[0] > one[0] and objective.paired_maps(mixed[2], one[2], strata).win_share >= WIN_SHARE:
+        return mixed[1]
+    return one[1]
 
 
 def _thinning(masks: Sequence[Bool[np.ndarray, "_ _"]]) -> int:

@@ -12,6 +12,7 @@ __all__ = [
     "cluster_file",
     "config",
     "confirm",
+    "pacing",
     "run",
     "space",
     "storage",

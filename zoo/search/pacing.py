@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import ray
 import torch
 
@@ -33,7 +34,8 @@ WHOLE_TRIALS = 12  # that fit into this part of the time if none is stopped earl
 FINISH = 0.08  # of the time, for the choice at the end
 WORTH = 1.3  # times the length of a trial, for a longer training
 FEWEST_MEGAPIXELS = 20.0  # of a trial; a shorter training has learned nothing
-PROBE_MEGAPIXELS, PROBE_S = 15.0, 4.0  # of the training that is timed, and its shortest time
+PROBE_S = 4.0  # shortest time of the training that is timed; it begins with a much shorter one
+PROBE_MEGAPIXELS = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +74,7 @@ def measured(
     remote = ray.remote(num_cpus=config.threads, num_gpus=gpu_share)(_speed)
     stored, device = ray.put(data), "cuda" if gpu_share else "cpu"
     speeds: list[Speed] = ray.get(
-        [remote.remote(stored, wanted, config.threads, device) for _ in range(slots)]
+        [remote.remote(stored, wanted, config.threads, device, PROBE_S) for _ in range(slots)]
     )
     slowest = min(speeds, key=lambda speed: speed.megapixels_s)
     seconds = config.pace_s * EXPLORE * slots / WHOLE_TRIALS
@@ -141,23 +143,29 @@ def train_longer(
     return found
 
 
-def _speed(data: TrainingData, wanted: Settings, threads: int, device: str) -> Speed:
-    """Time a short training, in a worker."""
+def _speed(
+    data: TrainingData, wanted: Settings, threads: int, device: str, probe_s: float
+) -> Speed:
+    """Time a training of at least so many seconds, in a worker."""
     place = torch.device(use_device(threads, device))
     prepared = PreparedData(data, wanted.scale, place)
     weights: list[Weights] = []
-    seconds, megapixels = 0.0, PROBE_MEGAPIXELS / 8
-    while seconds < PROBE_S:
-        megapixels *= min(8.0, 1.5 * PROBE_S / max(seconds, 1e-2))
+    seconds, start_s, megapixels = 0.0, probe_s, PROBE_MEGAPIXELS
+    while seconds < start_s + probe_s:
         method = with_values(wanted, {"megapixels": megapixels, "reports": 1}).method
         generator, began = torch.Generator(place).manual_seed(0), time.monotonic()
         method.fit(
             prepared.fit, generator=generator, report=lambda made: weights.append(made.weights)
         )
         seconds = time.monotonic() - began
+        start_s = min(start_s, seconds)  # of the shortest training: painting the first defects
+        done, megapixels = (
+            megapixels,
+            megapixels * float(np.clip(1.5 * probe_s / max(seconds - start_s, 1e-2), 4, 16)),
+        )
     began = time.monotonic()
     prepared.measure(method.in_training.scorer(weights[-1]))
-    return Speed(megapixels_s=megapixels / seconds, report_s=time.monotonic() - began)
+    return Speed(megapixels_s=done / seconds, report_s=time.monotonic() - began)
 
 
 def _train(data: TrainingData, wanted: Settings, seed: int, threads: int, device: str) -> Bundle:

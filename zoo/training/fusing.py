@@ -23,6 +23,7 @@ from zoo.errors import ConfigError, one_line
 from zoo.scoring import metrics, objective
 from zoo.scoring.fusion import Fusion, Tail, added, fit_tail, log_tail
 from zoo.scoring.maps import image_score
+from zoo.scoring.objective import Paired
 from zoo.scoring.thresholds import fit_threshold
 from zoo.training.data import FALSE_ALARM_RATE, TrainingData, check_sizes, validation_figures
 from zoo.training.fit import finish, train_best
@@ -133,33 +134,73 @@ class Sum:
 def choose(parts: Sequence[Part], data: TrainingData, *, top_fraction: float = 0.01) -> Fusion:
     """Return the sum for the map and the sum for the score.
 
-    Both begin with the floor: all parts that learn nothing. A part alone, or a sum with a trained
-    part, that beats it in at least `WIN_SHARE` of the bootstrap draws takes its place, and has to
-    be beaten in turn.
+    The candidates are the floor (all parts that learn nothing), each part alone, and sums of a
+    trained part with one or all of the others. Those that the best of them beats in at least
+    `WIN_SHARE` of the bootstrap draws are out. Of the rest the floor is taken if it is among them;
+    if not, the best sum of trained and untrained parts; if there is none, the best one. A tie goes
+    to the sum because validation is painted like training: what learned nothing does not know it.
 
     Args:
-        parts: At least one. Without one that learns nothing, the sum begins with all.
+        parts: At least one. Without one that learns nothing, the floor is the sum of all.
         data: The texture.
         top_fraction: Share of the pixels whose mean is the score.
     """
     strata = [window.strata for window in data.validation]
-    candidates = [Sum(parts=parts, weights=each, data=data) for each in _candidates(parts)]
-    map_ = score = candidates[0]
-    for each in candidates[1:]:
-        pixels = objective.paired_maps(each.counts, map_.counts, strata)
-        if pixels.one > pixels.other and pixels.win_share >= WIN_SHARE:
-            map_ = each
-        images = objective.paired_scores(
-            each.scores(top_fraction), score.scores(top_fraction), strata
-        )
-        if images and images.one > images.other and images.win_share >= WIN_SHARE:
-            score = each
+    sums = [Sum(parts=parts, weights=each, data=data) for each in _candidates(parts)]
+    counts = [each.counts for each in sums]
+    figures = [
+        objective.of_map(objective.stratum_average_precision(each, strata)) for each in counts
+    ]
+    map_ = _preferred(
+        parts,
+        sums,
+        figures,
+        lambda best, other: objective.paired_maps(counts[best], counts[other], strata),
+    )
+    scores = [each.scores(top_fraction) for each in sums]
+    ranked = [objective.image_auroc(each, strata) or 0.0 for each in scores]
+    score = _preferred(
+        parts,
+        sums,
+        ranked,
+        lambda best, other: objective.paired_scores(scores[best], scores[other], strata),
+    )
     return Fusion(
         tails=tuple(part.tail for part in parts),
         map_weights=map_.weights,
         score_weights=score.weights,
         top_fraction=top_fraction,
     )
+
+
+def _preferred(
+    parts: Sequence[Part],
+    sums: Sequence[Sum],
+    figures: Sequence[float],
+    compare: Callable[[int, int], Paired | None],
+) -> Sum:
+    """Return the sum to take: the floor, a sum of both kinds of parts, or the best, in this order.
+
+    Args:
+        parts: The parts of all sums.
+        sums: The candidates, the floor first.
+        figures: The objective of each.
+        compare: Compares two candidates by their places; None if there is nothing to compare.
+    """
+    trained = np.array([part.trained for part in parts])
+
+    def mixed(each: Sum) -> bool:
+        used = np.array(each.weights) > 0
+        return bool((used & trained).any() and (used & ~trained).any())
+
+    best = int(np.argmax(figures))
+    descending = sorted(range(1, len(sums)), key=lambda place: -figures[place])
+    order = [0, *(place for place in descending if mixed(sums[place]))]
+    for place in order:
+        found = compare(best, place) if place != best else None
+        if found is None or found.win_share < WIN_SHARE:
+            return sums[place]
+    return sums[best]
 
 
 def made(

@@ -1,0 +1,74 @@
+"""The length of trials by the measured speed, and the longer trainings at the end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from registry import bundle
+from registry.bundle import Bundle
+from search_spaces import LogUniform
+from tests.search.tiny_searches import config, space
+from zoo.search import pacing
+from zoo.search.pacing import measured, train_longer, with_megapixels
+from zoo.search.run import TrialDetector
+from zoo.training import TrainingData
+
+
+def test_a_length_replaces_that_of_the_space_and_none_changes_nothing() -> None:
+    tiny = space()
+    assert with_megapixels(tiny, None) is tiny
+    longer = with_megapixels(tiny, 7.5)
+    assert longer.fields["megapixels"] == 7.5
+    assert {k: v for k, v in longer.fields.items() if k != "megapixels"} == {
+        k: v for k, v in tiny.fields.items() if k != "megapixels"
+    }
+
+
+def test_a_length_that_the_user_wants_searched_is_not_measured(tiny_data: TrainingData) -> None:
+    own = space(megapixels=LogUniform(low=1.0, high=2.0))
+    assert measured(own, tiny_data, config("own"), say=pytest.fail) is None
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("local_ray")
+def test_twelve_whole_trials_fit_into_the_first_part_of_the_time(
+    tiny_data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pacing, "FEWEST_MEGAPIXELS", 0.0)
+    monkeypatch.setattr(pacing, "PROBE_S", 0.7)
+    said: list[str] = []
+    lengths = [
+        measured(space(), tiny_data, config("paced", pace_s=pace_s, reports=1), say=said.append)
+        for pace_s in (600.0, 2400.0)
+    ]
+    assert None not in lengths
+    short, long = (float(each or 0) for each in lengths)
+    assert 2.5 < long / short < 7  # four times the time; the speed of the machine varies
+    assert "in 1 trials at once; each whole trial has" in said[0]
+    rate = float(said[0].split("trains on ")[1].split(" megapixels")[0])
+    assert 0.3 * short < rate * 600 * pacing.EXPLORE / pacing.WHOLE_TRIALS < 3 * short
+
+
+@pytest.mark.cluster
+@pytest.mark.usefixtures("local_ray")
+def test_the_best_trials_are_trained_as_long_as_there_is_time(
+    tiny_data: TrainingData, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    made = replace(tiny_bundle, metrics={**tiny_bundle.metrics, "train_seconds": 1.0})
+    asked = made.made_by["settings"]
+    bundle.save(made, tmp_path / "trial")
+    best = [TrialDetector(trial="a1", value=0.1, folder=tmp_path / "trial")]
+    said: list[str] = []
+    limits = config("longer")
+    assert not train_longer(best, tiny_data, limits, seconds=1.0, say=said.append)
+    (longer,) = train_longer(best, tiny_data, limits, seconds=3.0, say=said.append)
+    assert longer.made_by["settings"]["megapixels"] == pytest.approx(3 * asked["megapixels"], 0.2)
+    assert longer.made_by["seed"] == limits.seed + 1
+    assert "Trial a1, trained longer: val_pixel_ap" in said[-1]
+    half = replace(made, metrics={**made.metrics, "train_report": asked["reports"] / 2})
+    bundle.save(half, tmp_path / "trial")
+    (longer,) = train_longer(best, tiny_data, limits, seconds=4.0, say=said.append)
+    assert longer.made_by["settings"]["megapixels"] == pytest.approx(2 * asked["megapixels"], 0.2)
