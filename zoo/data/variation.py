@@ -6,8 +6,6 @@ the same ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
@@ -84,13 +82,3 @@ def _blurred(
             functional.pad(flat, pad, mode=edges), each.reshape(shape), groups=count * channels
         )
     return flat.reshape(x.shape)
-
-
-# For measurements: one change at a time, at the end of its range.
-EXTREMES: Mapping[str, Mapping[str, float]] = {
-    "darker": {"gain": 1 - GAIN},
-    "brighter": {"gain": 1 + GAIN},
-    "gamma_low": {"gamma": GAMMA[0]},
-    "gamma_high": {"gamma": GAMMA[1]},
-    "shaded": {"shading": SHADING},
-}
