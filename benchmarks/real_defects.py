@@ -1,6 +1,6 @@
 """Searches on textures with real defects, measured afterwards: does what was chosen find them?
 
-    python -m benchmarks.real_defects leather=../shared/data/leather_crops --seeds 1 2 3
+    python -m benchmarks.real_defects leather=DIR wood=DIR --seeds 1 2 3
 
 Each search has its own home. Its detector is compared with every trial, with each method that
 learns nothing and with their sum; it is scored again under other light; and its false alarms on
