@@ -1,9 +1,12 @@
-"""How a trial ended and what it used: words that a search and its MLflow runs share."""
+"""Words that a search, its MLflow runs and its audit share."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Literal
+
+# Folders in that of a search: its detector, its first champion, the methods that learn nothing.
+CHAMPION, FLOOR, UNTRAINED = "best", "floor", "untrained"
 
 Outcome = Literal["finished", "stopped_early", "failed", "interrupted"]
 Scalar = float | int | str

@@ -7,7 +7,6 @@ import multiprocessing
 import pickle
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import zoo
 from registry import bundle
 from registry.bundle import Bundle
 from registry.folder_shelf import FolderShelf
+from tests.detectors.threads import assert_threads_agree
 from tests.exams import flip, publish
 from tests.method_exam import fit_bundle
 from tests.textures_drawn import draw, draw_hole, write
@@ -204,11 +204,7 @@ def test_a_bundle_from_before_p_values_has_none(tiny_bundle: Bundle, pixels: np.
 def test_many_threads_score_as_one_does(detector: Detector) -> None:
     rng = np.random.default_rng(4)
     images = [draw(40 + 3 * n, 60 - 2 * n, rng) for n in range(12)]
-    expected = [detector.score(image) for image in images]
-    with ThreadPoolExecutor(6) as pool:
-        found = list(pool.map(detector.score, images))
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(one.map, other.map)
+    assert_threads_agree(detector, images, threads=6)
 
 
 def test_an_iterator_is_scored_image_by_image_as_it_is_asked(

@@ -6,7 +6,6 @@ import json
 import pickle
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import zoo
 from registry import bundle
 from registry.bundle import Bundle
 from registry.folder_shelf import FolderShelf
+from tests.detectors.threads import assert_threads_agree
 from tests.exams import publish
 from tests.method_exam import fit_bundle
 from tests.test_hostile import (
@@ -37,7 +37,7 @@ from zoo.detectors import Detector, card, fuse
 from zoo.errors import BadImageError, BundleError, ConfigError
 from zoo.methods.local_statistics import LocalStatistics
 from zoo.methods.random_features import RandomFeatures
-from zoo.scoring.fusion import Fusion, fit_tail, fused
+from zoo.scoring.fusion import Fusion, added, fit_tail, log_tail
 from zoo.scoring.maps import image_score
 from zoo.scoring.thresholds import fit_threshold
 from zoo.training import TrainingData
@@ -124,8 +124,9 @@ def test_its_map_and_score_are_weighted_sums_of_the_log_tails_of_its_parts(
     detector, fusion = Detector(made), card.read(made).fusion
     assert fusion is not None
     maps = [torch.from_numpy(Detector(each).map(pixels)) for each in bundles]
+    tails = [log_tail(each, tail) for each, tail in zip(maps, fusion.tails, strict=True)]
     in_map, in_score = (
-        fused(maps, fusion, weights) for weights in (fusion.map_weights, fusion.score_weights)
+        added(tails, weights) for weights in (fusion.map_weights, fusion.score_weights)
     )
     np.testing.assert_array_equal(detector.map(pixels), in_map.numpy())
     np.testing.assert_array_equal(detector.score_map(pixels), in_score.numpy())
@@ -175,11 +176,7 @@ def test_a_list_scores_as_its_images_do_one_by_one(made: Bundle, pixels: np.ndar
 def test_many_threads_score_as_one_does(made: Bundle) -> None:
     detector, rng = Detector(made), np.random.default_rng(4)
     images = [draw(50 + 3 * n, 70 - 2 * n, rng) for n in range(6)]
-    expected = [detector.score(image) for image in images]
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(detector.score, images))
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(one.map, other.map)
+    assert_threads_agree(detector, images, threads=4)
 
 
 def test_a_part_of_no_weight_is_not_computed(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from zoo.errors import ConfigError
-from zoo.scoring.fusion import FEWEST, Fusion, Tail, fit_tail, fused, log_tail
+from zoo.scoring.fusion import FEWEST, Fusion, Tail, added, fit_tail, log_tail
 
 TAIL = Tail(knots=(1.0, 2.0, 4.0), heights=(0.0, 1.0, 2.0))
 
@@ -146,6 +146,11 @@ def fusion(**changes: Any) -> Fusion:
         "score_weights": (0.0, 1.0, 0.0),
     }  # fmt: skip
     return Fusion(**(given | changes))
+
+
+def fused(maps: list[Tensor | None], made: Fusion, weights: tuple[float, ...]) -> Tensor:
+    pairs = zip(maps, made.tails, strict=True)
+    return added([None if each is None else log_tail(each, tail) for each, tail in pairs], weights)
 
 
 def test_a_fused_map_is_the_weighted_sum_of_log_tails() -> None:

@@ -12,13 +12,13 @@ from zoo.errors import BadMaskError, ConfigError, DataError
 from zoo.scoring.metrics import (
     PREVALENCE,
     Counts,
+    areas,
     aupro,
     auroc,
     average_precision,
-    average_precision_of_counts,
     count,
-    family_average_precision,
 )
+from zoo.scoring.objective import stratum_average_precision
 
 
 def drawn(
@@ -196,7 +196,9 @@ def test_the_average_precision_of_counts_is_that_of_the_bins_numbers(
     anomalous, normal = rng.integers(0, 5, 20), rng.integers(0, 9, 20)
     scores = np.repeat(np.tile(np.arange(20.0), 2), np.concatenate([anomalous, normal]))
     labels = np.arange(scores.size) < anomalous.sum()
-    assert average_precision_of_counts(anomalous, normal, prevalence=prevalence) == pytest.approx(
+    share = anomalous.sum() / scores.size if prevalence is None else prevalence
+    (found,) = areas(anomalous[None], normal[None].astype(float), share)
+    assert found == pytest.approx(
         average_precision(scores, labels, prevalence=prevalence), abs=1e-12
     )
 
@@ -205,7 +207,7 @@ def test_the_average_precision_of_counts_is_that_of_the_bins_numbers(
 def test_counted_family_figures_are_within_a_two_hundredth_of_the_exact_ones(seed: int) -> None:
     maps, masks = drawn_maps(12, seed=seed)
     families = [("thread", "stain", "hole")[index % 3] for index in range(12)]
-    counted = family_average_precision(count(maps, masks), families)
+    counted = stratum_average_precision(count(maps, masks), [(each,) for each in families])
     assert list(counted) == ["thread", "stain", "hole"]
     for family, value in counted.items():
         chosen = [index for index, name in enumerate(families) if name == family]
@@ -223,7 +225,7 @@ def test_a_small_defect_keeps_its_precision_beside_a_huge_one() -> None:
     masks[1][100, 20:280] = True
     maps[0][masks[0]] += 8
     maps[1][masks[1]] += 2
-    counted = family_average_precision(count(maps, masks, bins=256), ["stain", "thread"])
+    counted = stratum_average_precision(count(maps, masks, bins=256), [("stain",), ("thread",)])
     exact = average_precision(maps[1].ravel(), masks[1].ravel(), prevalence=PREVALENCE)
     assert counted["thread"] == pytest.approx(exact, abs=0.01)
 
@@ -233,7 +235,7 @@ def test_rows_drawn_twice_weigh_twice() -> None:
     counts = count(maps, masks)
     rows = np.array([0, 0, 3])
     drawn_rows = Counts(anomalous=counts.anomalous[rows], normal=counts.normal[rows])
-    twice = family_average_precision(drawn_rows, ["a", "a", "a"])
+    twice = stratum_average_precision(drawn_rows, [("a",)] * 3)
     maps, masks = [maps[i] for i in rows], [masks[i] for i in rows]
     exact = average_precision(*pooled(maps, masks), prevalence=PREVALENCE)
     assert twice["a"] == pytest.approx(exact, abs=0.005)
@@ -270,13 +272,14 @@ def test_maps_without_one_of_the_classes_are_refused_with_both_numbers(
 
 def test_counts_without_one_of_the_classes_are_refused() -> None:
     some, none = np.array([1, 2]), np.array([0, 0])
+    empty = Counts(anomalous=none[None], normal=some[None])
     with pytest.raises(DataError, match="0 anomalous and 3 normal"):
-        average_precision_of_counts(none, some)
+        stratum_average_precision(empty, [("stain",)])
     counts = Counts(anomalous=np.stack([some, none]), normal=np.stack([some, some]))
-    with pytest.raises(DataError, match="in the family 'hole'"):
-        family_average_precision(counts, ["stain", "hole"])
-    with pytest.raises(DataError, match=r"1 families .* 2 images"):
-        family_average_precision(counts, ["stain"])
+    with pytest.raises(DataError, match="in the stratum 'hole'"):
+        stratum_average_precision(counts, [("stain",), ("hole",)])
+    with pytest.raises(DataError, match=r"2 windows, and strata of 1"):
+        stratum_average_precision(counts, [("stain",)])
 
 
 def test_a_score_that_is_not_a_number_is_refused_wherever_it_is() -> None:

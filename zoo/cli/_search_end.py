@@ -63,15 +63,13 @@ def finish_best(
     ]
     candidates.sort(key=lambda each: -each.metrics[METRIC])
     trained = [finish(each, data, false_alarm_rate=rate) for each in candidates[:JOINED]]
-    untrained = searched.untrained
-    parts = [*untrained, *(part_of(each, data) for each in trained)]
-    sums = {"floor": floor(parts), "best": choose(parts, data)}
-    bundles = {name: made(parts, each, data, false_alarm_rate=rate) for name, each in sums.items()}
-    say(f"The detector is {described(bundles['best'])}.")
+    parts = [*searched.untrained, *(part_of(each, data) for each in trained)]
+    chosen = made(parts, choose(parts, data), data, false_alarm_rate=rate)
+    say(f"The detector is {described(chosen)}.")
     figures = {
-        METRIC: bundles["best"].metrics[METRIC],
+        METRIC: chosen.metrics[METRIC],
         f"{METRIC}_trial": best.metrics[METRIC],
-        f"{METRIC}_untrained": bundles["floor"].metrics[METRIC],
+        f"{METRIC}_untrained": made(parts, floor(parts), data).metrics[METRIC],
         "seconds": found.seconds,
     }
     figures |= {f"trials_{name}": float(number) for name, number in found.outcomes.items()}
@@ -81,7 +79,7 @@ def finish_best(
             "confirmed_spread": confirmed.spread,
             "confirmed_seeds": float(len(confirmed.values)),
         }
-    return bundles["best"], figures
+    return chosen, figures
 
 
 def described(made: Bundle) -> str:

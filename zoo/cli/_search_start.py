@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import search_spaces
 from registry import bundle
+from registry.trials import FLOOR, UNTRAINED
 from zoo.cli.output import say
 from zoo.cli.promote import open_registry, promoted
 from zoo.errors import SearchError
 from zoo.home import trial_storage
-from zoo.search.config import HUNG_AFTER_S, UNTRAINED, SearchConfig
+from zoo.search.config import HUNG_AFTER_S, SearchConfig
 from zoo.search.space import fitting
 from zoo.search.storage import last_config, new_name, place_of
 from zoo.training import (
@@ -75,7 +76,7 @@ def fit_floor(
     for part in parts:
         bundle.save(part.bundle, folder / UNTRAINED / part.bundle.method)
     found = made(parts, choose(parts, data), data, false_alarm_rate=args.false_alarm_rate)
-    bundle.save(found, folder / "floor")
+    bundle.save(found, folder / FLOOR)
     say(
         f"{len(parts)} methods that learn nothing have {METRIC} {found.metrics[METRIC]:.3f} "
         "together; what is trained joins or replaces them where it is better."
@@ -83,7 +84,7 @@ def fit_floor(
     if not args.no_promote and texture.name not in open_registry().shelf.textures():
         from zoo.promotion import Origin
 
-        promoted(folder / "floor", texture, origin=Origin(untrained=window_maps_of(parts, data)))
+        promoted(folder / FLOOR, texture, origin=Origin(untrained=window_maps_of(parts, data)))
     return parts
 
 

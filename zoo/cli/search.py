@@ -109,6 +109,7 @@ def _search(args: argparse.Namespace, texture: Texture, data: TrainingData) -> d
     from registry.runs.buffer import BufferedRuns
     from registry.runs.search_runs import SearchRuns
     from registry.runs.store import open_store
+    from registry.trials import CHAMPION
     from zoo.cli import _search_end, _search_start
     from zoo.cli._search_run import searched
     from zoo.home import home, tracking_uri
@@ -118,6 +119,7 @@ def _search(args: argparse.Namespace, texture: Texture, data: TrainingData) -> d
     storage = (home() / "searches").resolve()
     config, space = _search_start.prepared(args, data, storage)
     folder = storage / config.name
+    saved = folder / CHAMPION
     params = _search_start.run_params(config, data, space)
     store = open_store(tracking_uri())
     runs = SearchRuns(store, search=config.name, texture=config.texture, params=params)
@@ -126,12 +128,12 @@ def _search(args: argparse.Namespace, texture: Texture, data: TrainingData) -> d
         made = searched(args, texture, data, (config, space), log, storage=storage)
         found, rate = made.result, args.false_alarm_rate
         best, figures = _search_end.finish_best(made, data, false_alarm_rate=rate)
-        bundle.save(best, folder / "best")
-        log.champion(folder / "best", _search_end.example_maps(best, data, folder / "maps"))
+        bundle.save(best, saved)
+        log.champion(saved, _search_end.example_maps(best, data, folder / "maps"))
         log.close(figures, "interrupted" if found.interrupted else "finished", found.trials)
     trial = made.confirmed.trial if made.confirmed else found.best_trial
-    result = {"detector": str(folder / "best"), "trial": trial, **figures}
-    promotion = f"`zoo promote {folder / 'best'} --data {args.data}`"
+    result = {"detector": str(saved), "trial": trial, **figures}
+    promotion = f"`zoo promote {saved} --data {args.data}`"
     if found.interrupted:
         later = f"Promote it with {promotion}, or continue with the same command and --resume."
         say(f"Interrupted; what was found is kept. {later}")
@@ -141,8 +143,7 @@ def _search(args: argparse.Namespace, texture: Texture, data: TrainingData) -> d
         return result
     try:
         known = window_maps_of(made.untrained, data)
-        origin = Origin(untrained=known, run_id=runs.run_id)
-        return result | promoted(folder / "best", texture, origin=origin)
+        return result | promoted(saved, texture, origin=Origin(untrained=known, run_id=runs.run_id))
     except StorageError as error:
         raise StorageError(
             f"{error} What was found is kept; when this is repaired, promote it with {promotion}."

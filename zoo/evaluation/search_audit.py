@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from registry import bundle
+from registry.trials import CHAMPION, FLOOR, UNTRAINED
 from zoo.data.testset import has_test
 from zoo.data.textures import Texture, folder_names
 from zoo.detectors import Detector
@@ -26,8 +27,6 @@ from zoo.report.plots import Scatter, draw_scatter
 
 FEWEST_TRIALS = 3  # a rank correlation of two trials is always 1 or -1
 TABLE, PLOT = "audit.csv", "audit.png"
-# Folders in the folder of a search: its detector, its floor, the methods that learn nothing.
-CHAMPION, FLOOR, UNTRAINED = "best", "floor", "untrained"
 _TRIAL = re.compile(r"[^_]+_(?P<name>[^_]+)_(?P<number>\d+)_")  # Ray's name of a trial's folder
 
 
@@ -116,7 +115,7 @@ def find_search(storage: Path, texture: Texture, name: str | None = None) -> Pat
             f"`zoo search --category {texture.name}`."
         )
     chosen = name or known[-1]
-    if not (storage / chosen / "best" / bundle.CARD).is_file():
+    if not (storage / chosen / CHAMPION / bundle.CARD).is_file():
         raise SearchError(
             f"The search {chosen} has not ended with a detector; it can be audited only after its "
             "end. Wait for it, or continue it with `zoo search --resume`."

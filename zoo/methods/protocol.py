@@ -46,6 +46,14 @@ class Progress:
 Report = Callable[[Progress], None]
 
 
+EXPORT_SIDE = 64  # pixels; with shorter sides an edge would be mirrored more than once
+
+
+def export_side(patch: int) -> int:
+    """Return the smallest side for ONNX of a method whose layers mirror the edges."""
+    return max(patch, EXPORT_SIDE)
+
+
 def one_by_one(losses: Callable[[Tensor], Tensor]) -> Losses:
     """Return a function for a batch "b c h w" from a function for one picture "c h w"."""
     return lambda x: torch.stack([losses(each) for each in x])

@@ -18,12 +18,21 @@ from zoo.methods import neighbours
 from zoo.methods.configuration import check_fields
 from zoo.methods.fcbigan.config import NetworkConfig, receptive_field, widths
 from zoo.methods.fcbigan.networks import Networks, initialise
-from zoo.methods.protocol import Images, Losses, Method, Progress, Report, Shape, State, Weights
+from zoo.methods.protocol import (
+    Images,
+    Losses,
+    Method,
+    Progress,
+    Report,
+    Shape,
+    State,
+    Weights,
+    export_side,
+)
 from zoo.scoring.maps import interpolated, smooth
 
 LEVELS = 3  # number of strided layers; the features are those of the last two
 STEP = 2**LEVELS  # pixels between two vectors
-EXPORT_SIDE = 64  # smallest side for ONNX, so that an edge is mirrored only once
 WINDOW = receptive_field(LEVELS)  # side of the receptive field of a vector, in pixels
 
 
@@ -61,8 +70,8 @@ class RandomFeatures(Method):
 
     @property
     def export_side(self) -> int:
-        """At least `EXPORT_SIDE`."""
-        return max(self.patch, EXPORT_SIDE)
+        """As `protocol.export_side` says."""
+        return export_side(self.patch)
 
     @torch.no_grad()
     def fit(

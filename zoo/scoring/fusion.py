@@ -159,28 +159,6 @@ def log_tail(anomaly: Float[Tensor, "h w"], tail: Tail) -> Float[Tensor, "h w"]:
     return total.log1p_()
 
 
-def fused(
-    maps: Sequence[Float[Tensor, "h w"] | None], fusion: Fusion, weights: Sequence[float]
-) -> Float[Tensor, "h w"]:
-    """Return the weighted sum of the log tails of maps.
-
-    Args:
-        maps: The map of each part, at the size of the picture; None where the weight is 0.
-        fusion: Its tails are used.
-        weights: `map_weights` or `score_weights` of the fusion, or others of its length.
-
-    Raises:
-        ConfigError: All weights are 0, or a map is missing.
-    """
-    return added(
-        [
-            log_tail(each, tail) if each is not None and weight else None
-            for each, tail, weight in zip(maps, fusion.tails, weights, strict=True)
-        ],
-        weights,
-    )
-
-
 def added(
     tails: Sequence[Float[Tensor, "h w"] | None], weights: Sequence[float]
 ) -> Float[Tensor, "h w"]:

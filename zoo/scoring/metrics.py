@@ -173,36 +173,17 @@ def count(
     return Counts(anomalous=anomalous, normal=normal)
 
 
-def average_precision_of_counts(
-    anomalous: Int[np.ndarray, " k"],
-    normal: Int[np.ndarray, " k"],
-    *,
-    prevalence: float | None = None,
-) -> float:
-    """Return the average precision of pixels from their histograms.
-
-    The result is `average_precision` with the number of the bin as the score of each pixel.
-
-    Raises:
-        DataError: There is no anomalous or no normal pixel.
-        ConfigError: The prevalence is not between 0 and 1.
-
-    Example:
-        >>> average_precision_of_counts(np.array([0, 1, 0, 1]), np.array([1, 0, 1, 0]))
-        0.8333333333333333
-    """
-    hits, alarms = np.cumsum(anomalous[::-1]), np.cumsum(normal[::-1])
-    _check_classes(int(hits[-1]), int(alarms[-1]))
-    own = float(hits[-1] / (hits[-1] + alarms[-1]))
-    return _area(hits / hits[-1], alarms / alarms[-1], own if prevalence is None else prevalence)
-
-
 def areas(
     anomalous: Int[np.ndarray, "d k"], normal: Float[np.ndarray, "d k"], prevalence: float
 ) -> Float[np.ndarray, " d"]:
-    """Return the average precision of many pairs of weighted histograms at once.
+    """Return the average precision of pixels from many pairs of weighted histograms at once.
 
-    A row without an anomalous pixel has NaN.
+    Each is `average_precision` with the number of the bin as the score of each pixel. A row without
+    an anomalous pixel has NaN.
+
+    Example:
+        >>> areas(np.array([[0, 1, 0, 1]]), np.array([[1.0, 0.0, 1.0, 0.0]]), 0.5).round(3).tolist()
+        [0.833]
     """
     hits, alarms = (np.cumsum(each[:, ::-1], axis=1) for each in (anomalous, normal))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -211,34 +192,6 @@ def areas(
         steps = np.diff(hits / hits[:, -1:], prepend=0.0, axis=1)
         parts = np.where(steps > 0, steps * found / (found + false), 0.0)
     return np.where(hits[:, -1] > 0, parts.sum(axis=1), np.nan)
-
-
-def family_average_precision(
-    counts: Counts, families: Sequence[str], *, prevalence: float = PREVALENCE
-) -> dict[str, float]:
-    """Return the average precision of each family of defects, over all pixels of its images.
-
-    Args:
-        counts: The result of `count`, or rows of it drawn by a bootstrap.
-        families: The family of each row.
-        prevalence: Share of the weight of defective pixels, the same for every family.
-
-    Raises:
-        DataError: A family has no anomalous or no normal pixel, or a row has no family.
-        ConfigError: The prevalence is not between 0 and 1.
-    """
-    if len(families) != len(counts.anomalous):
-        raise DataError(
-            f"{len(families)} families were given for the counts of {len(counts.anomalous)} images."
-        )
-    rows = np.array(families)
-    found = {}
-    for family in dict.fromkeys(families):
-        chosen = np.flatnonzero(rows == family)
-        anomalous, normal = counts.anomalous[chosen].sum(0), counts.normal[chosen].sum(0)
-        _check_classes(int(anomalous.sum()), int(normal.sum()), f" in the family '{family}'")
-        found[family] = average_precision_of_counts(anomalous, normal, prevalence=prevalence)
-    return found
 
 
 def _area(

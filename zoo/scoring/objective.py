@@ -18,6 +18,8 @@ from zoo.scoring.metrics import PREVALENCE, Counts, areas, auroc
 
 OTHERS = 0.5  # weight of the windows without a defect among the normal pixels
 DRAWS = 400  # of the bootstrap
+WIN_SHARE = 0.9  # of the draws that a choice by *val* needs
+BINS = 512  # of the scores of pixels; enough to compare maps
 
 Strata = Sequence[Sequence[str]]  # of each window; none for a window without a defect
 
@@ -38,10 +40,8 @@ class Paired:
     draws: int = DRAWS
 
 
-def stratum_average_precision(
-    counts: Counts, strata: Strata, *, prevalence: float = PREVALENCE
-) -> dict[str, float]:
-    """Return the average precision of the pixels of each stratum, at one prevalence.
+def stratum_average_precision(counts: Counts, strata: Strata) -> dict[str, float]:
+    """Return the average precision of the pixels of each stratum, at the prevalence `PREVALENCE`.
 
     The normal pixels are those around the defects of the stratum, and those of all windows without
     a defect, which have half of the weight.
@@ -49,13 +49,21 @@ def stratum_average_precision(
     Args:
         counts: The result of `metrics.count`, one row for each window.
         strata: The strata of each window; none for a window without a defect.
-        prevalence: Share of the weight of defective pixels.
 
     Raises:
-        DataError: There is no stratum, or not one for each row.
+        DataError: There is no stratum, or not one for each row; or a stratum has no anomalous or no
+            normal pixel.
     """
     once = np.ones((1, len(counts.anomalous)), np.int64)
-    found = _over_draws(counts, strata, once, prevalence)
+    found = _over_draws(counts, strata, once)
+    for stratum in found:
+        rows = [stratum in each or not each for each in strata]
+        own, normal = counts.anomalous[rows].sum(), counts.normal[rows].sum()
+        if not own or not normal:
+            raise DataError(
+                f"There are {own} anomalous and {normal} normal scores in the stratum "
+                f"'{stratum}'; this metric needs both."
+            )
     return {name: float(values[0]) for name, values in found.items()}
 
 
@@ -79,7 +87,7 @@ def paired_maps(one: Counts, other: Counts, strata: Strata) -> Paired:
     draws = _draws(strata)
     figures = [of_map(stratum_average_precision(each, strata)) for each in (one, other)]
     drawn = [
-        np.nanmean(np.stack(list(_over_draws(each, strata, draws, PREVALENCE).values())), axis=0)
+        np.nanmean(np.stack(list(_over_draws(each, strata, draws).values())), axis=0)
         for each in (one, other)
     ]
     return Paired(one=figures[0], other=figures[1], win_share=float(np.mean(drawn[0] > drawn[1])))
@@ -104,7 +112,7 @@ def paired_scores(
 
 
 def _over_draws(
-    counts: Counts, strata: Strata, draws: Int[np.ndarray, "d n"], prevalence: float
+    counts: Counts, strata: Strata, draws: Int[np.ndarray, "d n"]
 ) -> dict[str, Float[np.ndarray, " d"]]:
     """Return the average precision of each stratum in each draw; NaN where it was not drawn."""
     if len(strata) != len(counts.anomalous) or not any(strata):
@@ -116,7 +124,7 @@ def _over_draws(
         around = _shares(_product(times, counts.normal))
         others = OTHERS * (elsewhere.sum(axis=1, keepdims=True) > 0)
         normal = (1 - others) * around + others * elsewhere
-        found[stratum] = areas(_product(times, counts.anomalous), normal, prevalence)
+        found[stratum] = areas(_product(times, counts.anomalous), normal, PREVALENCE)
     return found
 
 

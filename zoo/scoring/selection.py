@@ -13,12 +13,10 @@ from torch import Tensor
 from zoo.scoring import metrics, objective
 from zoo.scoring.aggregation import Calibration, Rule, anomaly_map, calibrate, joined
 from zoo.scoring.maps import smooth
-from zoo.scoring.objective import Strata
+from zoo.scoring.objective import BINS, WIN_SHARE, Strata
 
 MEAN_FILTERS = (1, 3, 7, 15, 31)  # sides tried on val, in pixels after scaling
 THIN = 3  # every third pixel in both directions is used to compare rules
-WIN_SHARE = 0.9  # of the bootstrap draws, for a rule of several losses
-BINS = 512  # of the scores of pixels, for a comparison of rules
 LINEAR_STEPS = 4  # eq. (7) is tried on val with weights in steps of a quarter
 
 

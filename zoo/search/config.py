@@ -10,7 +10,6 @@ from typing import Protocol, runtime_checkable
 from registry.trials import Outcome, Scalar, TrialUsage
 
 PACE_S = 1200.0  # time budget of a search that the `megapixels` of the search spaces are set for
-UNTRAINED = "untrained"  # folder of the methods that learn nothing, in the folder of a search
 HUNG_AFTER_S = 600.0  # a trial is never taken for hung before so many seconds without a report
 
 

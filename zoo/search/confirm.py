@@ -19,12 +19,12 @@ from registry.bundle import Bundle
 from zoo.errors import SearchError
 from zoo.search.cluster import trial_slots
 from zoo.search.run import TrialDetector
-from zoo.search.trial import use_device
-from zoo.training import METRIC, settings_of, train_best
+from zoo.search.trial import train_again
+from zoo.training import METRIC, settings_of
 
 if TYPE_CHECKING:
     from zoo.search.config import SearchConfig
-    from zoo.training import Settings, TrainingData
+    from zoo.training import TrainingData
 
 
 CANDIDATES = 3  # configurations that are trained again
@@ -82,14 +82,14 @@ def confirm(
         SearchError: A training failed.
     """
     gpu_share, _ = trial_slots(config)
-    train_again = ray.remote(num_cpus=config.threads, num_gpus=gpu_share, max_retries=3)(_train)
+    remote = ray.remote(num_cpus=config.threads, num_gpus=gpu_share, max_retries=3)(train_again)
     stored_data = ray.put(data)
     device = "cuda" if gpu_share else "cpu"
     jobs = []
     for each in detectors[:CANDIDATES]:
         settings = settings_of(bundle.load(each.folder))
         futures = [
-            train_again.remote(stored_data, settings, seed, config.threads, device)
+            remote.remote(stored_data, settings, seed, config.threads, device)
             for seed in range(config.seed + 1, config.seed + seeds + 1)
         ]
         jobs.append((each, futures))
@@ -114,8 +114,3 @@ def confirm(
         )
         confirmed.append(one)
     return max(confirmed, key=lambda one: one.mean - one.spread)
-
-
-def _train(data: TrainingData, settings: Settings, seed: int, threads: int, device: str) -> Bundle:
-    """Train a configuration with another seed, in a worker."""
-    return train_best(data, settings, seed=seed, device=use_device(threads, device))

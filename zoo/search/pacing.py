@@ -19,8 +19,8 @@ from registry import bundle
 from search_spaces import Space
 from zoo.search.cluster import trial_slots
 from zoo.search.space import first_trial
-from zoo.search.trial import use_device
-from zoo.training import METRIC, PreparedData, settings, settings_of, train_best, with_values
+from zoo.search.trial import train_again, use_device
+from zoo.training import METRIC, PreparedData, settings, settings_of, with_values
 
 if TYPE_CHECKING:
     from registry.bundle import Bundle
@@ -115,7 +115,7 @@ def train_longer(
         The detectors; none if there is too little time, or if a training failed.
     """
     gpu_share, slots = trial_slots(config)
-    remote = ray.remote(num_cpus=config.threads, num_gpus=gpu_share)(_train)
+    remote = ray.remote(num_cpus=config.threads, num_gpus=gpu_share)(train_again)
     stored, device = ray.put(data), "cuda" if gpu_share else "cpu"
     jobs = []
     for each in detectors[:slots]:
@@ -166,8 +166,3 @@ def _speed(
     began = time.monotonic()
     prepared.measure(method.in_training.scorer(weights[-1]))
     return Speed(megapixels_s=done / seconds, report_s=time.monotonic() - began)
-
-
-def _train(data: TrainingData, wanted: Settings, seed: int, threads: int, device: str) -> Bundle:
-    """Train a configuration, in a worker."""
-    return train_best(data, wanted, seed=seed, device=use_device(threads, device))

@@ -13,9 +13,10 @@ import torch
 from ray import tune
 
 from registry import bundle
+from registry.bundle import Bundle
 from zoo.errors import ZooError, one_line
 from zoo.search.config import SearchConfig
-from zoo.training import METRIC, Checkpoint, TrainingData, settings, train
+from zoo.training import METRIC, Checkpoint, Settings, TrainingData, settings, train, train_best
 
 FAILURE = "failure"  # in a report: why the trial ends here
 BUNDLE = "bundle"  # folder of the detector in a checkpoint
@@ -57,6 +58,13 @@ def run_trial(
         if not _is_lack_of_memory(error):
             raise
         _fail(f"out of memory on {device}: {error}")
+
+
+def train_again(
+    data: TrainingData, wanted: Settings, seed: int, threads: int, device: str
+) -> Bundle:
+    """Train settings outside of a trial, in a worker, and return the best checkpoint on *val*."""
+    return train_best(data, wanted, seed=seed, device=use_device(threads, device))
 
 
 def trainable(data: TrainingData, config: SearchConfig, *, gpu_share: float) -> Any:

@@ -23,17 +23,15 @@ from zoo.errors import ConfigError, one_line
 from zoo.scoring import metrics, objective
 from zoo.scoring.fusion import Fusion, Tail, added, fit_tail, log_tail
 from zoo.scoring.maps import image_score
-from zoo.scoring.objective import Paired
+from zoo.scoring.objective import BINS, WIN_SHARE, Paired
 from zoo.scoring.thresholds import fit_threshold
-from zoo.training.data import FALSE_ALARM_RATE, TrainingData, check_sizes, validation_figures
+from zoo.training.data import FALSE_ALARM_RATE, TrainingData, validation_figures
 from zoo.training.fit import finish, train_best
 from zoo.training.provenance import provenance, versions
 from zoo.training.settings import Settings
 
-WIN_SHARE = 0.9  # of the bootstrap draws, for a part that joins or replaces
 SMALLEST = 160  # pixels; half of a smaller picture shows too little of a texture
 THIN = 2  # every second pixel in both directions is used to compare sums
-BINS = 512  # of the scores of pixels, for a comparison of sums
 
 Maps = Sequence[Float[Tensor, "_ _"]]
 Weights = tuple[float, ...]
@@ -78,7 +76,7 @@ def untrained(data: TrainingData, *, say: Callable[[str], None]) -> list[Bundle]
     """Fit every method that learns nothing; one that cannot be fitted here is reported to `say`.
 
     Raises:
-        BadImageError: The pictures are too small for all of them.
+        BadImageError: A picture is too small for one of them.
     """
     smallest = min(min(picture.pixels.shape[:2]) for picture in data.splits.fit)
     scale = 0.5 if smallest >= 2 * SMALLEST else 1.0
@@ -92,7 +90,6 @@ def untrained(data: TrainingData, *, say: Callable[[str], None]) -> list[Bundle]
             found.append(finish(train_best(data, wanted, seed=0), data))
         except ConfigError as error:
             say(f"Without {name}: {one_line(error)}")
-    check_sizes(data, patch=1, scale=scale)
     return found
 
 
@@ -271,18 +268,24 @@ def window_maps_of(
 
 def floor(parts: Sequence[Part]) -> Fusion:
     """Return the sum of all parts that learn nothing, each with weight 1."""
-    weights = _candidates(parts)[0]
+    weights = _floor_weights(parts)
     return Fusion(
         tails=tuple(part.tail for part in parts), map_weights=weights, score_weights=weights
     )
 
 
+def _floor_weights(parts: Sequence[Part]) -> Weights:
+    """Return weight 1 for each part that learns nothing; for all parts if there is none."""
+    untrained = [float(not part.trained) for part in parts]
+    return tuple(untrained) if any(untrained) else (1.0,) * len(parts)
+
+
 def _candidates(parts: Sequence[Part]) -> list[Weights]:
     """Return the weights of all sums that are compared, the floor first."""
     rows = np.eye(len(parts))
+    base = np.array(_floor_weights(parts))
     untrained = [row for row, part in zip(rows, parts, strict=True) if not part.trained]
     trained = [row for row, part in zip(rows, parts, strict=True) if part.trained]
-    base = sum(untrained or trained)
     found = [base, *rows]
     for row in trained:
         found += [base + row, *(row + other for other in untrained)]

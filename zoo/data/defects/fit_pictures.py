@@ -19,17 +19,15 @@ from torch import Tensor
 
 from zoo.data.defects.families import FAMILIES
 from zoo.data.defects.optics import Optics
-from zoo.data.defects.painting import Look, extent, paint
-from zoo.data.defects.placebo import Donors, donors_of, placebo
+from zoo.data.defects.painting import SOFTEST, Look, extent, paint
+from zoo.data.defects.placebo import PICTURES, Donors, donors_of, placebo
 from zoo.data.images import to_mode, unit
 from zoo.data.preprocessing import Preprocessing, prepare
 
 SIZES = (0.05, 0.6)  # of a defect, as shares of a window; a window is up to two patches wide
 CONTRASTS = (0.05, 1.0)
-SOFTEST = 0.12  # largest blur of an outline, as a share of the defect's extent
 _SOFT = 0.5  # share of the outlines that are blurred, where softness is asked for
 _VISIBLE = 0.25  # share of a scaled pixel that must be defective
-_MEMORY = 24  # pictures that give material for placebos
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +103,7 @@ class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
     @cached_property
     def donors(self) -> Donors:
         """The material of placebos."""
-        step = max(1, len(self.pixels) // _MEMORY)
+        step = max(1, len(self.pixels) // PICTURES)
         return donors_of([unit(each) for each in self.pixels[::step]])
 
     def painting(

@@ -16,6 +16,7 @@ from zoo.errors import BadImageError, ConfigError, did_you_mean
 
 MARGIN = 2  # pixels around a mask in which changes that are not visible fade out
 MIN_SIDE = 16  # pixels; a smaller image cannot hold both a defect and good texture
+SOFTEST = 0.12  # largest additional blur of an outline, as a share of the defect's extent
 LARGEST = 1.5  # of the shorter side of an image: the extent of a defect that leaves the image
 _OUTSIDE = 0.5  # largest share of a defect's extent that may lie outside of the image
 _VISIBLE_SHARE = 0.2  # of a shape; where less has changed visibly, it is painted again

@@ -22,6 +22,7 @@ from zoo.data.defects.painting import framed, laid, seen_by_camera
 SHAPES = tuple(
     name for name, family in FAMILIES.items() if family.drawn and family.kind in ("matter", "line")
 )
+PICTURES = 24  # pictures that give material
 SEARCHED = 320  # pixels; side of the part of a donor that is searched for a place that fits
 SIDE = 96  # pixels; largest side of a square that is compared, larger ones are reduced
 _PROBES = 24  # places at which it is measured whether surroundings foretell what lies inside

@@ -18,8 +18,8 @@ from jaxtyping import Bool, Float, Shaped
 
 from zoo.data.defects.families import judged
 from zoo.data.defects.optics import Optics
-from zoo.data.defects.painting import MIN_SIDE, Look, extent, paint
-from zoo.data.defects.placebo import Donors, donors_of, placebo
+from zoo.data.defects.painting import MIN_SIDE, SOFTEST, Look, extent, paint
+from zoo.data.defects.placebo import PICTURES, Donors, donors_of, placebo
 from zoo.data.images import unit
 from zoo.data.textures import Picture
 from zoo.data.variation import vary
@@ -32,8 +32,6 @@ SIZES = (0.03, 0.45)  # specks to shapes that leave the window, as shares of its
 _SMALL_SIZES = (0.06, 0.7)
 PER_FAMILY = 10
 GOOD, PLACEBO = "good", "placebo"  # families of the windows without a defect
-SOFTEST = 0.12  # largest blur of an outline, as a share of the defect's extent
-_DONORS = 24  # pictures that give material
 _PLACEBO_TRIES = 12
 
 
@@ -108,7 +106,7 @@ class WindowPainter:
     ) -> WindowPainter:
         """Prepare the pictures, in a random order."""
         order = np.random.default_rng(seed).permutation(len(pictures)).tolist()
-        material = [unit(pictures[index].pixels) for index in order[:_DONORS]]
+        material = [unit(pictures[index].pixels) for index in order[:PICTURES]]
         return cls(
             pictures=pictures,
             order=order,
