@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -148,7 +149,7 @@ def fusion(**changes: Any) -> Fusion:
     return Fusion(**(given | changes))
 
 
-def fused(maps: list[Tensor | None], made: Fusion, weights: tuple[float, ...]) -> Tensor:
+def fused(maps: Sequence[Tensor | None], made: Fusion, weights: tuple[float, ...]) -> Tensor:
     pairs = zip(maps, made.tails, strict=True)
     return added([None if each is None else log_tail(each, tail) for each, tail in pairs], weights)
 
