@@ -8,7 +8,7 @@ says so beyond chance, once for the map and once for the score of a picture.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -26,7 +26,7 @@ from zoo.scoring.maps import image_score
 from zoo.scoring.objective import BINS, WIN_SHARE, Paired
 from zoo.scoring.thresholds import fit_threshold
 from zoo.training.data import FALSE_ALARM_RATE, TrainingData, validation_figures
-from zoo.training.fit import finish, train_best
+from zoo.training.fit import train_best
 from zoo.training.provenance import provenance, versions
 from zoo.training.settings import Settings
 
@@ -60,12 +60,14 @@ class Part:
 
 
 def part_of(bundle: Bundle, data: TrainingData) -> Part:
-    """Measure a detector on the calibration pictures and on the validation windows."""
+    """Measure a detector on the calibration pictures, which set its threshold, and on *val*."""
     detector = Detector(bundle)
     good = [_map(detector, picture.pixels) for picture in data.splits.calibration]
+    scores = [float(image_score(each, detector.top_fraction)) for each in good]
+    rate = bundle.threshold["false_alarm_rate"]
     tail = fit_tail(good)
     return Part(
-        bundle=bundle,
+        bundle=replace(bundle, threshold=asdict(fit_threshold(scores, false_alarm_rate=rate))),
         tail=tail,
         good=[log_tail(each, tail) for each in good],
         windows=[log_tail(_map(detector, each.image), tail) for each in data.validation],
@@ -74,6 +76,8 @@ def part_of(bundle: Bundle, data: TrainingData) -> Part:
 
 def untrained(data: TrainingData, *, say: Callable[[str], None]) -> list[Bundle]:
     """Fit every method that learns nothing; one that cannot be fitted here is reported to `say`.
+
+    `part_of` completes them: it sets their thresholds on all calibration pictures.
 
     Raises:
         BadImageError: A picture is too small for one of them.
@@ -87,7 +91,7 @@ def untrained(data: TrainingData, *, say: Callable[[str], None]) -> list[Bundle]
             continue
         try:
             wanted = Settings(method=cls(), scale=scale)
-            found.append(finish(train_best(data, wanted, seed=0), data))
+            found.append(train_best(data, wanted, seed=0))
         except ConfigError as error:
             say(f"Without {name}: {one_line(error)}")
     return found
