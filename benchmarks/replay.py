@@ -138,7 +138,7 @@ def tpe_of_zoo(seed: int) -> tuple[Searcher, TrialScheduler]:
     """TPE and ASHA as in `zoo search`, except that the first trial is drawn at random."""
     generator = random.Random(seed)
     first = {name: generator.choice(values) for name, values in GRID.items()}
-    return Study(seed=seed, reports=REPORTS, first=first), asha()
+    return Study(seed=seed, reports=REPORTS, first=[first]), asha()
 
 
 def asha() -> TrialScheduler:

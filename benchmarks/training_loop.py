@@ -24,7 +24,7 @@ from zoo.data.patches import Patches, augment
 from zoo.methods.fcbigan import defect_patches
 from zoo.methods.fcbigan.config import NetworkConfig, TrainConfig
 from zoo.methods.fcbigan.defect_patches import CUTS_PER_PAINTING, DEFECT_POOL, USES, DefectPatches
-from zoo.methods.fcbigan.training import Players, new_networks, play, spot
+from zoo.methods.fcbigan.training import Players, batches, new_networks, play, spot
 
 
 def milliseconds(work: Callable[[], object], device: torch.device, repeats: int = 60) -> float:
@@ -97,17 +97,12 @@ def main() -> None:
         x = patches.draw(count).contiguous(memory_format=layout)
         latent = (count, shape.latent_channels, *[args.patch // networks.cell] * 2)
         z = torch.randn(latent, generator=generator, device=device)
-        good, bad = patches.draw(half), fakes.draw(half, rotations=True)
+        both, masks = next(batches(patches, fakes, TrainConfig(batch=count, defect_rounds=1)))
         with torch.autocast(
             device.type, torch.bfloat16, enabled=half_precision, cache_enabled=False
         ):
             game = milliseconds(lambda: play(players, x, z), device)
-            defects = milliseconds(
-                lambda: spot(
-                    players, good, bad, generator=generator, preprocessing=pictures.preprocessing
-                ),
-                device,
-            )
+            defects = milliseconds(lambda: spot(players, both, masks), device)
         return game, defects
 
     fakes.paint()

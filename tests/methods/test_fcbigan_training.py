@@ -211,7 +211,7 @@ def test_a_round_with_defects_moves_the_segmenter_and_nothing_of_the_game(
     shape = replace(SHAPE, segmenter=True)
     players = Players(new_networks(shape, channels=1, seed=0), BRIEF)
     before = copy.deepcopy(players.live.state_dict())
-    spot(players, *with_black_halves(images), generator=draws(), preprocessing=GREY)
+    spot(players, *half_black(images))
     same = alike(before, players.live.state_dict())
     changed = [name for name in before if name not in same]
     assert len(changed) > 5
@@ -237,7 +237,10 @@ def with_black_halves(images: list[Tensor]) -> tuple[Tensor, Painted]:
     return x, Painted(before=x, after=torch.where(masks[:, None], -1.0, x), masks=masks)
 
 
-GREY = Preprocessing(mode="L")
+def half_black(images: list[Tensor]) -> tuple[Tensor, Tensor]:
+    x, painted = with_black_halves(images)
+    masks = torch.cat([torch.zeros_like(painted.masks), painted.masks])
+    return torch.cat([x, painted.after]), masks
 
 
 # -------------------------------------------------------------------------------------- learning
@@ -295,10 +298,7 @@ def test_the_segmenter_learns_to_find_defects(images: list[Tensor]) -> None:
         new_networks(replace(SHAPE, segmenter=True), channels=1, seed=0),
         replace(BRIEF, defect_learning_rate=3e-3),
     )
-    losses = [
-        float(spot(players, *with_black_halves(images), generator=draws(), preprocessing=GREY))
-        for _ in range(40)
-    ]
+    losses = [float(spot(players, *half_black(images))) for _ in range(40)]
     assert losses[-1] < 0.3 * losses[0]
 
 
@@ -326,7 +326,7 @@ def test_the_segmenter_has_an_average_of_its_own(images: list[Tensor]) -> None:
     players = Players(new_networks(shape, channels=1, seed=0), replace(BRIEF, defect_ema=0.9))
     start = copy.deepcopy(dict(players.live.named_parameters()))
     play(players, *round_of(images))
-    spot(players, *with_black_halves(images), generator=draws(), preprocessing=GREY)
+    spot(players, *half_black(images))
     players.average("segmenter", decay=0.9)
     players.average("encoder", "generator", "discriminator", decay=0.0)
     live, moved = dict(players.live.named_parameters()), 0

@@ -12,7 +12,7 @@ from registry.bundle import Bundle
 from search_spaces import LogUniform
 from tests.search.tiny_searches import config, space
 from zoo.search import pacing
-from zoo.search.pacing import measured, train_longer, with_megapixels
+from zoo.search.pacing import measured, rate, train_longer, with_megapixels
 from zoo.search.run import TrialDetector
 from zoo.training import TrainingData
 
@@ -30,6 +30,20 @@ def test_a_length_replaces_that_of_the_space_and_none_changes_nothing() -> None:
 def test_a_length_that_the_user_wants_searched_is_not_measured(tiny_data: TrainingData) -> None:
     own = space(megapixels=LogUniform(low=1.0, high=2.0))
     assert measured(own, tiny_data, config("own"), say=pytest.fail) is None
+
+
+@pytest.mark.parametrize("start_s", [0.1, 12.0])
+def test_the_time_until_a_training_begins_is_not_taken_for_its_speed(start_s: float) -> None:
+    """A slow beginning once made trials of a search a tenth as long as they could be."""
+    now = 0.0
+
+    def train(megapixels: float) -> None:
+        nonlocal now
+        now += start_s + megapixels / 0.7
+
+    found, began = rate(train, probe_s=4.0, clock=lambda: now)
+    assert found == pytest.approx(0.7)
+    assert began == pytest.approx(start_s, abs=0.1)
 
 
 @pytest.mark.cluster

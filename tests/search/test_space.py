@@ -10,7 +10,7 @@ from ray import tune
 from search_spaces import Choice, Field, Integer, LogUniform, Space, Uniform
 from tests.search.tiny_searches import space
 from zoo.errors import BadImageError
-from zoo.search.space import first_trial, fitting, parameter_space
+from zoo.search.space import first_trials, fitting, parameter_space, starting_with
 
 
 def test_a_space_becomes_rays_distributions_and_fixed_values_stay() -> None:
@@ -99,10 +99,18 @@ def test_a_search_begins_with_the_middle_of_its_ranges_and_the_first_of_its_choi
         ema=Uniform(low=0.5, high=0.9),
         batch=16,
     )
-    start = first_trial(wide)
+    start, other = first_trials(wide)
+    assert other == start | {"patch": 48}
     assert start == {
         "patch": 64,
         "width": 18,
         "learning_rate": pytest.approx(1e-3),
         "ema": pytest.approx(0.7),
     }
+
+
+def test_a_value_can_be_put_first_in_a_choice() -> None:
+    wide = space(patch=Choice(values=(64, 48)), width=Integer(low=12, high=24))
+    assert starting_with(wide, "patch", 48).fields["patch"] == Choice(values=(48, 64))
+    assert starting_with(wide, "patch", 32) == wide, "it is none of the values"
+    assert starting_with(wide, "width", 12) == wide, "it is no choice"

@@ -13,10 +13,11 @@ from registry import bundle
 from registry.trials import FLOOR, UNTRAINED
 from zoo.cli.output import say
 from zoo.cli.promote import open_registry, promoted
+from zoo.data.defects.placebo import donors_of, material
 from zoo.errors import SearchError
 from zoo.home import trial_storage
 from zoo.search.config import HUNG_AFTER_S, SearchConfig
-from zoo.search.space import fitting
+from zoo.search.space import fitting, starting_with
 from zoo.search.storage import last_config, new_name, place_of
 from zoo.training import (
     METRIC,
@@ -52,6 +53,13 @@ def prepared(
         space = search_spaces.load(args.category, known=known)
     space, note = fitting(space, smallest_side(data), widen=args.space is None)
     notes = [note]
+    good = material([picture.pixels for picture in data.splits.fit])
+    if args.space is None and donors_of(good).arranged:
+        space = starting_with(space, "placebo_share", 0.0)
+        notes.append(
+            "Good material fits only its own place here, so the first trial is taught without "
+            "placebos."
+        )
     config = _resumed(args, data, storage) if args.resume else _new(args, data, storage)
     for note in filter(None, notes):
         say(note)

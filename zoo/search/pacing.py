@@ -6,6 +6,7 @@ once more, as long as there is time.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ import torch
 from registry import bundle
 from search_spaces import Space
 from zoo.search.cluster import trial_slots
-from zoo.search.space import first_trial
+from zoo.search.space import first_trials
 from zoo.search.trial import train_again, use_device
 from zoo.training import METRIC, PreparedData, settings, settings_of, with_values
 
@@ -43,11 +44,13 @@ class Speed:
     """The speed of one trial among as many as run at once.
 
     Attributes:
-        megapixels_s: Megapixels of patches in a second.
+        megapixels_s: Megapixels of patches in a second, once a training has begun.
+        start_s: Seconds until it has begun.
         report_s: Seconds to judge a detector on *val*.
     """
 
     megapixels_s: float
+    start_s: float
     report_s: float
 
 
@@ -69,7 +72,7 @@ def measured(
     if isinstance(fixed, bool) or not isinstance(fixed, int | float):
         return None
     values = {k: v for k, v in space.fields.items() if isinstance(v, bool | int | float | str)}
-    wanted = settings(values | first_trial(space))
+    wanted = settings(values | first_trials(space)[0])
     gpu_share, slots = trial_slots(config)
     remote = ray.remote(num_cpus=config.threads, num_gpus=gpu_share)(_speed)
     stored, device = ray.put(data), "cuda" if gpu_share else "cpu"
@@ -78,7 +81,8 @@ def measured(
     )
     slowest = min(speeds, key=lambda speed: speed.megapixels_s)
     seconds = config.pace_s * EXPLORE * slots / WHOLE_TRIALS
-    training_s = max(seconds - config.reports * slowest.report_s, 0.4 * seconds)
+    other_s = slowest.start_s + config.reports * slowest.report_s
+    training_s = max(seconds - other_s, 0.4 * seconds)
     megapixels = max(FEWEST_MEGAPIXELS, round(training_s * slowest.megapixels_s, 1))
     say(
         f"This machine trains on {slots * slowest.megapixels_s:.2g} megapixels a second in "
@@ -150,19 +154,41 @@ def _speed(
     place = torch.device(use_device(threads, device))
     prepared = PreparedData(data, wanted.scale, place)
     weights: list[Weights] = []
-    seconds, start_s, megapixels = 0.0, probe_s, PROBE_MEGAPIXELS
-    while seconds < start_s + probe_s:
+
+    def train(megapixels: float) -> None:
         method = with_values(wanted, {"megapixels": megapixels, "reports": 1}).method
-        generator, began = torch.Generator(place).manual_seed(0), time.monotonic()
+        generator = torch.Generator(place).manual_seed(0)
         method.fit(
             prepared.fit, generator=generator, report=lambda made: weights.append(made.weights)
         )
-        seconds = time.monotonic() - began
-        start_s = min(start_s, seconds)  # of the shortest training: painting the first defects
-        done, megapixels = (
-            megapixels,
-            megapixels * float(np.clip(1.5 * probe_s / max(seconds - start_s, 1e-2), 4, 16)),
-        )
+
+    speed, start_s = rate(train, probe_s=probe_s)
     began = time.monotonic()
-    prepared.measure(method.in_training.scorer(weights[-1]))
-    return Speed(megapixels_s=done / seconds, report_s=time.monotonic() - began)
+    prepared.measure(wanted.method.in_training.scorer(weights[-1]))
+    return Speed(megapixels_s=speed, start_s=start_s, report_s=time.monotonic() - began)
+
+
+def rate(
+    train: Callable[[float], None],
+    *,
+    probe_s: float = PROBE_S,
+    clock: Callable[[], float] = time.monotonic,
+) -> tuple[float, float]:
+    """Return the megapixels a second of a training, and the seconds until it has begun.
+
+    A training begins with painting, which may take longer than the probe. So the shortest training
+    is subtracted from one that takes `probe_s` longer.
+
+    Args:
+        train: Trains for so many megapixels.
+        probe_s: Seconds of the training that is timed.
+        clock: The time in seconds.
+    """
+    start_s, seconds, megapixels = math.inf, 0.0, PROBE_MEGAPIXELS
+    while seconds < start_s + probe_s:
+        began = clock()
+        train(megapixels)
+        done, seconds = megapixels, clock() - began
+        start_s = min(start_s, seconds)
+        megapixels *= float(np.clip(1.5 * probe_s / max(seconds - start_s, 1e-2), 4, 16))
+    return (done - PROBE_MEGAPIXELS) / (seconds - start_s), start_s

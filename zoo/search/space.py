@@ -12,6 +12,8 @@ from search_spaces import Choice, Integer, LogUniform, Space, Uniform
 from zoo.errors import BadImageError, SpaceError
 
 SMALL = 512  # pixels; images of a material that are smaller have often been reduced
+# What matters most and has no best value for all textures, the most important first.
+TRIED_FIRST = ("placebo_share", "scale", "variation", "patch", "restoration")
 
 
 def parameter_space(space: Space) -> dict[str, Any]:
@@ -71,8 +73,12 @@ def fitting(space: Space, smallest_side: int, *, widen: bool = False) -> tuple[S
     return replace(space, fields={**space.fields, **chosen}), note
 
 
-def first_trial(space: Space) -> dict[str, Any]:
-    """Return the first parameters: the middle of every range, the first of every choice."""
+def first_trials(space: Space) -> list[dict[str, Any]]:
+    """Return the parameters to begin with; a sampler knows nothing yet, but the space's author did.
+
+    The first trial has the middle of every range and the first value of every choice. Each of the
+    others has the next value of one choice instead, of those in `TRIED_FIRST`.
+    """
     start: dict[str, Any] = {}
     for name, field in space.fields.items():
         match field:
@@ -84,7 +90,21 @@ def first_trial(space: Space) -> dict[str, Any]:
                 start[name] = math.sqrt(field.low * field.high)
             case Uniform():
                 start[name] = (field.low + field.high) / 2
-    return start
+    trials = [start]
+    for name in TRIED_FIRST:
+        field = space.fields.get(name)
+        if isinstance(field, Choice) and len(field.values) > 1:
+            trials.append(start | {name: field.values[1]})
+    return trials
+
+
+def starting_with(space: Space, name: str, value: float | int | str) -> Space:
+    """Return the space with this value first in a choice; nothing changes without such a choice."""
+    field = space.fields.get(name)
+    if not isinstance(field, Choice) or value not in field.values:
+        return space
+    values = (value, *(each for each in field.values if each != value))
+    return replace(space, fields={**space.fields, name: Choice(values=values)})
 
 
 def _domain(field: Any) -> Any:

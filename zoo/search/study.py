@@ -31,16 +31,16 @@ class Study(OptunaSearch):
 
     _ot_study: Any  # Ray declares it None, and sets it once it knows the space
 
-    def __init__(self, *, seed: int, reports: int, first: dict[str, Any]) -> None:
+    def __init__(self, *, seed: int, reports: int, first: list[dict[str, Any]]) -> None:
         """Create the study.
 
         Args:
             seed: Of TPE.
             reports: Number of reports of a whole trial.
-            first: Parameters of the first trial.
+            first: Parameters of the first trials.
         """
         sampler = TPESampler(seed=seed, n_startup_trials=STARTUP)
-        super().__init__(sampler=sampler, points_to_evaluate=[first])
+        super().__init__(sampler=sampler, points_to_evaluate=first)
         self._reports = reports
         self._curves: dict[str, dict[int, float]] = {}
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from zoo.data.defects.families import FAMILIES
 from zoo.data.defects.optics import Optics
 from zoo.data.defects.painting import SOFTEST, Look, extent, paint
-from zoo.data.defects.placebo import PICTURES, Donors, donors_of, placebo
+from zoo.data.defects.placebo import Donors, donors_of, material, placebo
 from zoo.data.images import to_mode, unit
 from zoo.data.preprocessing import Preprocessing, prepare
 
@@ -103,8 +103,7 @@ class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
     @cached_property
     def donors(self) -> Donors:
         """The material of placebos."""
-        step = max(1, len(self.pixels) // PICTURES)
-        return donors_of([unit(each) for each in self.pixels[::step]])
+        return donors_of(material(self.pixels))
 
     def painting(
         self, patch: int, rng: np.random.Generator, *, placebos: float = 0.0, softness: bool = False

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 
 from zoo.data.defects.brush import Pixels, Plane, measure
 from zoo.data.defects.families import FAMILIES
 from zoo.data.defects.optics import Optics
 from zoo.data.defects.painting import framed, laid, seen_by_camera
+from zoo.data.images import unit
 
 # Families whose shape is cut out of the picture; the others displace or blur what is there.
 SHAPES = tuple(
@@ -25,12 +26,12 @@ SHAPES = tuple(
 PICTURES = 24  # pictures that give material
 SEARCHED = 320  # pixels; side of the part of a donor that is searched for a place that fits
 SIDE = 96  # pixels; largest side of a square that is compared, larger ones are reduced
-_PROBES = 24  # places at which it is measured whether surroundings foretell what lies inside
+_PROBES = 128  # places at which it is measured whether surroundings foretell what lies inside
 _PROBE = 48  # pixels; side of these places
 # Where the best surroundings leave less than this share of the difference between two random
 # places, the texture is arranged, and material has to fit its place.
-ARRANGED = 0.6
-_WORST = 0.9  # quantile of the mismatch of good places: beyond it nothing fits
+ARRANGED = 0.7
+_WORST = 0.5  # quantile of the mismatch of good places: beyond it nothing fits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,11 @@ class Donors:
         if mismatch > self.limit:
             return None
         return np.asarray(searched[top : top + side, left : left + side])
+
+
+def material(pixels: Sequence[Shaped[np.ndarray, "_ _ c"]]) -> list[Float[np.ndarray, "_ _ c"]]:
+    """Return up to about `PICTURES` of these uint8 or uint16 pictures, spread evenly, in [0, 1]."""
+    return [unit(each) for each in pixels[:: max(1, len(pixels) // PICTURES)]]
 
 
 def donors_of(images: Sequence[Float[np.ndarray, "_ _ c"]], *, seed: int = 0) -> Donors:

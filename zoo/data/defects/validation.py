@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Shaped
 from zoo.data.defects.families import judged
 from zoo.data.defects.optics import Optics
 from zoo.data.defects.painting import MIN_SIDE, SOFTEST, Look, extent, paint
-from zoo.data.defects.placebo import PICTURES, Donors, donors_of, placebo
+from zoo.data.defects.placebo import Donors, donors_of, material, placebo
 from zoo.data.images import unit
 from zoo.data.textures import Picture
 from zoo.data.variation import vary
@@ -106,13 +106,12 @@ class WindowPainter:
     ) -> WindowPainter:
         """Prepare the pictures, in a random order."""
         order = np.random.default_rng(seed).permutation(len(pictures)).tolist()
-        material = [unit(pictures[index].pixels) for index in order[:PICTURES]]
         return cls(
             pictures=pictures,
             order=order,
             window=window,
             optics=optics or Optics(),
-            donors=donors_of(material),
+            donors=donors_of(material([pictures[index].pixels for index in order])),
         )
 
     def good(self, turn: int, rng: np.random.Generator) -> Picture:

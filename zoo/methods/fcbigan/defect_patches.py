@@ -68,7 +68,7 @@ class DefectPatches:
 
     def draw(self, count: int, *, rotations: bool) -> Painted:
         """Draw patches with their masks, flipped and rotated at random."""
-        if self.left < count:
+        if self.left <= 0:
             self.paint()
         self.left -= count
         device = self.generator.device

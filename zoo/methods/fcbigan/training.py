@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from zoo.data.defects.fit_pictures import FitPictures
 from zoo.data.patches import Patches, vary_tone
-from zoo.data.preprocessing import Preprocessing
 from zoo.data.variation import vary
 from zoo.errors import DivergedError
 from zoo.methods.fcbigan.config import NetworkConfig, TrainConfig
@@ -35,6 +34,7 @@ from zoo.methods.protocol import Progress, Report
 
 WARM_UP = 0.02  # share of the training in which the learning rate of the segmenter rises
 COOLED = 0.02  # final share of its learning rate
+DRAWN_AT_ONCE = 8  # rounds whose patches are drawn together
 
 
 class Players:
@@ -166,33 +166,52 @@ def play(
 
 
 def spot(
-    players: Players,
-    x: Float[Tensor, "b c p p"],
-    painted: Painted,
-    *,
-    generator: torch.Generator,
-    preprocessing: Preprocessing,
+    players: Players, x: Float[Tensor, "b c p p"], masks: Bool[Tensor, "b p p"]
 ) -> Float[Tensor, ""]:
-    """Do one round of the segmenter, with good patches and patches with synthetic defects."""
-    segmenter, masks = players.live.segmenter, painted.masks
+    """Do one round of the segmenter.
+
+    Args:
+        players: The networks.
+        x: Good patches and patches with synthetic defects.
+        masks: Where they are defective.
+    """
+    segmenter = players.live.segmenter
     assert segmenter is not None
-    both = torch.cat([x, painted.after])
-    if players.config.tone_jitter:
-        both = vary_tone(both, players.config.tone_jitter, generator=generator)
-    both = vary(
-        both,
-        players.config.variation,
-        generator=generator,
-        low=preprocessing.low,
-        high=preprocessing.high,
-        scale=preprocessing.scale,
-    )
-    targets = segmenter.targets(torch.cat([torch.zeros_like(masks), masks]))
     with torch.no_grad():  # E and G learn in the game only
-        seen = players.live.segmenter_input(both, None)
-    loss = defect_loss(segmenter(seen).float(), targets)
+        seen = players.live.segmenter_input(x, None)
+    loss = defect_loss(segmenter(seen).float(), segmenter.targets(masks))
     players.descend({segmenter: loss})
     return loss.detach()
+
+
+def batches(
+    patches: Patches, fakes: DefectPatches, config: TrainConfig
+) -> Iterator[tuple[Float[Tensor, "b c p p"], Bool[Tensor, "b p p"]]]:
+    """Yield the batches of a step's rounds with defects: half good, half painted, under variation.
+
+    Patches for `DRAWN_AT_ONCE` rounds are drawn and varied together: that takes hardly longer than
+    for one.
+    """
+    generator, preprocessing = fakes.generator, fakes.pictures.preprocessing
+    half = config.batch // 2
+    for start in range(0, config.defect_rounds, DRAWN_AT_ONCE):
+        rounds = min(DRAWN_AT_ONCE, config.defect_rounds - start)
+        good = patches.draw(rounds * half)
+        painted = fakes.draw(rounds * half, rotations=config.rotations)
+        both = torch.cat([good, painted.after])
+        if config.tone_jitter:
+            both = vary_tone(both, config.tone_jitter, generator=generator)
+        both = vary(
+            both,
+            config.variation,
+            generator=generator,
+            low=preprocessing.low,
+            high=preprocessing.high,
+            scale=preprocessing.scale,
+        )
+        masks = torch.cat([torch.zeros_like(painted.masks), painted.masks])
+        for turn in range(rounds):
+            yield both[turn::rounds], masks[turn::rounds]
 
 
 def fit(
@@ -231,9 +250,8 @@ def fit(
         rotations=config.rotations,
         fixed=config.fixed_patches,
     )
-    pictures = FitPictures.of(images)
     fakes = DefectPatches(
-        pictures,
+        FitPictures.of(images),
         patch=patch,
         generator=generator,
         placebos=config.placebo_share,
@@ -263,19 +281,10 @@ def fit(
                 z = torch.randn(latent, generator=generator, device=device)
                 restored = fakes.draw(half, rotations=config.rotations) if restores else None
                 total[:4] += play(players, x, z, restored)
-                for turn in range(rounds):
+                drawn = batches(patches, fakes, config) if rounds else ()
+                for turn, (both, masks) in enumerate(drawn):
                     players.pace((now + turn / rounds) / whole)
-                    painted = fakes.draw(half, rotations=config.rotations)
-                    total[4] += (
-                        spot(
-                            players,
-                            patches.draw(half),
-                            painted,
-                            generator=generator,
-                            preprocessing=pictures.preprocessing,
-                        )
-                        / rounds
-                    )
+                    total[4] += spot(players, both, masks) / rounds
                     players.average("segmenter", decay=config.defect_ema)
             players.average("encoder", "generator", "discriminator", decay=config.ema)
         metrics = _means(total, end - step, end)
