@@ -114,3 +114,14 @@ def test_a_value_can_be_put_first_in_a_choice() -> None:
     assert starting_with(wide, "patch", 48).fields["patch"] == Choice(values=(48, 64))
     assert starting_with(wide, "patch", 32) == wide, "it is none of the values"
     assert starting_with(wide, "width", 12) == wide, "it is no choice"
+
+
+def test_a_search_tries_early_what_earlier_ones_chose_within_its_own_space() -> None:
+    wide = space(patch=Choice(values=(64, 48)), width=Integer(low=12, high=24), batch=16)
+    good = {"patch": 32, "width": 20, "batch": 8, "unknown": 1}
+    trials = first_trials(wide, [good, {"width": 99}])
+    assert trials == [
+        {"patch": 64, "width": 18},
+        {"patch": 64, "width": 20},  # patch 32 is none of its values, batch is fixed
+        {"patch": 48, "width": 18},
+    ]

@@ -22,8 +22,8 @@ def study() -> Study:
     return begun()
 
 
-def begun() -> Study:
-    made = Study(seed=0, reports=4, first=[{"width": 8}, {"width": 9}])
+def begun(*widths: int) -> Study:
+    made = Study(seed=0, reports=4, first=[{"width": width} for width in widths or (8,)])
     assert made.set_search_properties("val_pixel_ap", "max", SPACE)
     return made
 
@@ -118,7 +118,7 @@ def test_a_report_made_again_after_a_resumption_is_passed_on_once(
 
 def test_the_first_trials_are_those_asked_for_and_the_rest_follow_from_the_seed() -> None:
     def drawn() -> list[int]:
-        study = begun()
+        study = begun(8, 9)
         found = []
         for number in range(12):
             parameters = study.suggest(str(number))

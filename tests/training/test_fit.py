@@ -134,6 +134,7 @@ def test_a_bundle_says_where_it_came_from(
     splits = tiny_data.splits
     assert tiny_bundle.data == {
         "fingerprint": tiny_data.fingerprint,
+        "camera": str(tiny_data.optics),
         "licence": tiny_data.licence,
         "non_commercial": False,
         "split_seed": splits.seed,

@@ -5,7 +5,7 @@ a search and the protocol `TrialLog`, through which a search reports its trials.
 imports MLflow.
 """
 
-# `callback`, `trial` and `tune_controller` are private: parts of `run`.
+# `callback`, `earlier`, `trial` and `tune_controller` are private: parts of `run`.
 __all__ = [
     "all_textures",
     "cluster",

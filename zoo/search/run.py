@@ -27,6 +27,7 @@ from zoo.search import tune_controller
 from zoo.search.callback import SearchCallback, best_checkpoint
 from zoo.search.cluster import trial_slots
 from zoo.search.config import SearchConfig, TrialLog
+from zoo.search.earlier import earlier_settings
 from zoo.search.space import first_trials, parameter_space
 from zoo.search.storage import (
     has_begun,
@@ -140,7 +141,8 @@ def run_search(
     callback = SearchCallback(log, config, say, folder=folder, gpu_share=gpu_share)
     # Those that Tune adds itself; passed in, as Tune does not close them for interrupted trials.
     loggers = (CSVLoggerCallback(), JsonLoggerCallback(), TBXLoggerCallback())
-    study = Study(seed=config.seed, reports=config.reports, first=first_trials(space))
+    first = first_trials(space, earlier_settings(storage, config.texture))
+    study = Study(seed=config.seed, reports=config.reports, first=first)
     errors, closing = storage_errors(config, storage), _closing(loggers, callback)
     with errors, tune_controller.installed(study.reconcile, callback.reconcile), closing, _quiet():
         analysis = tune.run(

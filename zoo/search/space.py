@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ray import tune
 
-from search_spaces import Choice, Integer, LogUniform, Space, Uniform
+from search_spaces import Choice, Field, Integer, LogUniform, Space, Uniform
 from zoo.errors import BadImageError, SpaceError
 
 SMALL = 512  # pixels; images of a material that are smaller have often been reduced
@@ -73,11 +74,16 @@ def fitting(space: Space, smallest_side: int, *, widen: bool = False) -> tuple[S
     return replace(space, fields={**space.fields, **chosen}), note
 
 
-def first_trials(space: Space) -> list[dict[str, Any]]:
+def first_trials(space: Space, earlier: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
     """Return the parameters to begin with; a sampler knows nothing yet, but the space's author did.
 
-    The first trial has the middle of every range and the first value of every choice. Each of the
-    others has the next value of one choice instead, of those in `TRIED_FIRST`.
+    The first trial has the middle of every range and the first value of every choice. Then come
+    those of earlier searches. Each of the others has the next value of one choice of the first
+    trial instead, of those in `TRIED_FIRST`.
+
+    Args:
+        space: The space.
+        earlier: Settings that were good; what lies outside of the space is as in the first trial.
     """
     start: dict[str, Any] = {}
     for name, field in space.fields.items():
@@ -90,7 +96,11 @@ def first_trials(space: Space) -> list[dict[str, Any]]:
                 start[name] = math.sqrt(field.low * field.high)
             case Uniform():
                 start[name] = (field.low + field.high) / 2
-    trials = [start]
+    known = [
+        start | {name: each[name] for name in start if _within(space.fields[name], each.get(name))}
+        for each in earlier
+    ]
+    trials = [start, *(each for each in known if each != start)]
     for name in TRIED_FIRST:
         field = space.fields.get(name)
         if isinstance(field, Choice) and len(field.values) > 1:
@@ -105,6 +115,17 @@ def starting_with(space: Space, name: str, value: float | int | str) -> Space:
         return space
     values = (value, *(each for each in field.values if each != value))
     return replace(space, fields={**space.fields, name: Choice(values=values)})
+
+
+def _within(field: Field, value: Any) -> bool:
+    match field:
+        case Choice(values=values):
+            return value in values
+        case Uniform(low=low, high=high) | LogUniform(low=low, high=high):
+            return isinstance(value, int | float) and low <= value <= high
+        case Integer(low=low, high=high):
+            return isinstance(value, int) and low <= value <= high
+    return False
 
 
 def _domain(field: Any) -> Any:

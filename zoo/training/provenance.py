@@ -14,6 +14,7 @@ def provenance(data: TrainingData) -> dict[str, Any]:
     """Return which pictures a detector was made from, for its card and for promotion."""
     return {
         "fingerprint": data.fingerprint,
+        "camera": str(data.optics),
         "licence": data.licence,
         "non_commercial": "-NC" in data.licence.upper(),
         "split_seed": data.splits.seed,

@@ -53,10 +53,13 @@ class Optics:
 
     def __str__(self) -> str:
         """Describe the camera in one line."""
-        blur = "not measurable" if self.blur is None else f"{self.blur:.2f} pixels"
+        blur = (
+            "no edge shows the sharpness"
+            if self.blur is None
+            else f"edges have a spread of {self.blur:.2f} pixels"
+        )
         return (
-            f"edges have a spread of {blur}; noise is {100 * self.noise_at(0.5):.2f} % of the full "
-            f"scale in the middle of it, with a correlation of {self.correlation:.2f}; "
+            f"{blur}; noise is {100 * self.noise_at(0.5):.2f} % of the full scale in the middle of it, with a correlation of {self.correlation:.2f}; "
             f"{'JPEG' if self.tables else 'no JPEG'}, steps of 1/{1 / max(self.step, 1e-5):.0f}"
         )
 
