@@ -59,7 +59,8 @@ class Optics:
             else f"edges have a spread of {self.blur:.2f} pixels"
         )
         return (
-            f"{blur}; noise is {100 * self.noise_at(0.5):.2f} % of the full scale in the middle of it, with a correlation of {self.correlation:.2f}; "
+            f"{blur}; noise is {100 * self.noise_at(0.5):.2f} % of the full scale in the middle "
+            f"of it, with a correlation of {self.correlation:.2f}; "
             f"{'JPEG' if self.tables else 'no JPEG'}, steps of 1/{1 / max(self.step, 1e-5):.0f}"
         )
 
