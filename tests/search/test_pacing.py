@@ -59,7 +59,7 @@ def test_twelve_whole_trials_fit_into_the_first_part_of_the_time(
     assert length is not None
     assert "in 1 trials at once; each whole trial has" in said[0]
     rate = float(said[0].split("trains on ")[1].split(" megapixels")[0])
-    whole_s = 600 * pacing.EXPLORE / pacing.WHOLE_TRIALS
+    whole_s = 600 * pacing.EXPLORE / pacing.WHOLE_TRIALS / pacing.OVERHEAD
     assert length == pytest.approx(rate * (whole_s - 1), rel=0.2)  # judging takes about a second
 
 

@@ -69,7 +69,9 @@ def searched(
     untrained = fit_floor(args, texture, data, storage / config.name)
     with cluster(args.address):
         if args.space is None and config.megapixels is None and not args.resume:
-            config = replace(config, megapixels=measured(space, data, config, say=say))
+            spent = time.monotonic() - began
+            length = measured(space, data, config, say=say, spent_s=spent)
+            config = replace(config, megapixels=length)
             write_config(config, storage / config.name)
         space = with_megapixels(space, config.megapixels)
         left = config.time_budget_s - (time.monotonic() - began)

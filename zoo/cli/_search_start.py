@@ -82,12 +82,13 @@ def fit_floor(
     """
     parts = [part_of(each, data) for each in untrained(data, say=say)]
     for part in parts:
-        bundle.save(part.bundle, folder / UNTRAINED / part.bundle.method)
+        bundle.save(part.bundle, folder / UNTRAINED / part.name)
     found = made(parts, choose(parts, data), data, false_alarm_rate=args.false_alarm_rate)
     bundle.save(found, folder / FLOOR)
     say(
-        f"{len(parts)} methods that learn nothing have {METRIC} {found.metrics[METRIC]:.3f} "
-        "together; what is trained joins or replaces them where it is better."
+        f"Methods that learn nothing ({', '.join(part.name for part in parts)}) have {METRIC} "
+        f"{found.metrics[METRIC]:.3f} together; what is trained joins or replaces them where it is "
+        "better."
     )
     if not args.no_promote and texture.name not in open_registry().shelf.textures():
         from zoo.promotion import Origin

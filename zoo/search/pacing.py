@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 EXPLORE = 0.65  # of the time, for short trials
 WHOLE_TRIALS = 12  # that fit into this part of the time if none is stopped early
+OVERHEAD = 1.2  # times as long as measured: Ray's start of a trial, its files, other trials beside
 FINISH = 0.08  # of the time, for the choice at the end
 WORTH = 1.3  # times the length of a trial, for a longer training
 FEWEST_MEGAPIXELS = 20.0  # of a trial; a shorter training has learned nothing
@@ -55,7 +56,12 @@ class Speed:
 
 
 def measured(
-    space: Space, data: TrainingData, config: SearchConfig, *, say: Callable[[str], None]
+    space: Space,
+    data: TrainingData,
+    config: SearchConfig,
+    *,
+    say: Callable[[str], None],
+    spent_s: float = 0.0,
 ) -> float | None:
     """Return the megapixels of a trial such that `WHOLE_TRIALS` fit into the time of the search.
 
@@ -67,6 +73,7 @@ def measured(
         data: The texture.
         config: Of the search.
         say: Receives one line.
+        spent_s: Seconds that the search has spent already.
     """
     fixed = space.fields.get("megapixels")
     if isinstance(fixed, bool) or not isinstance(fixed, int | float):
@@ -80,9 +87,10 @@ def measured(
         [remote.remote(stored, wanted, config.threads, device, PROBE_S) for _ in range(slots)]
     )
     slowest = min(speeds, key=lambda speed: speed.megapixels_s)
-    seconds = config.pace_s * EXPLORE * slots / WHOLE_TRIALS
+    left = max(config.pace_s - spent_s, 0.5 * config.pace_s)
+    seconds = left * EXPLORE * slots / WHOLE_TRIALS
     other_s = slowest.start_s + config.reports * slowest.report_s
-    training_s = max(seconds - other_s, 0.4 * seconds)
+    training_s = max(seconds / OVERHEAD - other_s, 0.4 * seconds)
     megapixels = max(FEWEST_MEGAPIXELS, round(training_s * slowest.megapixels_s, 1))
     say(
         f"This machine trains on {slots * slowest.megapixels_s:.2g} megapixels a second in "

@@ -25,12 +25,19 @@ from zoo.scoring.fusion import Fusion, Tail, added, fit_tail, log_tail
 from zoo.scoring.maps import image_score
 from zoo.scoring.objective import BINS, WIN_SHARE, Paired
 from zoo.scoring.thresholds import fit_threshold
-from zoo.training.data import FALSE_ALARM_RATE, TrainingData, validation_figures
+from zoo.training.data import (
+    FALSE_ALARM_RATE,
+    TrainingData,
+    smallest_side,
+    validation_figures,
+)
 from zoo.training.fit import train_best
 from zoo.training.provenance import provenance, versions
 from zoo.training.settings import Settings
 
-SMALLEST = 160  # pixels; half of a smaller picture shows too little of a texture
+SMALLEST = 96  # pixels; a smaller picture shows too little of a texture
+MEGAPIXELS = 64.0  # of all good pictures, at the larger of two scales; about two minutes
+HEDGED = 0.9  # of the best objective: what a sum with parts that learn nothing must reach
 THIN = 2  # every second pixel in both directions is used to compare sums
 
 Maps = Sequence[Float[Tensor, "_ _"]]
@@ -58,6 +65,11 @@ class Part:
         """Whether it learned more than statistics of good pictures."""
         return not methods.named(self.bundle.method).untrained
 
+    @property
+    def name(self) -> str:
+        """Its method and its scale."""
+        return f"{self.bundle.method}@{self.bundle.preprocessing['scale']:g}"
+
 
 def part_of(bundle: Bundle, data: TrainingData) -> Part:
     """Measure a detector on the calibration pictures, which set its threshold, and on *val*."""
@@ -75,26 +87,41 @@ def part_of(bundle: Bundle, data: TrainingData) -> Part:
 
 
 def untrained(data: TrainingData, *, say: Callable[[str], None]) -> list[Bundle]:
-    """Fit every method that learns nothing; one that cannot be fitted here is reported to `say`.
+    """Fit every method that learns nothing, at two scales if the pictures are large enough.
 
-    `part_of` completes them: it sets their thresholds on all calibration pictures.
+    One that cannot be fitted here is reported to `say`. `part_of` completes them: it sets their
+    thresholds on all calibration pictures.
 
     Raises:
         BadImageError: A picture is too small for one of them.
     """
-    smallest = min(min(picture.pixels.shape[:2]) for picture in data.splits.fit)
-    scale = 0.5 if smallest >= 2 * SMALLEST else 1.0
     found = []
     for name in methods.names():
         cls = methods.named(name)
         if not cls.untrained:
             continue
         try:
-            wanted = Settings(method=cls(), scale=scale)
-            found.append(train_best(data, wanted, seed=0))
+            for scale in scales(data):
+                wanted = Settings(method=cls(), scale=scale)
+                found.append(train_best(data, wanted, seed=0))
         except ConfigError as error:
             say(f"Without {name}: {one_line(error)}")
     return found
+
+
+def scales(data: TrainingData) -> tuple[float, ...]:
+    """Return the scales of the methods that learn nothing: a second one sees larger defects.
+
+    The first is the largest at which all good pictures together have at most `MEGAPIXELS`, the
+    second is half of it; a scale is left out at which a picture has a side under `SMALLEST`.
+    """
+    splits, side = data.splits, smallest_side(data)
+    sizes = [each.pixels.shape for each in (*splits.fit, *splits.val, *splits.calibration)]
+    megapixels = sum(height * width for height, width, _ in sizes) / 1e6
+    scale = 1.0
+    while megapixels * scale**2 > MEGAPIXELS and side * scale / 2 >= SMALLEST:
+        scale /= 2
+    return (scale, scale / 2) if side * scale / 2 >= SMALLEST else (scale,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,11 +162,12 @@ class Sum:
 def choose(parts: Sequence[Part], data: TrainingData, *, top_fraction: float = 0.01) -> Fusion:
     """Return the sum for the map and the sum for the score.
 
-    The candidates are the floor (all parts that learn nothing), each part alone, and sums of a
-    trained part with one or all of the others. Those that the best of them beats in at least
-    `WIN_SHARE` of the bootstrap draws are out. Of the rest the floor is taken if it is among them;
-    if not, the best sum of trained and untrained parts; if there is none, the best one. A tie goes
-    to the sum because validation is painted like training: what learned nothing does not know it.
+    The candidates are the floor (all parts that learn nothing), each part alone, each method that
+    learns nothing at all its scales, and sums of a trained part with one of these. One of them
+    holds if the best does not beat it in `WIN_SHARE` of the bootstrap draws. The floor is taken if
+    it holds; if not, the best sum of trained and untrained parts, if it holds or its map has at
+    least `HEDGED` of the best objective; if not, the best one. Validation is painted like training,
+    and what learned nothing does not know that paint: so it is worth more than validation says.
 
     Args:
         parts: At least one. Without one that learns nothing, the floor is the sum of all.
@@ -157,6 +185,7 @@ def choose(parts: Sequence[Part], data: TrainingData, *, top_fraction: float = 0
         sums,
         figures,
         lambda best, other: objective.paired_maps(counts[best], counts[other], strata),
+        enough=HEDGED,
     )
     scores = [each.scores(top_fraction) for each in sums]
     ranked = [objective.image_auroc(each, strata) or 0.0 for each in scores]
@@ -179,6 +208,8 @@ def _preferred(
     sums: Sequence[Sum],
     figures: Sequence[float],
     compare: Callable[[int, int], Paired | None],
+    *,
+    enough: float = 1.0,
 ) -> Sum:
     """Return the sum to take: the floor, a sum of both kinds of parts, or the best, in this order.
 
@@ -187,6 +218,7 @@ def _preferred(
         sums: The candidates, the floor first.
         figures: The objective of each.
         compare: Compares two candidates by their places; None if there is nothing to compare.
+        enough: Share of the best figure with which a sum of both kinds holds in any case.
     """
     trained = np.array([part.trained for part in parts])
 
@@ -195,12 +227,18 @@ def _preferred(
         return bool((used & trained).any() and (used & ~trained).any())
 
     best = int(np.argmax(figures))
-    descending = sorted(range(1, len(sums)), key=lambda place: -figures[place])
-    order = [0, *(place for place in descending if mixed(sums[place]))]
-    for place in order:
+
+    def holds(place: int) -> bool:
         found = compare(best, place) if place != best else None
-        if found is None or found.win_share < WIN_SHARE:
-            return sums[place]
+        return found is None or found.win_share < WIN_SHARE
+
+    if holds(0):
+        return sums[0]
+    both = [place for place, each in enumerate(sums) if mixed(each)]
+    if both:
+        hedged = max(both, key=lambda place: figures[place])
+        if figures[hedged] >= enough * figures[best] or holds(hedged):
+            return sums[hedged]
     return sums[best]
 
 
@@ -266,7 +304,7 @@ def window_maps_of(
     sums = Sum(parts=known, weights=(1.0,) * len(known), data=data)
     found = {"the sum of all methods that learn nothing": [each.numpy() for each in sums.windows]}
     for part in known:
-        found[f"{part.bundle.method}, which learns nothing"] = [x.numpy() for x in part.windows]
+        found[f"{part.name}, which learns nothing"] = [x.numpy() for x in part.windows]
     return found
 
 
@@ -290,7 +328,10 @@ def _candidates(parts: Sequence[Part]) -> list[Weights]:
     base = np.array(_floor_weights(parts))
     untrained = [row for row, part in zip(rows, parts, strict=True) if not part.trained]
     trained = [row for row, part in zip(rows, parts, strict=True) if part.trained]
-    found = [base, *rows]
+    names = [part.bundle.method for part in parts]
+    for name in dict.fromkeys(part.bundle.method for part in parts if not part.trained):
+        untrained.append(np.array([float(each == name) for each in names]))  # at all its scales
+    found = [base, *rows, *untrained]
     for row in trained:
         found += [base + row, *(row + other for other in untrained)]
     if len(trained) > 1:
