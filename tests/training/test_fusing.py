@@ -15,6 +15,7 @@ from zoo import methods
 from zoo.detectors import Detector
 from zoo.errors import BadImageError
 from zoo.methods import backbone
+from zoo.scoring import metrics, objective
 from zoo.scoring.fusion import Fusion, fit_tail, log_tail
 from zoo.scoring.maps import image_score
 from zoo.scoring.objective import image_auroc
@@ -30,6 +31,7 @@ from zoo.training import (
     window_maps_of,
 )
 from zoo.training.data import validation_figures
+from zoo.training.fusing import scales
 
 UNTRAINED = [name for name in methods.names() if methods.named(name).untrained]
 
@@ -131,6 +133,26 @@ def test_a_trained_part_that_is_noise_never_joins(
     assert any(found.map_weights[:2])
 
 
+@pytest.mark.parametrize(("signal", "hedged"), [(5.5, True), (3.0, False)])
+def test_the_map_is_hedged_with_what_learns_nothing_if_that_costs_a_tenth_at_most(
+    windows: TrainingData, signal: float, hedged: bool
+) -> None:
+    """On real defects such sums are better than *val*, which is painted like training, says."""
+    noise = drawn(windows, UNTRAINED[0], signal=0.0, seed=1)
+    clear = drawn(windows, "fcbigan", signal=signal, seed=2)
+    both = [a + b for a, b in zip(noise.windows, clear.windows, strict=True)]
+    lost = 1 - figure(both, windows) / figure(clear.windows, windows)
+    assert (0.01 < lost < 0.1) == hedged
+    assert choose([noise, clear], windows).map_weights == (float(hedged), 1.0)
+
+
+def figure(maps: Sequence[torch.Tensor], data: TrainingData) -> float:
+    masks = [window.mask for window in data.validation]
+    counts = metrics.count([each.numpy() for each in maps], masks, bins=512)
+    strata = [window.strata for window in data.validation]
+    return objective.of_map(objective.stratum_average_precision(counts, strata))
+
+
 def test_map_and_score_are_chosen_apart(windows: TrainingData, plain: list[Part]) -> None:
     """A few very high pixels of each good window cost the score everything, and the map little."""
     clear, draws = drawn(windows, "fcbigan", signal=4.0, seed=5), torch.Generator().manual_seed(0)
@@ -193,7 +215,7 @@ def test_the_maps_that_a_challenger_must_reach_are_those_of_the_floor_and_of_eac
 ) -> None:
     """Only the order of the pixels counts, so they are compared by what is measured of them."""
     found = window_maps_of(parts, tiny_data)
-    assert [name.partition(",")[0] for name in found][1:] == UNTRAINED
+    assert [name.partition(",")[0] for name in found][1:] == [f"{name}@1" for name in UNTRAINED]
     detectors = [made(parts, floor(parts), tiny_data), *(part.bundle for part in parts)]
     for maps, bundle in zip(found.values(), detectors, strict=True):
         figures = validation_figures(maps, tiny_data.validation, 0.01)
@@ -201,6 +223,30 @@ def test_the_maps_that_a_challenger_must_reach_are_those_of_the_floor_and_of_eac
         assert figures["val_pixel_ap"] == pytest.approx(expected, abs=2e-3)
     trained = drawn(windows, "fcbigan", signal=1.0)
     assert list(window_maps_of([trained, *parts], tiny_data)) == list(found)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "count", "expected"),
+    [
+        (72, 90, 9, (1.0,)),  # half of it is too small
+        (256, 256, 30, (1.0, 0.5)),
+        (1024, 1024, 190, (0.5, 0.25)),  # 199 megapixels at full size
+        (150, 5000, 200, (1.0,)),  # too many, and too narrow to be halved
+    ],
+)
+def test_a_second_scale_is_half_of_the_largest_that_time_allows(
+    tiny_data: TrainingData, height: int, width: int, count: int, expected: tuple[float, ...]
+) -> None:
+    picture = replace(
+        tiny_data.splits.fit[0], pixels=np.broadcast_to(np.uint8(0), (height, width, 1))
+    )
+    splits = replace(
+        tiny_data.splits,
+        fit=(picture,) * (count - 2),
+        val=(picture,),
+        calibration=(picture,),
+    )
+    assert scales(replace(tiny_data, splits=splits)) == expected
 
 
 # ------------------------------------------------------------------------------ the detector made
