@@ -25,7 +25,7 @@ from zoo.detectors import Detector
 from zoo.evaluation.audit import audit
 from zoo.evaluation.search_audit import AuditedTrial, kept_detectors
 from zoo.files import write_csv
-from zoo.training import Part, TrainingData, choose, finish, gather, made, part_of
+from zoo.training import Part, TrainingData, choose, gather, in_final_form, made, part_of
 
 
 def started(folder: Path) -> float:
@@ -50,7 +50,7 @@ class Parts:
     def of(self, trial: AuditedTrial) -> Part:
         """Return a trial as a part."""
         if trial.folder not in self.known:
-            whole = finish(bundle.load(trial.folder), self.data)
+            whole = in_final_form(bundle.load(trial.folder), self.data)
             self.known[trial.folder] = part_of(whole, self.data)
         return self.known[trial.folder]
 

@@ -43,7 +43,7 @@ def test_a_card_shows_where_a_detector_comes_from_and_how_good_it_is(
     assert card["texture"] == "weave"
     assert card["metrics"]["test"]["pixel_ap"] == shop.promoted["test_pixel_ap"]
     assert card["data"]["fingerprint"].startswith("sha256:")
-    assert card["threshold"]["set_on"] == "calibration"
+    assert card["threshold"]["set_on"] == "calibration and val"
     assert "scores" not in card["threshold"]
     assert card["made_by"]["texture_zoo"]
     assert card["lineage"]["version"] == 1

@@ -219,11 +219,11 @@ def test_the_map_may_have_a_limit_of_its_own(
     assert Detector(fuse_all(bundles)).map_threshold == 1.5
 
 
-def test_a_plain_detector_has_one_limit_and_one_map(
+def test_a_plain_detector_has_one_map_and_may_have_two_limits(
     tiny_bundle: Bundle, pixels: np.ndarray
 ) -> None:
     detector = Detector(replace(tiny_bundle, threshold=tiny_bundle.threshold | {"map_value": 9e3}))
-    assert detector.map_threshold == detector.threshold == tiny_bundle.threshold["value"]
+    assert (detector.threshold, detector.map_threshold) == (tiny_bundle.threshold["value"], 9e3)
     np.testing.assert_array_equal(detector.map(pixels), detector.score_map(pixels))
     assert detector.top_fraction == detector.calibration.rule.top_fraction
     assert detector.parts == ()

@@ -22,7 +22,7 @@ from zoo.data.defects.validation import fingerprint
 from zoo.detectors import Detector
 from zoo.errors import BadImageError, ConfigError
 from zoo.scoring.aggregation import Rule
-from zoo.scoring.thresholds import fit_threshold
+from zoo.scoring.thresholds import fit_pixel_threshold, fit_threshold
 from zoo.training import (
     Checkpoint,
     Settings,
@@ -196,20 +196,25 @@ def test_without_a_window_without_a_defect_there_is_no_figure_of_images(
     assert "val_image_auroc" not in figures
 
 
-def test_finishing_sets_the_threshold_on_all_calibration_images(
+def test_finishing_sets_the_thresholds_on_the_good_pictures_of_calibration_and_val(
     tiny_data: TrainingData, tiny_bundle: Bundle
 ) -> None:
     splits = tiny_data.splits
-    more = (*splits.calibration, *splits.val, *splits.fit)
+    many = replace(tiny_data, splits=replace(splits, calibration=splits.calibration * 5))
+    more = (*splits.calibration * 5, *splits.val)
     assert len(more) > STATISTICS_IMAGES
-    many = replace(tiny_data, splits=replace(splits, calibration=more))
     finished = finish(tiny_bundle, many, false_alarm_rate=0.1)
     detector = Detector(tiny_bundle)
     scores = [detector.score(picture.pixels).score * detector.threshold for picture in more]
-    expected = fit_threshold(scores, false_alarm_rate=0.1)
-    assert finished.threshold["value"] == pytest.approx(expected.value)
+    limit = fit_threshold(scores, false_alarm_rate=0.1)
+    assert finished.threshold["value"] == pytest.approx(limit.value)
     assert finished.threshold["images"] == len(more)
-    assert finished.threshold["set_on"] == "calibration"
+    assert finished.threshold["set_on"] == "calibration and val"
+    windows = [detector.map(window.image)[::2, ::2] for window in many.validation]
+    masks = [window.mask[::2, ::2] for window in many.validation]
+    good = [detector.map(picture.pixels)[::2, ::2] for picture in more]
+    expected = fit_pixel_threshold(windows, masks, good)
+    assert finished.threshold["map_value"] == pytest.approx(expected)
     same = replace(finished, threshold={}, metrics=tiny_bundle.metrics)
     assert_same(same, replace(tiny_bundle, threshold={}))
 

@@ -19,7 +19,7 @@ from zoo.scoring import metrics, objective
 from zoo.scoring.fusion import Fusion, fit_tail, log_tail
 from zoo.scoring.maps import image_score
 from zoo.scoring.objective import image_auroc
-from zoo.scoring.thresholds import fit_threshold
+from zoo.scoring.thresholds import fit_pixel_threshold, fit_threshold
 from zoo.training import (
     Part,
     TrainingData,
@@ -285,24 +285,30 @@ def test_parts_without_a_weight_are_left_out(tiny_data: TrainingData, parts: lis
     assert len(found.fusion["tails"]) == 2
 
 
-def test_both_thresholds_are_set_at_the_asked_rate_on_the_calibration_pictures(
+def test_the_threshold_of_pictures_has_the_asked_rate_and_that_of_pixels_does_not_depend_on_it(
     tiny_data: TrainingData, parts: list[Part]
 ) -> None:
     rest = (0.0,) * (len(parts) - 2)
     fusion = weighted(parts, (1.0, 0.0, *rest), (1.0, 1.0, *rest))
+    pixel = []
     for rate in (0.05, 0.4):
         found = made(parts, fusion, tiny_data, false_alarm_rate=rate)
         detector = Detector(found)
-        for name, maps in (("value", detector.score_map), ("map_value", detector.map)):
-            scores = [
-                float(image_score(torch.from_numpy(maps(each.pixels)), fusion.top_fraction))
-                for each in tiny_data.splits.calibration
-            ]
-            expected = fit_threshold(scores, false_alarm_rate=rate)
-            assert found.threshold[name] == pytest.approx(expected.value, rel=1e-4), name
-        assert found.threshold["value"] != found.threshold["map_value"]
+        scores = [
+            float(image_score(torch.from_numpy(detector.score_map(each.pixels)), 0.01))
+            for each in tiny_data.good
+        ]
+        expected = fit_threshold(scores, false_alarm_rate=rate)
+        assert found.threshold["value"] == pytest.approx(expected.value, rel=1e-4)
         assert found.threshold["false_alarm_rate"] == rate
-        assert found.threshold["images"] == len(tiny_data.splits.calibration)
+        assert found.threshold["images"] == len(tiny_data.good)
+        windows = [detector.map(window.image)[::2, ::2] for window in tiny_data.validation]
+        masks = [window.mask[::2, ::2] for window in tiny_data.validation]
+        good = [detector.map(each.pixels)[::2, ::2] for each in tiny_data.good]
+        limit = fit_pixel_threshold(windows, masks, good)
+        assert found.threshold["map_value"] == pytest.approx(limit, rel=1e-4)
+        pixel.append(limit)
+    assert pixel[0] == pixel[1]
 
 
 def test_the_figures_on_the_card_are_those_of_the_detectors_own_maps_and_scores(

@@ -13,7 +13,7 @@ from zoo.data.defects.sheet import draw_sheet
 from zoo.detectors import Detector
 from zoo.errors import StorageError, one_line
 from zoo.report import overlays
-from zoo.training import METRIC, choose, finish, floor, made, part_of
+from zoo.training import METRIC, choose, floor, in_final_form, made, part_of
 
 if TYPE_CHECKING:
     from registry.bundle import Bundle
@@ -62,8 +62,8 @@ def finish_best(
         *(bundle.load(each.folder) for each in found.detectors[:JOINED]),
     ]
     candidates.sort(key=lambda each: -each.metrics[METRIC])
-    trained = [finish(each, data, false_alarm_rate=rate) for each in candidates[:JOINED]]
-    parts = [*searched.untrained, *(part_of(each, data) for each in trained)]
+    trained = [in_final_form(each, data) for each in candidates[:JOINED]]
+    parts = [*searched.untrained, *(part_of(each, data, false_alarm_rate=rate) for each in trained)]
     chosen = made(parts, choose(parts, data), data, false_alarm_rate=rate)
     say(f"The detector is {described(chosen)}.")
     figures = {

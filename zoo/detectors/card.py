@@ -140,7 +140,7 @@ def read(bundle: Bundle) -> Card:
         value, good = _threshold(bundle.threshold)
         return Card(
             threshold=value,
-            map_threshold=value,
+            map_threshold=_limit(bundle.threshold.get("map_value", value)),
             good_scores=good,
             pipeline=Pipeline(
                 method=method,

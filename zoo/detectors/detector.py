@@ -149,7 +149,7 @@ class Detector:
 
     @property
     def map_threshold(self) -> float:
-        """The limit of normal pixels of `map`; only a fused detector may have another here."""
+        """The limit of normal pixels, in units of `map`. Maps are divided by it."""
         return self._now.card.map_threshold
 
     def refresh(self) -> bool:

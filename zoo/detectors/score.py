@@ -18,8 +18,8 @@ class Score:
         score: Anomaly of the picture: the mean of the highest pixels of the map.
         p_value: The share of the calibration pictures and this one that score as high or higher.
             None if there were too few calibration pictures to set the threshold by rank.
-        threshold: A score or a pixel above it is anomalous. Scores and maps are divided by the
-            threshold of the detector, so it is 1.
+        threshold: A score or a pixel above it is anomalous. It is 1: the score is divided by the
+            detector's limit of pictures, the map by its limit of pixels, which is usually higher.
     """
 
     map: Float[np.ndarray, "h w"]

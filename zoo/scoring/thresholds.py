@@ -1,4 +1,4 @@
-"""Thresholds from scores of good pictures, p-values, intervals of the false-alarm rate."""
+"""Thresholds of pictures and pixels, p-values, intervals of the false-alarm rate."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from zoo.errors import ConfigError
+
+PREVALENCE = 0.005  # defective share of the pixels for which the threshold of a pixel is best
+MOST_FALSE = 0.002  # share of the pixels of good pictures that may lie above it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +27,7 @@ class Threshold:
             or `normal`, a prediction bound, if there are too few images for that rank.
         images: Number of calibration images (or regions of images).
         scores: Scores of the calibration images, ascending; p-values use them.
-        set_on: The split of these images.
+        set_on: The splits of these images.
     """
 
     value: float
@@ -31,7 +35,7 @@ class Threshold:
     rule: Literal["conformal", "normal"]
     images: int
     scores: tuple[float, ...] = ()
-    set_on: Literal["calibration"] = "calibration"
+    set_on: Literal["calibration", "calibration and val"] = "calibration and val"
 
 
 def fit_threshold(scores: Sequence[float], *, false_alarm_rate: float) -> Threshold:
@@ -72,6 +76,48 @@ def fit_threshold(scores: Sequence[float], *, false_alarm_rate: float) -> Thresh
         images=n,
         scores=tuple(sorted(float(score) for score in scores)),
     )
+
+
+def fit_pixel_threshold(
+    maps: Sequence[Float[np.ndarray, "_ _"]],
+    masks: Sequence[Bool[np.ndarray, "_ _"]],
+    good: Sequence[Float[np.ndarray, "_ _"]],
+    *,
+    prevalence: float = PREVALENCE,
+    most_false: float = MOST_FALSE,
+) -> float:
+    """Set the value above which a pixel is anomalous: that of the highest F1 on synthetic defects.
+
+    Args:
+        maps: Maps of windows with and without synthetic defects.
+        masks: True where they are defective.
+        good: Maps of good pictures. The threshold is at least so high that only the share
+            `most_false` of their pixels lies above it.
+        prevalence: Share of defective pixels that F1 is meant for. Windows have more of them than
+            pictures of a production line, and the best threshold depends on it.
+        most_false: See `good`.
+
+    Raises:
+        ConfigError: No pixel is defective, or all are.
+    """
+    values = np.concatenate([each.ravel() for each in maps])
+    labels = np.concatenate([each.ravel() for each in masks])
+    defective = int(labels.sum())
+    if not 0 < defective < labels.size:
+        raise ConfigError(
+            f"A threshold of pixels needs defective and good ones; of {labels.size}, {defective} "
+            "are defective. Give windows with synthetic defects."
+        )
+    order = np.argsort(values)[::-1]
+    values, labels = values[order], labels[order]
+    weight = (1 - prevalence) / prevalence * defective / (labels.size - defective)
+    true, false = np.cumsum(labels), np.cumsum(~labels) * weight
+    f1 = 2 * true / (true + false + defective)
+    ends = np.append(np.flatnonzero(np.diff(values)), values.size - 1)  # of equal values
+    best = ends[int(f1[ends].argmax())]
+    below = values[min(best + 1, values.size - 1)]
+    calm = np.quantile(np.concatenate([each.ravel() for each in good]), 1 - most_false)
+    return float(max((float(values[best]) + float(below)) / 2, calm))
 
 
 def p_value(score: float, good: Sequence[float]) -> float:

@@ -6,7 +6,7 @@ It does not use Ray, MLflow or test pictures.
 from __future__ import annotations
 
 from zoo.training.data import PreparedData, TrainingData, gather, smallest_side
-from zoo.training.fit import METRIC, Checkpoint, finish, train, train_best
+from zoo.training.fit import METRIC, Checkpoint, finish, in_final_form, train, train_best
 from zoo.training.fusing import Part, choose, floor, made, part_of, untrained, window_maps_of
 from zoo.training.provenance import provenance, versions
 from zoo.training.settings import (
@@ -30,6 +30,7 @@ __all__ = [
     "finish",
     "floor",
     "gather",
+    "in_final_form",
     "made",
     "part_of",
     "preset",

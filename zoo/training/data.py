@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import cv2
@@ -29,6 +29,7 @@ from zoo.scoring.selection import candidates, choose
 from zoo.scoring.thresholds import Threshold, fit_threshold
 
 FALSE_ALARM_RATE = 0.05  # needs 19 good images for a threshold by rank; 1 % needs 99
+GOOD_PICTURES = 60  # that thresholds are set on, if there are more
 STATISTICS_IMAGES = 8  # calibration images for mean and covariance: millions of pixels
 
 
@@ -59,6 +60,15 @@ class TrainingData:
     intensities: tuple[float, float]
     fingerprint: str
     licence: str
+
+    @property
+    def good(self) -> tuple[textures.Picture, ...]:
+        """Good pictures that no training has seen: what thresholds are set on.
+
+        Those of *val* are among them. A detector was chosen on their synthetic defects, which
+        makes its scores of them hardly lower, and few pictures set a threshold badly.
+        """
+        return (*self.splits.calibration, *self.splits.val)[:GOOD_PICTURES]
 
 
 def gather(
@@ -149,7 +159,8 @@ class PreparedData:
         ]
         top = calibration.rule.top_fraction
         scores = [float(image_score(anomaly_map(each, calibration), top)) for each in good]
-        threshold = fit_threshold(scores, false_alarm_rate=FALSE_ALARM_RATE)
+        found = fit_threshold(scores, false_alarm_rate=FALSE_ALARM_RATE)
+        threshold = replace(found, set_on="calibration")
         return calibration, validation_figures(maps, self.data.validation, top), threshold
 
 

@@ -7,11 +7,12 @@ sets the statistics and the threshold on *calibration*, and makes a bundle of al
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from registry.bundle import Bundle
@@ -20,11 +21,12 @@ from zoo.detectors import Detector, available, tensors_of
 from zoo.methods import Method, Progress
 from zoo.scoring.aggregation import Calibration
 from zoo.scoring.maps import image_score
-from zoo.scoring.thresholds import fit_threshold
+from zoo.scoring.thresholds import fit_pixel_threshold, fit_threshold
 from zoo.training.data import FALSE_ALARM_RATE, PreparedData, TrainingData, check_sizes
 from zoo.training.provenance import provenance, versions
 from zoo.training.settings import Settings, settings_of
 
+THIN = 2  # every second pixel in both directions is enough to compare maps
 METRIC = "val_pixel_ap"  # the objective of a search, and of the choice of a checkpoint
 
 
@@ -135,23 +137,64 @@ def train_best(
 def finish(
     bundle: Bundle, data: TrainingData, *, false_alarm_rate: float = FALSE_ALARM_RATE
 ) -> Bundle:
-    """Complete a checkpoint: set its final form, and its threshold on all calibration pictures.
+    """Complete a checkpoint: set its final form, and its thresholds on all good pictures.
 
-    During training a method may score in a cheaper form (FCBiGAN uses one view of a picture), and
-    the threshold is set on the first few pictures only. Where the final form differs, the rule is
-    chosen again with it, on *val* as before.
+    During training the threshold is set on the first few calibration pictures only.
+    """
+    whole = in_final_form(bundle, data)
+    detector = Detector(whole)
+    good, windows = maps_of(detector, data)
+    scores = [float(image_score(each, detector.top_fraction)) for each in good]
+    return replace(
+        whole, threshold=limits(scores, good, windows, data, false_alarm_rate=false_alarm_rate)
+    )
+
+
+Maps = list[Float[Tensor, "_ _"]]
+
+
+def maps_of(detector: Detector, data: TrainingData) -> tuple[Maps, Maps]:
+    """Return the maps of the good pictures that set thresholds, and of the validation windows."""
+    good = [torch.from_numpy(detector.map(picture.pixels)) for picture in data.good]
+    return good, [torch.from_numpy(detector.map(window.image)) for window in data.validation]
+
+
+def limits(
+    scores: Sequence[float],
+    good: Sequence[Float[Tensor, "_ _"]],
+    windows: Sequence[Float[Tensor, "_ _"]],
+    data: TrainingData,
+    *,
+    false_alarm_rate: float,
+) -> dict[str, Any]:
+    """Return the thresholds of a bundle: of the score of a picture, and of a pixel of the map.
+
+    Args:
+        scores: Of the good pictures of `data`.
+        good: Maps of the same pictures.
+        windows: Maps of the validation windows.
+        data: The texture.
+        false_alarm_rate: Of pictures.
+    """
+    pixel = fit_pixel_threshold(
+        [each[::THIN, ::THIN].numpy() for each in windows],
+        [window.mask[::THIN, ::THIN] for window in data.validation],
+        [each[::THIN, ::THIN].numpy() for each in good],
+    )
+    return asdict(fit_threshold(scores, false_alarm_rate=false_alarm_rate)) | {"map_value": pixel}
+
+
+def in_final_form(bundle: Bundle, data: TrainingData) -> Bundle:
+    """Bring a checkpoint to its final form.
+
+    During training a method may score in a cheaper form: FCBiGAN uses one view of a picture. Where
+    the final form differs, the rule is chosen again with it, on *val* as before.
     """
     detector = Detector(bundle)
     wanted = settings_of(bundle).method
-    if methods.flat(wanted) != methods.flat(detector.method):
-        detector = Detector(_in_final_form(bundle, data, wanted, detector))
-    top = detector.calibration.rule.top_fraction
-    scores = [
-        float(image_score(torch.from_numpy(detector.map(picture.pixels)), top))
-        for picture in data.splits.calibration
-    ]
-    found = fit_threshold(scores, false_alarm_rate=false_alarm_rate)
-    return replace(detector.bundle, threshold=asdict(found))
+    if methods.flat(wanted) == methods.flat(detector.method):
+        return bundle
+    return _in_final_form(bundle, data, wanted, detector)
 
 
 def _in_final_form(

@@ -8,11 +8,10 @@ says so beyond chance, once for the map and once for the score of a picture.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -24,21 +23,19 @@ from zoo.scoring import metrics, objective
 from zoo.scoring.fusion import Fusion, Tail, added, fit_tail, log_tail
 from zoo.scoring.maps import image_score
 from zoo.scoring.objective import BINS, WIN_SHARE, Paired
-from zoo.scoring.thresholds import fit_threshold
 from zoo.training.data import (
     FALSE_ALARM_RATE,
     TrainingData,
     smallest_side,
     validation_figures,
 )
-from zoo.training.fit import train_best
+from zoo.training.fit import THIN, limits, maps_of, train_best
 from zoo.training.provenance import provenance, versions
 from zoo.training.settings import Settings
 
 SMALLEST = 96  # pixels; a smaller picture shows too little of a texture
 MEGAPIXELS = 64.0  # of all good pictures, at the larger of two scales; about two minutes
 HEDGED = 0.9  # of the best objective: what a sum with parts that learn nothing must reach
-THIN = 2  # every second pixel in both directions is used to compare sums
 
 Maps = Sequence[Float[Tensor, "_ _"]]
 Weights = tuple[float, ...]
@@ -71,18 +68,20 @@ class Part:
         return f"{self.bundle.method}@{self.bundle.preprocessing['scale']:g}"
 
 
-def part_of(bundle: Bundle, data: TrainingData) -> Part:
-    """Measure a detector on the calibration pictures, which set its threshold, and on *val*."""
+def part_of(
+    bundle: Bundle, data: TrainingData, *, false_alarm_rate: float = FALSE_ALARM_RATE
+) -> Part:
+    """Measure a detector on good pictures, which set its thresholds, and on *val*."""
     detector = Detector(bundle)
-    good = [_map(detector, picture.pixels) for picture in data.splits.calibration]
+    good, windows = maps_of(detector, data)
     scores = [float(image_score(each, detector.top_fraction)) for each in good]
-    rate = bundle.threshold["false_alarm_rate"]
+    own = limits(scores, good, windows, data, false_alarm_rate=false_alarm_rate)
     tail = fit_tail(good)
     return Part(
-        bundle=replace(bundle, threshold=asdict(fit_threshold(scores, false_alarm_rate=rate))),
+        bundle=replace(bundle, threshold=own),
         tail=tail,
         good=[log_tail(each, tail) for each in good],
-        windows=[log_tail(_map(detector, each.image), tail) for each in data.validation],
+        windows=[log_tail(each, tail) for each in windows],
     )
 
 
@@ -265,13 +264,7 @@ def made(
         [added(each, weights) for each in zip(*(part.good for part in parts), strict=True)]
         for weights in (fusion.map_weights, fusion.score_weights)
     ]
-    limits = [
-        fit_threshold(
-            [float(image_score(each, fusion.top_fraction)) for each in maps],
-            false_alarm_rate=false_alarm_rate,
-        )
-        for maps in sums
-    ]
+    scores = [float(image_score(each, fusion.top_fraction)) for each in sums[1]]
     found = Sum(parts=parts, weights=fusion.map_weights, data=data)
     figures = validation_figures(
         [each.numpy() for each in found.windows], data.validation, fusion.top_fraction
@@ -286,7 +279,7 @@ def made(
         [part.bundle for part in parts],
         fusion,
         texture=data.texture,
-        threshold=asdict(limits[1]) | {"map_value": limits[0].value},
+        threshold=limits(scores, sums[0], found.windows, data, false_alarm_rate=false_alarm_rate),
         metrics=figures,
         data=provenance(data),
         made_by=versions(),
@@ -337,7 +330,3 @@ def _candidates(parts: Sequence[Part]) -> list[Weights]:
     if len(trained) > 1:
         found += [sum(trained), base + sum(trained)]
     return list(dict.fromkeys(tuple(map(float, each)) for each in found))
-
-
-def _map(detector: Detector, pixels: np.ndarray) -> Float[Tensor, "h w"]:
-    return torch.from_numpy(detector.map(pixels))
