@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -84,3 +86,77 @@ def test_a_reader_that_has_left_is_no_error(shop: Shop, pipe: int) -> None:
         check=False,
     )
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def lines_of(capsys: pytest.CaptureFixture[str], *more: str | Path) -> list[dict[str, Any]]:
+    capsys.readouterr()
+    main(["score", "weave", *map(str, more)])
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_folder_and_a_pattern_stand_for_their_pictures_each_once(
+    capsys: pytest.CaptureFixture[str], shop: Shop
+) -> None:
+    folder = shop.data / "weave" / "test"
+    (first,) = {path.parent for path in shop.images[:1]}
+    expected = [str(path) for path in shop.images]
+    assert [line["image"] for line in lines_of(capsys, folder)] == expected
+    assert [line["image"] for line in lines_of(capsys, folder / "*" / "*.png")] == expected
+    twice = lines_of(capsys, shop.images[0], first)
+    assert [line["image"] for line in twice] == [str(each) for each in sorted(first.iterdir())]
+
+
+@pytest.mark.parametrize("place", ["empty", "none-*.png"])
+def test_a_place_without_a_picture_is_refused(
+    capsys: pytest.CaptureFixture[str], shop: Shop, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / ".hidden.png").write_bytes(b"")
+    line = refused(capsys, "score", "weave", shop.images[0], tmp_path / place)
+    assert f"No picture in {tmp_path / place}" in line
+
+
+def test_regions_are_those_of_the_score_and_a_csv_counts_them(
+    capsys: pytest.CaptureFixture[str], shop: Shop, tmp_path: Path
+) -> None:
+    lines = lines_of(capsys, *shop.images, "--csv", tmp_path / "out" / "scores.csv")
+    detector = zoo.load("weave")
+    found = [detector.score(path).regions for path in shop.images]
+    assert any(found)
+    for line, regions in zip(lines, found, strict=True):
+        assert [each["area"] for each in line["regions"]] == [each.area for each in regions]
+    with (tmp_path / "out" / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == [str(path) for path in shop.images]
+    assert [int(row["regions"]) for row in rows] == [len(regions) for regions in found]
+
+
+def test_a_terminal_shows_a_table(
+    capsys: pytest.CaptureFixture[str], shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    main(["score", "weave", *map(str, shop.images)])
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split() == ["image", "verdict", "score", "p", "regions", "largest"]
+    detector = zoo.load("weave")
+    for row, path in zip(rows, shop.images, strict=True):
+        image, verdict, score, *_ = row.split()
+        expected = detector.score(path)
+        assert (image, verdict) == (str(path), "DEFECTIVE" if expected.is_anomalous else "good")
+        assert float(score) == pytest.approx(expected.score, abs=1e-3)
+    main(["score", "weave", str(shop.images[0]), "--json"])
+    assert json.loads(capsys.readouterr().out)["image"] == str(shop.images[0])
+
+
+def test_an_anomalous_image_fails_where_that_is_asked_for(
+    capsys: pytest.CaptureFixture[str], shop: Shop
+) -> None:
+    detector = zoo.load("weave")
+    verdicts = {path: detector.score(path).is_anomalous for path in shop.images}
+    good = [path for path, anomalous in verdicts.items() if not anomalous]
+    assert 0 < len(good) < len(verdicts)
+    assert len(lines_of(capsys, *good, "--fail-on-defect")) == len(good)
+    with pytest.raises(SystemExit) as exit_:
+        main(["score", "weave", *map(str, verdicts), "--fail-on-defect"])
+    assert exit_.value.code == 1
+    assert len(capsys.readouterr().out.splitlines()) == len(verdicts)

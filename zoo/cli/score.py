@@ -4,22 +4,46 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from zoo.cli import options
+from zoo.cli._pictures import pictures_of
 from zoo.cli.output import overlay_names, say
 from zoo.errors import BadImageError, one_line
 
-HELP = "score images: print one JSON line for each, and write heat maps"
-EXAMPLE = "zoo score wood plank1.png plank2.png --out maps"
+if TYPE_CHECKING:
+    from zoo.detectors import Score
+
+HELP = "score images: verdict, score and regions of each, as a table or JSON, and heat maps"
+EXAMPLE = "zoo score wood planks/ --out maps --csv planks.csv --fail-on-defect"
+DEFECTIVE = 1  # exit code
+PROGRESS_S = 10.0  # between two lines of progress
+COLUMNS = ("verdict", "score", "p", "regions", "largest")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     options.add_detector(parser)
-    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="image files")
+    parser.add_argument(
+        "images", nargs="+", metavar="IMAGE", help="image files, folders of them, or patterns"
+    )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="write each image and its map here, side by side"
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON object a line; so it does wherever its output is no terminal",
+    )
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a table to this file too")
+    parser.add_argument(
+        "--fail-on-defect",
+        action="store_true",
+        help=f"exit with code {DEFECTIVE} if an image is anomalous",
     )
     options.add_device(parser)
 
@@ -29,14 +53,23 @@ def run(args: argparse.Namespace) -> None:
 
     Raises:
         BadImageError: Some images could not be scored; the others were.
+        EmptyFolderError: A folder has no picture, or a pattern matches none.
+        SystemExit: An image is anomalous, and that is to be a failure.
     """
     import zoo
     from zoo.data.images import read_image
+    from zoo.files import write_csv
     from zoo.report import overlays
 
+    paths = pictures_of(args.images)
     detector = zoo.load(args.name, device=args.device)
-    failed, names = 0, overlay_names(args.images)
-    for path in args.images:
+    failed, names, rows = 0, overlay_names(paths), []
+    show = _Table(paths) if sys.stdout.isatty() and not args.json else _json_line
+    said = time.monotonic()
+    for number, path in enumerate(paths):
+        if time.monotonic() - said > PROGRESS_S:
+            said = time.monotonic()
+            say(f"{number} of {len(paths)} images")
         try:
             pixels = read_image(path)
             score = detector.score(pixels)
@@ -44,20 +77,58 @@ def run(args: argparse.Namespace) -> None:
             failed += 1
             say(f"zoo: {one_line(error)}")
             continue
-        line = {
-            "image": str(path),
-            "score": round(score.score, 6),
-            "threshold": score.threshold,
-            "p_value": score.p_value,
-            "is_anomalous": score.is_anomalous,
-            "anomalous_pixels": int(score.mask.sum()),
-        }
+        line = answer_of(path, score)
         if args.out:
             picture = overlays.picture_and_map(pixels, score)
             line["overlay"] = str(overlays.save(picture, args.out / names[path]))
-        print(json.dumps(line), flush=True)
+        rows.append(line)
+        show(line)
+    if args.csv and rows:
+        write_csv([{**each, "regions": len(each["regions"])} for each in rows], args.csv)
     if failed:
         raise BadImageError(
-            f"{failed} of {len(args.images)} images could not be scored; the others were. "
+            f"{failed} of {len(paths)} images could not be scored; the others were. "
             "Replace them, then score them again."
         )
+    if args.fail_on_defect and any(each["is_anomalous"] for each in rows):
+        raise SystemExit(DEFECTIVE)
+
+
+def answer_of(path: Path, score: Score) -> dict[str, Any]:
+    """Return what is said of one image, for JSON."""
+    return {
+        "image": str(path),
+        "score": round(score.score, 6),
+        "threshold": score.threshold,
+        "p_value": score.p_value,
+        "is_anomalous": score.is_anomalous,
+        "anomalous_pixels": int(score.mask.sum()),
+        "regions": [region.as_json() for region in score.regions],
+    }
+
+
+def _json_line(line: dict[str, Any]) -> None:
+    print(json.dumps(line), flush=True)
+
+
+class _Table:
+    """Prints a row for each image as soon as it is scored."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.width = max(map(len, map(str, paths)))
+        self._row("image", *COLUMNS)
+
+    def __call__(self, line: dict[str, Any]) -> None:
+        p = line["p_value"]
+        largest = max((region["area"] for region in line["regions"]), default=None)
+        self._row(
+            line["image"],
+            "DEFECTIVE" if line["is_anomalous"] else "good",
+            f"{line['score']:.3f}",
+            "-" if p is None else f"{p:.3f}",
+            str(len(line["regions"])),
+            "-" if largest is None else f"{largest} px",
+        )
+
+    def _row(self, image: str, *cells: str) -> None:
+        print(f"{image:<{self.width}}  {'  '.join(f'{cell:<9}' for cell in cells)}".rstrip())

@@ -34,6 +34,7 @@ _UNFIT = (
 )
 # Within these limits the numbers of a card, and a map divided by the threshold, fit in float32.
 LARGEST, SMALLEST, BEYOND = 1e12, 1e-20, 1e18
+LARGEST_AREA = 10**9  # pixels of the smallest region; more than any picture has
 MOST_KNOTS = 1000  # of a tail; ours have less than forty
 
 
@@ -72,6 +73,7 @@ class Card:
         threshold: A score above it is anomalous; in units of the rule or of the fusion.
         map_threshold: The limit of normal pixels of the map, in the same units.
         good_scores: Scores of the calibration pictures if the threshold was set by rank.
+        smallest_region: Pixels of a region; good pictures rarely have one of so many.
         pipeline: How the map of a plain detector is computed; a fused one has none.
         parts: The cards of the parts of a fused detector.
         fusion: How the maps of the parts become one; a plain detector has none.
@@ -80,6 +82,7 @@ class Card:
     threshold: float
     map_threshold: float
     good_scores: tuple[float, ...]
+    smallest_region: int = 1
     pipeline: Pipeline | None = None
     parts: tuple[Card, ...] = ()
     fusion: Fusion | None = None
@@ -142,6 +145,7 @@ def read(bundle: Bundle) -> Card:
             threshold=value,
             map_threshold=_limit(bundle.threshold.get("map_value", value)),
             good_scores=good,
+            smallest_region=_area(bundle.threshold.get("smallest_region", 1)),
             pipeline=Pipeline(
                 method=method,
                 preprocessing=preprocessing,
@@ -282,6 +286,7 @@ def _read_fused(bundle: Bundle) -> Card:
             threshold=value,
             map_threshold=_limit(bundle.threshold.get("map_value", value)),
             good_scores=good,
+            smallest_region=_area(bundle.threshold.get("smallest_region", 1)),
             parts=tuple(parts),
             fusion=fusion,
         )
@@ -316,6 +321,12 @@ def _limit(value: Any) -> float:
     if 0 < abs(value) < SMALLEST:
         raise ValueError(f"the threshold is {value!r}")
     return float(value)
+
+
+def _area(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST_AREA:
+        raise ValueError(f"the smallest region is {value!r}")
+    return value
 
 
 def _preprocessing(card: Mapping[str, Any]) -> Preprocessing:

@@ -284,6 +284,7 @@ class Detector:
                     map=calibrated(maps[0], card.map_threshold),
                     score=calibrated(score, card.threshold),
                     p_value=p_value(score, card.good_scores) if card.good_scores else None,
+                    smallest_region=card.smallest_region,
                 )
             )
         return scores

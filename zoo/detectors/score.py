@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float
+
+if TYPE_CHECKING:
+    from zoo.scoring.regions import Region
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +24,14 @@ class Score:
             None if there were too few calibration pictures to set the threshold by rank.
         threshold: A score or a pixel above it is anomalous. It is 1: the score is divided by the
             detector's limit of pictures, the map by its limit of pixels, which is usually higher.
+        smallest_region: Pixels of a region; good pictures rarely have one of so many.
     """
 
     map: Float[np.ndarray, "h w"]
     score: float
     p_value: float | None = None
     threshold: float = 1.0
+    smallest_region: int = 1
 
     @property
     def is_anomalous(self) -> bool:
@@ -36,6 +42,13 @@ class Score:
     def mask(self) -> Bool[np.ndarray, "h w"]:
         """Which pixels are above the threshold."""
         return np.asarray(self.map > self.threshold)
+
+    @cached_property
+    def regions(self) -> tuple[Region, ...]:
+        """The regions of the mask, that of the highest peak first, without those that are small."""
+        from zoo.scoring.regions import find_regions
+
+        return find_regions(self.map, self.mask, smallest=self.smallest_region)
 
     def __repr__(self) -> str:
         """Show everything but the pixels."""

@@ -21,6 +21,7 @@ from zoo.detectors import Detector, available, tensors_of
 from zoo.methods import Method, Progress
 from zoo.scoring.aggregation import Calibration
 from zoo.scoring.maps import image_score
+from zoo.scoring.regions import smallest_region
 from zoo.scoring.thresholds import fit_pixel_threshold, fit_threshold
 from zoo.training.data import FALSE_ALARM_RATE, PreparedData, TrainingData, check_sizes
 from zoo.training.provenance import provenance, versions
@@ -167,7 +168,7 @@ def limits(
     *,
     false_alarm_rate: float,
 ) -> dict[str, Any]:
-    """Return the thresholds of a bundle: of the score of a picture, and of a pixel of the map.
+    """Return the limits of a bundle: of the score of a picture, of a pixel, of a region.
 
     Args:
         scores: Of the good pictures of `data`.
@@ -181,7 +182,11 @@ def limits(
         [window.mask[::THIN, ::THIN] for window in data.validation],
         [each[::THIN, ::THIN].numpy() for each in good],
     )
-    return asdict(fit_threshold(scores, false_alarm_rate=false_alarm_rate)) | {"map_value": pixel}
+    area = smallest_region(
+        [each.numpy() > pixel for each in good], false_alarm_rate=false_alarm_rate
+    )
+    found = fit_threshold(scores, false_alarm_rate=false_alarm_rate)
+    return asdict(found) | {"map_value": pixel, "smallest_region": area}
 
 
 def in_final_form(bundle: Bundle, data: TrainingData) -> Bundle:

@@ -1,0 +1,42 @@
+"""The pictures that a command is given: files, folders and patterns."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+
+from zoo.data.images import SUFFIXES
+from zoo.errors import EmptyFolderError
+
+
+def pictures_of(places: Sequence[str]) -> list[Path]:
+    """Return the files of all places, each once: a folder stands for all pictures under it.
+
+    A file that does not exist stays, so that it is reported as one that cannot be read.
+
+    Raises:
+        EmptyFolderError: A folder has no picture, or a pattern matches nothing.
+    """
+    found: list[Path] = []
+    for place in places:
+        path = Path(place)
+        if path.is_dir():
+            own = sorted(each for each in path.rglob("*") if _is_picture(each, path))
+        elif not path.exists() and glob.has_magic(place):
+            own = [Path(each) for each in sorted(glob.glob(place, recursive=True))]
+            own = [each for each in own if each.is_file()]
+        else:
+            own = [path]
+        if not own:
+            raise EmptyFolderError(
+                f"No picture in {place}. Give pictures, folders of them, or a pattern; pictures "
+                f"end in {', '.join(SUFFIXES)}."
+            )
+        found += own
+    return list(dict.fromkeys(found))
+
+
+def _is_picture(path: Path, root: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
