@@ -23,12 +23,7 @@ from zoo.scoring import metrics, objective
 from zoo.scoring.fusion import Fusion, Tail, added, fit_tail, log_tail
 from zoo.scoring.maps import image_score
 from zoo.scoring.objective import BINS, WIN_SHARE, Paired
-from zoo.training.data import (
-    FALSE_ALARM_RATE,
-    TrainingData,
-    smallest_side,
-    validation_figures,
-)
+from zoo.training.data import FALSE_ALARM_RATE, TrainingData, validation_figures
 from zoo.training.fit import THIN, limits, maps_of, train_best
 from zoo.training.provenance import provenance, versions
 from zoo.training.settings import Settings
@@ -112,10 +107,12 @@ def scales(data: TrainingData) -> tuple[float, ...]:
     """Return the scales of the methods that learn nothing: a second one sees larger defects.
 
     The first is the largest at which all good pictures together have at most `MEGAPIXELS`, the
-    second is half of it; a scale is left out at which a picture has a side under `SMALLEST`.
+    second is half of it; a scale is left out at which a tenth of the pictures has a side under
+    `SMALLEST`.
     """
-    splits, side = data.splits, smallest_side(data)
+    splits = data.splits
     sizes = [each.pixels.shape for each in (*splits.fit, *splits.val, *splits.calibration)]
+    side = float(np.quantile([min(height, width) for height, width, _ in sizes], 0.1))
     megapixels = sum(height * width for height, width, _ in sizes) / 1e6
     scale = 1.0
     while megapixels * scale**2 > MEGAPIXELS and side * scale / 2 >= SMALLEST:
