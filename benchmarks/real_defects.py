@@ -53,7 +53,7 @@ def lights() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
 def relative_ap(detector: Detector, texture: textures.Texture) -> dict[str, float]:
     """Return the test AP under each light as a share of that without."""
     change = {"none": lambda image: image} | lights()
-    pictures = list(read_test(texture))
+    pictures = [picture for picture in read_test(texture) if picture.mask is not None]
     pictures = pictures[:: -(-len(pictures) // LIT)]
     found = {}
     for name, act in change.items():
@@ -63,6 +63,7 @@ def relative_ap(detector: Detector, texture: textures.Texture) -> dict[str, floa
             image = act(picture.pixels.astype(np.float32) / top)
             pixels = np.rint(image.clip(0, 1) * top).astype(picture.pixels.dtype)
             scores.append(detector.map(pixels).ravel())
+            assert picture.mask is not None
             labels.append(picture.mask.ravel())
         found[name] = metrics.average_precision(np.concatenate(scores), np.concatenate(labels))
     whole = found.pop("none")

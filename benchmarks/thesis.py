@@ -82,6 +82,7 @@ def curve(args: argparse.Namespace) -> None:
         for picture in read_test(texture):
             x = prepare(picture.pixels, prepared.preprocessing)
             found.append(losses(x[None])[0])
+            assert picture.mask is not None
             masks.append(picture.mask.ravel())
         labels = np.concatenate(masks)
         cells: dict[str, list[str]] = {"auroc": [], "ap": []}

@@ -97,6 +97,7 @@ def test_the_mask_on_disk_is_where_the_defect_is(tmp_path: Path) -> None:
     defective = [p for p in read_test(find(tmp_path, "brick")) if p.kind == "crack"]
     assert len(defective) == demo.DEFECTS_A_KIND
     for picture in defective:
+        assert picture.mask is not None
         pixels, clean = picture.pixels[..., 0], ~picture.mask
         row = int(np.argmax(clean.all(axis=1)))
         ((at, left),) = np.argwhere((rows == pixels[row]).all(axis=2)).tolist()

@@ -236,4 +236,4 @@ def test_the_five_good_images_of_nanotwice_are_divided_into_regions() -> None:
     assert [picture.pixels.shape for picture in splits.fit] == [(700, 614, 1)] * 5
     tests = list(read_test(texture))
     assert tests
-    assert all(picture.mask.any() for picture in tests)
+    assert all(picture.defective for picture in tests)

@@ -31,9 +31,11 @@ def test_test_images_come_with_kind_and_mask_in_the_mode_of_the_texture(audited:
     assert has_test(texture)
     good, hole = read_test(texture)
     assert (good.name, good.kind) == ("test/good/000.png", "good")
+    assert good.mask is not None
     assert not good.mask.any()
     assert (hole.name, hole.kind) == ("test/hole/000.png", "hole")
     assert hole.pixels.shape == (48, 64, 1)
+    assert hole.mask is not None
     assert hole.mask.sum() == 50
     assert hole.mask[10:20, 30:35].all()
 
@@ -46,12 +48,14 @@ def test_test_images_are_read_one_at_a_time(audited: Path) -> None:
         next(pictures)
 
 
-def test_has_test_looks_at_folder_names_only(tmp_path: Path) -> None:
+def test_has_test_opens_no_picture(tmp_path: Path) -> None:
     texture = find(write_good(tmp_path, 1), "x")
     assert not has_test(texture)
     (tmp_path / "test" / ".cache").mkdir(parents=True)
     assert not has_test(texture)
     (tmp_path / "test" / "hole").mkdir()
+    assert not has_test(texture)
+    write_truncated(tmp_path / "test" / "hole" / "000.png")
     assert has_test(texture)
 
 

@@ -254,3 +254,15 @@ def test_a_damaged_configuration_of_another_search_is_ignored(ended: Home) -> No
         (ended.search.parent / name / "search.json").write_text(text)
     texture = textures.find(ended.data, "weave")
     assert search_audit.find_search(ended.search.parent, texture) == ended.search
+
+
+def test_labels_without_masks_give_the_figures_of_pictures_only(
+    home: Home, trials: list[Bundle]
+) -> None:
+    whole = audit(Detector(trials[0]), textures.find(home.data, "weave"))
+    shutil.rmtree(home.weave / "ground_truth")
+    found = audit(Detector(trials[0]), textures.find(home.data, "weave"))
+    assert not [name for name in found if "pixel" in name or "aupro" in name]
+    assert whole.keys() - found.keys() == {"test_pixel_ap", "test_pixel_auroc", "test_aupro"}
+    timed = "test_seconds_per_image"
+    assert all(found[name] == whole[name] for name in found if name != timed)

@@ -20,6 +20,7 @@ __all__ = ["main", "parser"]
 
 COMMANDS = (  # in the order of the help
     "demo",
+    "data",
     "search",
     "train",
     "score",

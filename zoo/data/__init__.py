@@ -8,6 +8,7 @@ __all__ = [
     "defects",
     "demo",
     "images",
+    "layouts",
     "patches",
     "preprocessing",
     "relatives",

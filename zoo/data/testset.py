@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Shaped
 
 from zoo.data.images import read_image, to_mode
-from zoo.data.textures import Texture, folder_names, picture_paths
+from zoo.data.layouts import arranged, check_test
+from zoo.data.textures import Texture
 from zoo.errors import BadImageError, BadMaskError, EmptyFolderError
 
 
@@ -22,7 +23,8 @@ class TestPicture:
         name: Path relative to the texture's folder.
         kind: "good", or the type of the defect.
         pixels: Of type uint8 or uint16, in the texture's mode.
-        mask: True where the image is anomalous; all False for a good image.
+        mask: True where the image is anomalous; all False for a good image. None for a defective
+            image of a texture that has labels and no masks.
     """
 
     __test__ = False  # pytest would take it for a class of tests, because of its name
@@ -30,26 +32,17 @@ class TestPicture:
     name: str
     kind: str
     pixels: Shaped[np.ndarray, "h w c"]
-    mask: Bool[np.ndarray, "h w"]
+    mask: Bool[np.ndarray, "h w"] | None
+
+    @property
+    def defective(self) -> bool:
+        """Whether it shows a defect."""
+        return self.mask is None or bool(self.mask.any())
 
 
 def has_test(texture: Texture) -> bool:
-    """Return whether there are folders of test images. The folders are not opened."""
-    if texture.layout == "mvtec":
-        return bool(folder_names(texture.root / "test"))
-    return texture.layout == "nanotwice" and (texture.root / "Anomalous" / "images").is_dir()
-
-
-def _test_paths(texture: Texture) -> Iterator[tuple[str, Path, Path]]:
-    """Yield kind, picture path and mask path of every test image; a good one has no mask."""
-    root = texture.root
-    if texture.layout == "mvtec":
-        for kind in folder_names(root / "test"):
-            for path in picture_paths(root / "test" / kind):
-                yield kind, path, root / "ground_truth" / kind / f"{path.stem}_mask.png"
-    elif has_test(texture):
-        for path in picture_paths(root / "Anomalous" / "images"):
-            yield "anomalous", path, root / "Anomalous" / "gt" / f"{path.stem}_gt.png"
+    """Return whether there are test images. They are not opened."""
+    return bool(arranged(texture.root, texture.layout).test)
 
 
 def _read_mask(path: Path, picture: Path, height: int, width: int) -> Bool[np.ndarray, "h w"]:
@@ -80,21 +73,24 @@ def read_test(texture: Texture) -> Iterator[TestPicture]:
     Raises:
         EmptyFolderError: There is no test image.
         BadImageError: A picture cannot be read.
-        BadMaskError: A defective picture has no readable mask, or one of another size.
+        BadMaskError: A defective picture has no readable mask, or one of another size, or several;
+            or a mask has no picture.
     """
-    empty = True
-    for kind, path, mask_path in _test_paths(texture):
-        empty = False
-        pixels = to_mode(read_image(path), texture.mode)
+    arrangement = arranged(texture.root, texture.layout)
+    check_test(arrangement, texture.root)
+    for file in arrangement.test:
+        pixels = to_mode(read_image(file.path), texture.mode)
         height, width = pixels.shape[:2]
-        if kind == "good":
+        mask: Bool[np.ndarray, "h w"] | None = None
+        if file.kind == "good":
             mask = np.zeros((height, width), np.bool_)
-        else:
-            mask = _read_mask(mask_path, path, height, width)
-        name = path.relative_to(texture.root).as_posix()
-        yield TestPicture(name=name, kind=kind, pixels=pixels, mask=mask)
-    if empty:
+        elif file.mask is not None:
+            mask = _read_mask(file.mask, file.path, height, width)
+        name = file.path.relative_to(texture.root).as_posix()
+        yield TestPicture(name=name, kind=file.kind, pixels=pixels, mask=mask)
+    if not arrangement.test:
         raise EmptyFolderError(
-            f"No test image of '{texture.name}' in {texture.root}; test/<kind> or Anomalous/images "
-            "should hold some. Training needs no test images, but an audit does."
+            f"No test image of '{texture.name}' in {texture.root}; test/<kind>, Anomalous/images, "
+            "or a folder of bad pictures should hold some. Training needs no test images, but an "
+            "audit does."
         )

@@ -1,4 +1,4 @@
-"""Folders to textures: MVTec layout, NanoTWICE layout, or a folder of good pictures only.
+"""Folders to textures, in any of the layouts of `zoo.data.layouts`.
 
 `find` reads the good training pictures of one texture. Only `zoo.data.testset` opens test pictures.
 """
@@ -9,24 +9,17 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Shaped
 
-from zoo.data.images import SUFFIXES, Mode, Tables, content_key, jpeg_tables, read_image, to_mode
+from zoo.data.images import Mode, Tables, content_key, jpeg_tables, read_image, to_mode
+from zoo.data.layouts import LAYOUTS, Layout, arranged, folder_names, layout_of
 from zoo.errors import BadImageError, DataError, EmptyFolderError, did_you_mean
 
-Layout = Literal["mvtec", "nanotwice", "bare"]
 MVTEC_TEXTURES = ("carpet", "grid", "leather", "tile", "wood")
 MVTEC_OBJECTS = ("bottle", "cable", "capsule", "hazelnut", "metal_nut", "pill", "screw")
 MVTEC_NAMES = {*MVTEC_TEXTURES, *MVTEC_OBJECTS, "toothbrush", "transistor", "zipper"}
-GOOD_FOLDERS: dict[Layout, str] = {"mvtec": "train/good", "nanotwice": "Normal", "bare": "."}
-LAYOUTS = (
-    "A texture's folder holds either train/good, with test/<kind> and ground_truth/<kind> beside "
-    "it (as MVTec AD), or Normal, with Anomalous/images and Anomalous/gt beside it (as NanoTWICE), "
-    f"or pictures of good material and nothing else. Pictures end in {', '.join(SUFFIXES)}."
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,31 +68,6 @@ class Texture:
         return f"sha256:{hashlib.sha256(keys.encode()).hexdigest()}"
 
 
-def picture_paths(folder: Path) -> list[Path]:
-    """List the pictures in a folder, sorted, without hidden files."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
-
-
-def folder_names(folder: Path) -> list[str]:
-    """List the names of the folders in a folder, sorted, without hidden ones."""
-    if not folder.is_dir():
-        return []
-    entries = (entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    return sorted(entry.name for entry in entries if entry.is_dir())
-
-
-def _layout(folder: Path) -> Layout | None:
-    if (folder / GOOD_FOLDERS["mvtec"]).is_dir():
-        return "mvtec"
-    if (folder / GOOD_FOLDERS["nanotwice"]).is_dir():
-        return "nanotwice"
-    return "bare" if picture_paths(folder) else None
-
-
 def _root(data: Path, category: str) -> tuple[Path, Layout]:
     """Choose the texture's folder: `data/category` if it exists, else `data`.
 
@@ -113,12 +81,12 @@ def _root(data: Path, category: str) -> tuple[Path, Layout]:
         near = did_you_mean(data.name, folder_names(data.parent))
         raise EmptyFolderError(f"No folder {data} to look for texture '{category}' in.{near}")
     root = data / category if (data / category).is_dir() else data
-    layout = _layout(root)
+    layout = layout_of(root)
     subfolders = folder_names(root)
     if root == data and layout in (None, "bare"):
         # A single picture beside the folders of textures does not make `data` a texture.
         ignored: tuple[Layout | None, ...] = (None,) if layout is None else (None, "bare")
-        textures = [name for name in subfolders if _layout(root / name) not in ignored]
+        textures = [name for name in subfolders if layout_of(root / name) not in ignored]
         if textures:
             raise EmptyFolderError(
                 f"No texture '{category}' in {data}; it has {', '.join(textures)}."
@@ -178,8 +146,8 @@ def find(data: Path, category: str, *, licence: str | None = None) -> Texture:
         BadImageError: Some pictures are damaged; the message counts them and names the first.
     """
     root, layout = _root(data, category)
-    good = root / GOOD_FOLDERS[layout]
-    paths = picture_paths(good)
+    arrangement = arranged(root, layout)
+    paths, good = arrangement.good, arrangement.good_folder
     if not paths:
         found = ", ".join(sorted(entry.name for entry in good.iterdir())[:5]) or "nothing"
         raise EmptyFolderError(

@@ -27,7 +27,7 @@ class Scored:
 
     Attributes:
         maps: One map an image.
-        masks: True is defective.
+        masks: True is defective; None if an image has a label and no mask.
         scores: One score an image.
         alarms: Whether the detector calls the image anomalous.
         keys: A hash of each picture and its mask.
@@ -35,7 +35,7 @@ class Scored:
     """
 
     maps: Sequence[Float[np.ndarray, "_ _"]]
-    masks: Sequence[Bool[np.ndarray, "_ _"]]
+    masks: Sequence[Bool[np.ndarray, "_ _"] | None]
     scores: Float[np.ndarray, " n"]
     alarms: Bool[np.ndarray, " n"]
     keys: Sequence[str]
@@ -44,7 +44,21 @@ class Scored:
     @property
     def defective(self) -> Bool[np.ndarray, " n"]:
         """Which images show a defect."""
-        return np.array([bool(mask.any()) for mask in self.masks], np.bool_)
+        return np.array([mask is None or bool(mask.any()) for mask in self.masks], np.bool_)
+
+    @property
+    def located(self) -> bool:
+        """Whether a mask shows where a defect is."""
+        return any(mask is not None and bool(mask.any()) for mask in self.masks)
+
+    def with_masks(
+        self,
+    ) -> tuple[list[Float[np.ndarray, "_ _"]], list[Bool[np.ndarray, "_ _"]]]:
+        """Return the maps and masks of all images but those that have a label only."""
+        pairs = [
+            (m, mask) for m, mask in zip(self.maps, self.masks, strict=True) if mask is not None
+        ]
+        return [each for each, _ in pairs], [mask for _, mask in pairs]
 
 
 def check(texture: Texture) -> None:
@@ -80,7 +94,8 @@ def score_test(detector: Detector, texture: Texture) -> Scored:
         masks.append(picture.mask)
         scores.append(score.score)
         alarms.append(score.is_anomalous)
-        keys.append(f"{content_key(picture.pixels)} {content_key(picture.mask[:, :, None])}")
+        truth = "defective" if picture.mask is None else content_key(picture.mask[:, :, None])
+        keys.append(f"{content_key(picture.pixels)} {truth}")
     return Scored(
         maps=maps,
         masks=masks,
@@ -106,16 +121,17 @@ def figures(scored: Scored) -> dict[str, float]:
     Returns:
         Always `test_images` and `test_seconds_per_image`. With defective images also
         `test_pixel_ap` (at the share of defective pixels that the test set has, as in published
-        tables), `test_pixel_auroc`, `test_aupro` and `test_detection_rate`. With good images also
-        `test_false_alarm_rate`. With both also `test_image_auroc`.
+        tables), `test_pixel_auroc` and `test_aupro`, if there are masks, and `test_detection_rate`.
+        With good images also `test_false_alarm_rate`. With both also `test_image_auroc`.
     """
     defective, images = scored.defective, len(scored.maps)
     found = {"test_images": float(images), "test_seconds_per_image": scored.seconds / images}
-    if defective.any():
+    if scored.located:
         scores, labels = _pooled(scored)
         found["test_pixel_ap"] = metrics.average_precision(scores, labels)
         found["test_pixel_auroc"] = metrics.auroc(scores, labels)
-        found["test_aupro"] = metrics.aupro(scored.maps, scored.masks)
+        found["test_aupro"] = metrics.aupro(*scored.with_masks())
+    if defective.any():
         found["test_detection_rate"] = float(scored.alarms[defective].mean())
     if not defective.all():
         found["test_false_alarm_rate"] = float(scored.alarms[~defective].mean())
@@ -139,6 +155,7 @@ def audit(detector: Detector, texture: Texture) -> dict[str, float]:
 
 
 def _pooled(scored: Scored) -> tuple[Float[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """Return the scores and labels of all pixels of all images."""
-    scores = np.concatenate([each.ravel() for each in scored.maps])
-    return scores, np.concatenate([mask.ravel() for mask in scored.masks])
+    """Return the scores and labels of all pixels of all images with a mask."""
+    maps, masks = scored.with_masks()
+    scores = np.concatenate([each.ravel() for each in maps])
+    return scores, np.concatenate([mask.ravel() for mask in masks])

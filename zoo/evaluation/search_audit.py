@@ -17,8 +17,9 @@ from typing import Any
 
 from registry import bundle
 from registry.trials import CHAMPION, FLOOR, UNTRAINED
+from zoo.data.layouts import folder_names
 from zoo.data.testset import has_test
-from zoo.data.textures import Texture, folder_names
+from zoo.data.textures import Texture
 from zoo.detectors import Detector
 from zoo.errors import BundleError, DataError, SearchError, did_you_mean
 from zoo.evaluation.audit import pixel_ap, score_test
@@ -173,7 +174,7 @@ def audit_search(folder: Path, texture: Texture, *, say: Callable[[str], None]) 
 
     Raises:
         SearchError: Fewer than three trials have a detector.
-        DataError: No test image has a defect.
+        DataError: No test image has a mask of a defect.
         StorageError: The table or the plot cannot be written.
     """
     if not has_test(texture):
@@ -189,7 +190,7 @@ def audit_search(folder: Path, texture: Texture, *, say: Callable[[str], None]) 
     points: list[Point] = []
     for each in [*trials, *filter(None, map(_other, others))]:
         scored = score_test(Detector(bundle.load(each.folder)), texture)
-        if not scored.defective.any():
+        if not scored.located:
             raise DataError(_without_defects(texture))
         points.append(
             Point(
@@ -293,6 +294,6 @@ def _number(trial: Path) -> tuple[int, str]:
 
 def _without_defects(texture: Texture) -> str:
     return (
-        f"No test image of '{texture.name}' in {texture.root} has a defect, so there is no test AP "
-        "to compare with. Give a data set with test/<kind> and ground_truth/<kind>."
+        f"No test image of '{texture.name}' in {texture.root} has a mask of a defect, so there is "
+        "no test AP to compare with. Give a data set with test/<kind> and ground_truth/<kind>."
     )

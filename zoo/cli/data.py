@@ -1,0 +1,76 @@
+"""`zoo data`: say what a folder of pictures was understood as."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.cli import options
+from zoo.cli.output import answer
+
+if TYPE_CHECKING:
+    from zoo.data.layouts import Arrangement
+    from zoo.data.textures import Texture
+
+HELP = "say what a folder was understood as: layout, good and test pictures, masks, warnings"
+EXAMPLE = "zoo data check DIR"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("action", choices=("check",), help="what to do")
+    parser.add_argument(
+        "folder", type=Path, metavar="DIR", help="a texture's folder, or a folder of such folders"
+    )
+    options.add_json(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Check one texture, or all in a folder.
+
+    Raises:
+        DataError: A folder is arranged in two ways, or is no texture's.
+        BadImageError: A picture cannot be read.
+        BadMaskError: Masks and test pictures do not belong together.
+    """
+    from zoo.data import textures
+    from zoo.data.layouts import arranged, folder_names, layout_of
+    from zoo.evaluation import audit
+
+    folder: Path = args.folder.absolute()
+    own = [name for name in folder_names(folder) if layout_of(folder / name)]
+    alone = not folder.is_dir() or layout_of(folder) is not None or not own
+    for name in [folder.name] if alone else own:
+        texture = textures.find(folder, name)
+        audit.check(texture)
+        found = said_of(texture, arranged(texture.root, texture.layout))
+        answer(found, as_json=args.json)
+
+
+def said_of(texture: Texture, arrangement: Arrangement) -> dict[str, Any]:
+    """Return what is said of a texture, by name."""
+    from zoo.data.defects.optics import measure_optics
+    from zoo.data.splits import split
+    from zoo.data.survey import warnings_of
+
+    splits = split(texture)
+    optics, notes = measure_optics(splits.fit)
+    sides = sorted({"x".join(map(str, each.pixels.shape[:2])) for each in texture.pictures})
+    kinds = Counter(each.kind for each in arrangement.test)
+    masked = sum(each.mask is not None for each in arrangement.test)
+    return {
+        "texture": texture.name,
+        "folder": str(texture.root),
+        "layout": texture.layout,
+        "licence": texture.licence,
+        "good": len(texture.pictures),
+        "mode": texture.mode,
+        "sizes": sides[0] if len(sides) == 1 else f"{len(sides)}, from {sides[0]} to {sides[-1]}",
+        "split": splits.note,
+        "test": ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "none",
+        "masks": masked or ("none: a test of pictures only" if arrangement.test else "none"),
+        "camera": str(optics),
+        "warnings": [*warnings_of(texture.pictures, splits.independent), *notes],
+    }
