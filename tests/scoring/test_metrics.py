@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from zoo.errors import BadMaskError, ConfigError, DataError
 from zoo.scoring.metrics import (
@@ -16,7 +16,9 @@ from zoo.scoring.metrics import (
     aupro,
     auroc,
     average_precision,
+    best_f1,
     count,
+    f1,
 )
 from zoo.scoring.objective import stratum_average_precision
 
@@ -316,3 +318,17 @@ def test_a_limit_or_a_number_of_bins_outside_its_range_is_refused_with_its_value
             aupro(maps, masks, limit=limit)
     with pytest.raises(ConfigError, match="bins = 1"):
         count(maps, masks, bins=1)
+
+
+# ------------------------------------------------------------------------------------------- F1
+
+
+def test_f1_is_that_of_scikit_learn_and_the_best_one_that_of_all_thresholds() -> None:
+    rng = np.random.default_rng(3)
+    labels = rng.random(500) < 0.2
+    scores = np.round(rng.normal(size=500) + 1.5 * labels, 1)
+    every = {t: f1_score(labels, scores > t) for t in (-9.0, *np.unique(scores)[:-1])}
+    for threshold, expected in every.items():
+        assert f1(scores, labels, threshold=threshold) == pytest.approx(expected)
+    assert best_f1(scores, labels) == pytest.approx(max(every.values()))
+    assert f1(scores, labels, threshold=99.0) == 0.0

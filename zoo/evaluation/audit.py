@@ -121,7 +121,8 @@ def figures(scored: Scored) -> dict[str, float]:
     Returns:
         Always `test_images` and `test_seconds_per_image`. With defective images also
         `test_pixel_ap` (at the share of defective pixels that the test set has, as in published
-        tables), `test_pixel_auroc` and `test_aupro`, if there are masks, and `test_detection_rate`.
+        tables), `test_pixel_auroc`, `test_aupro`, `test_pixel_f1` of the mask and
+        `test_pixel_f1_best` of the best threshold, if there are masks, and `test_detection_rate`.
         With good images also `test_false_alarm_rate`. With both also `test_image_auroc`.
     """
     defective, images = scored.defective, len(scored.maps)
@@ -131,6 +132,8 @@ def figures(scored: Scored) -> dict[str, float]:
         found["test_pixel_ap"] = metrics.average_precision(scores, labels)
         found["test_pixel_auroc"] = metrics.auroc(scores, labels)
         found["test_aupro"] = metrics.aupro(*scored.with_masks())
+        found["test_pixel_f1"] = metrics.f1(scores, labels, threshold=1.0)
+        found["test_pixel_f1_best"] = metrics.best_f1(scores, labels)
     if defective.any():
         found["test_detection_rate"] = float(scored.alarms[defective].mean())
     if not defective.all():

@@ -76,6 +76,41 @@ def auroc(scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"]) -> fl
     return float((below + not_above) / (2 * negatives.size))
 
 
+def f1(
+    scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"], *, threshold: float
+) -> float:
+    """Return F1 of the scores above a threshold: the Dice coefficient of mask and truth.
+
+    Raises:
+        DataError: There is no positive, no negative, or a score that is not a number.
+
+    Example:
+        >>> f1(np.array([4.0, 3.0, 2.0]), np.array([True, False, True]), threshold=2.5)
+        0.5
+    """
+    positives, negatives = _sorted_classes(scores, labels)
+    true = positives.size - int(np.searchsorted(positives, threshold, side="right"))
+    false = negatives.size - int(np.searchsorted(negatives, threshold, side="right"))
+    return 2 * true / (true + false + positives.size)
+
+
+def best_f1(scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"]) -> float:
+    """Return the highest F1 of all thresholds; no detector can know the threshold.
+
+    Raises:
+        DataError: There is no positive, no negative, or a score that is not a number.
+
+    Example:
+        >>> best_f1(np.array([4.0, 3.0, 2.0]), np.array([True, False, True]))
+        0.8
+    """
+    positives, negatives = _sorted_classes(scores, labels)
+    values, first = np.unique(positives, return_index=True)
+    true = positives.size - first
+    false = negatives.size - np.searchsorted(negatives, values, side="left")
+    return float((2 * true / (true + false + positives.size)).max())
+
+
 def aupro(
     maps: Sequence[Float[np.ndarray, "_ _"]],
     masks: Sequence[Bool[np.ndarray, "_ _"]],
