@@ -31,6 +31,7 @@ COMMANDS = (  # in the order of the help
     "rollback",
     "runs",
     "promote",
+    "recalibrate",
     "shelf",
     "bench",
     "audit",

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from zoo.detectors.card import fuse, tensors_of
+from zoo.detectors.card import fuse, fusion_of, tensors_of
 from zoo.detectors.detector import Detector, Source
 from zoo.detectors.devices import available
 from zoo.detectors.score import Score
 
-__all__ = ["Detector", "Score", "Source", "available", "card", "export", "fuse", "tensors_of"]
+__all__ = [
+    "Detector",
+    "Score",
+    "Source",
+    "available",
+    "card",
+    "export",
+    "fuse",
+    "fusion_of",
+    "tensors_of",
+]

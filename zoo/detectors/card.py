@@ -214,6 +214,18 @@ def part_names(bundle: Bundle) -> tuple[str, ...]:
     )
 
 
+def fusion_of(bundle: Bundle) -> Fusion:
+    """Return how the maps of the parts of a fused bundle become one.
+
+    Raises:
+        BundleError: The bundle's numbers are not allowed.
+    """
+    try:
+        return _fusion(bundle.fusion)
+    except _UNFIT as error:
+        raise unfit(bundle, error) from error
+
+
 def unfit(bundle: Bundle, error: Exception) -> BundleError:
     """Return the error of a bundle whose parts do not fit together."""
     return BundleError(

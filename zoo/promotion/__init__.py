@@ -6,5 +6,14 @@ audit of a winner, and publishes it on the shelf and in MLflow.
 
 from zoo.promotion.promotion import Origin, check_test, promote
 from zoo.promotion.publication import Promotion, Registry, roll_back
+from zoo.promotion.recalibration import recalibrate
 
-__all__ = ["Origin", "Promotion", "Registry", "check_test", "promote", "roll_back"]
+__all__ = [
+    "Origin",
+    "Promotion",
+    "Registry",
+    "check_test",
+    "promote",
+    "recalibrate",
+    "roll_back",
+]

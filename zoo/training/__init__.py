@@ -9,6 +9,7 @@ from zoo.training.data import PreparedData, TrainingData, gather, smallest_side
 from zoo.training.fit import METRIC, Checkpoint, finish, in_final_form, train, train_best
 from zoo.training.fusing import Part, choose, floor, made, part_of, untrained, window_maps_of
 from zoo.training.provenance import provenance, versions
+from zoo.training.recalibrating import recalibrated
 from zoo.training.settings import (
     Settings,
     field_names,
@@ -35,6 +36,7 @@ __all__ = [
     "part_of",
     "preset",
     "provenance",
+    "recalibrated",
     "settings",
     "settings_of",
     "smallest_side",

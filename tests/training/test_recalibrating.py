@@ -1,0 +1,92 @@
+"""New limits of a detector on pictures of another line, and pictures that are refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from registry.bundle import Bundle
+from zoo.data import textures
+from zoo.data.textures import Texture
+from zoo.detectors import Detector
+from zoo.errors import DataError
+from zoo.training import TrainingData, choose, made, part_of, recalibrated, untrained
+
+
+@pytest.fixture(scope="module")
+def weave(drawn_folder: Path) -> Texture:
+    return textures.find(drawn_folder.parent, "weave")
+
+
+@pytest.fixture(scope="module")
+def plain(tiny_data: TrainingData) -> Bundle:
+    """The method with the best map."""
+    parts = [part_of(each, tiny_data) for each in untrained(tiny_data, say=pytest.fail)]
+    return max((part.bundle for part in parts), key=lambda each: each.metrics["val_pixel_ap"])
+
+
+@pytest.fixture(scope="module")
+def fused(tiny_data: TrainingData) -> Bundle:
+    parts = [part_of(each, tiny_data) for each in untrained(tiny_data, say=pytest.fail)[:2]]
+    return made(parts, choose(parts, tiny_data), tiny_data)
+
+
+def darker(pixels: np.ndarray) -> np.ndarray:
+    return np.rint(pixels * 0.6).astype(np.uint8)
+
+
+def in_other_light(texture: Texture) -> Texture:
+    changed = (replace(each, pixels=darker(each.pixels)) for each in texture.pictures)
+    return replace(texture, pictures=tuple(changed))
+
+
+def holed(pixels: np.ndarray) -> np.ndarray:
+    changed = pixels.copy()
+    changed[20:40, 30:52] = 8
+    return changed
+
+
+@pytest.mark.parametrize("kind", ["plain", "fused"])
+def test_pictures_in_other_light_are_good_again_and_defects_are_found(
+    request: pytest.FixtureRequest, weave: Texture, kind: str
+) -> None:
+    old: Bundle = request.getfixturevalue(kind)
+    light = in_other_light(weave)
+    new = recalibrated(old, light)
+    detector = Detector(new)
+    for each in light.pictures[:4]:
+        good = detector.score(each.pixels)
+        assert not good.is_anomalous
+        assert good.mask.mean() < 0.02
+        found = detector.score(holed(each.pixels))
+        assert found.is_anomalous
+        assert found.mask[22:38, 32:50].mean() > 0.3
+        assert found.map[22:38, 32:50].mean() > 2 * found.map[:12].mean()
+    assert new.threshold["images"] == len(light.pictures)
+    assert new.data["recalibrated_on"] == [each.key for each in light.pictures]
+    assert new.data["fit"] == old.data["fit"]
+    weights = [each.weights for each in new.parts or (new,)]
+    before = [each.weights for each in old.parts or (old,)]
+    for one, other in zip(weights, before, strict=True):
+        assert all(np.array_equal(one[name], other[name]) for name in one), "nothing is trained"
+
+
+def test_a_rate_can_be_asked_for_and_else_stays(weave: Texture, plain: Bundle) -> None:
+    rates = [recalibrated(plain, weave, false_alarm_rate=r).threshold for r in (None, 0.3)]
+    assert [each["false_alarm_rate"] for each in rates] == [0.05, 0.3]
+    assert rates[0]["value"] > rates[1]["value"]
+
+
+def test_pictures_that_do_not_look_good_are_refused_by_name(weave: Texture, plain: Bundle) -> None:
+    first, *rest = weave.pictures
+    mixed = replace(weave, pictures=(replace(first, pixels=holed(first.pixels)), *rest))
+    with pytest.raises(DataError, match=f"1 of {len(mixed.pictures)} .* {first.name} .*deviations"):
+        recalibrated(plain, mixed)
+
+
+def test_fewer_than_five_pictures_are_refused(weave: Texture, plain: Bundle) -> None:
+    with pytest.raises(DataError, match="takes 5 good pictures or more; .* has 4"):
+        recalibrated(plain, replace(weave, pictures=weave.pictures[:4]))
