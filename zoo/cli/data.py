@@ -37,14 +37,14 @@ def run(args: argparse.Namespace) -> None:
     """
     from zoo.data import textures
     from zoo.data.layouts import arranged, folder_names, layout_of
-    from zoo.evaluation import audit
+    from zoo.promotion import check_test
 
     folder: Path = args.folder.absolute()
     own = [name for name in folder_names(folder) if layout_of(folder / name)]
     alone = not folder.is_dir() or layout_of(folder) is not None or not own
     for name in [folder.name] if alone else own:
         texture = textures.find(folder, name)
-        audit.check(texture)
+        check_test(texture)
         found = said_of(texture, arranged(texture.root, texture.layout))
         answer(found, as_json=args.json)
 
