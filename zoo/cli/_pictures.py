@@ -6,7 +6,6 @@ import glob
 from collections.abc import Sequence
 from pathlib import Path
 
-from zoo.data.images import SUFFIXES
 from zoo.errors import EmptyFolderError
 
 
@@ -18,11 +17,13 @@ def pictures_of(places: Sequence[str]) -> list[Path]:
     Raises:
         EmptyFolderError: A folder has no picture, or a pattern matches nothing.
     """
+    from zoo.data.images import SUFFIXES
+
     found: list[Path] = []
     for place in places:
         path = Path(place)
         if path.is_dir():
-            own = sorted(each for each in path.rglob("*") if _is_picture(each, path))
+            own = sorted(each for each in path.rglob("*") if _is_picture(each, path, SUFFIXES))
         elif not path.exists() and glob.has_magic(place):
             own = [Path(each) for each in sorted(glob.glob(place, recursive=True))]
             own = [each for each in own if each.is_file()]
@@ -37,6 +38,6 @@ def pictures_of(places: Sequence[str]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _is_picture(path: Path, root: Path) -> bool:
+def _is_picture(path: Path, root: Path, suffixes: Sequence[str]) -> bool:
     hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
+    return path.suffix.lower() in suffixes and not hidden and path.is_file()
