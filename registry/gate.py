@@ -6,6 +6,7 @@ measured is the caller's part.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from registry.pointer import CHALLENGER, CHAMPION, Act
@@ -150,3 +151,23 @@ def forced(decision: Decision, *, because: str) -> Decision:
         return decision
     reason = f"Forced, because {because.rstrip('.')}. The gate said: {decision.reason}"
     return replace(decision, promoted=True, forced=True, reason=reason)
+
+
+def doubted(decision: Decision, doubts: Sequence[str]) -> Decision:
+    """Refuse a challenger whose verdicts on the test pictures cannot be trusted.
+
+    The first champion of a texture, and one that was forced, stay; the reason has the doubts.
+
+    Args:
+        decision: The decision so far.
+        doubts: A line for each; none changes nothing.
+    """
+    if not doubts or not decision.promoted:
+        return decision
+    first = decision.champion_ap is None
+    said = " ".join(doubts)
+    return replace(
+        decision,
+        promoted=first or decision.forced,
+        reason=f"{decision.reason} But: {said}" if first or decision.forced else said,
+    )

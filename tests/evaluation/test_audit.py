@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,9 @@ from zoo.cli import main
 from zoo.data import textures
 from zoo.detectors.detector import Detector
 from zoo.evaluation import search_audit
-from zoo.evaluation.audit import audit
+from zoo.evaluation.audit import audit, doubts
 from zoo.evaluation.search_audit import AuditedTrial, Point, compared
+from zoo.scoring.thresholds import fit_threshold
 from zoo.training.data import gather
 from zoo.training.fit import finish, train_best
 from zoo.training.fusing import floor, made, part_of
@@ -268,3 +269,53 @@ def test_labels_without_masks_give_the_figures_of_pictures_only(
     assert 0 < whole["test_pixel_f1"] <= whole["test_pixel_f1_best"]
     timed = "test_seconds_per_image"
     assert all(found[name] == whole[name] for name in found if name != timed)
+
+
+def figures_of(*, alarms: int, good: int, found: float) -> dict[str, float]:
+    return {
+        "test_images": good + 10.0,
+        "test_good_images": float(good),
+        "test_false_alarm_rate": alarms / max(good, 1),
+        "test_detection_rate": found,
+    }
+
+
+@pytest.mark.parametrize(
+    ("alarms", "good", "images", "doubted"),
+    [
+        (0, 20, 40, False),
+        (3, 20, 40, False),
+        (12, 20, 40, True),
+        (98, 100, 16, True),
+        (1, 1, 10, False),  # one picture says little
+        (20, 100, 400, True),
+        (8, 100, 400, False),
+    ],
+)
+def test_more_false_alarms_than_chance_allows_at_the_stated_rate_are_doubted(
+    alarms: int, good: int, images: int, doubted: bool
+) -> None:
+    threshold = {"false_alarm_rate": 0.05, "images": images}
+    found = doubts(figures_of(alarms=alarms, good=good, found=0.5), threshold)
+    assert bool(found) == doubted
+    assert all(f"{alarms} of {good} good" in line and "recalibrate" in line for line in found)
+
+
+def test_a_detector_that_finds_nothing_is_doubted() -> None:
+    threshold = {"false_alarm_rate": 0.05, "images": 40}
+    (line,) = doubts(figures_of(alarms=0, good=20, found=0.0), threshold)
+    assert "none of 10 defective" in line
+    assert doubts({"test_images": 3.0, "test_good_images": 3.0}, threshold) == []
+
+
+def test_false_alarms_of_a_good_threshold_are_rarely_doubted() -> None:
+    """By drawing: calibration and test pictures alike, thresholds by rank and by a bound."""
+    rng = np.random.default_rng(0)
+    for images in (16, 60):
+        wrong = 0
+        for _ in range(300):
+            limit = fit_threshold(rng.normal(size=images).tolist(), false_alarm_rate=0.05)
+            alarms = int((rng.normal(size=40) > limit.value).sum())
+            found = figures_of(alarms=alarms, good=40, found=0.5)
+            wrong += bool(doubts(found, asdict(limit)))
+        assert wrong / 300 < 0.05

@@ -116,3 +116,21 @@ def test_a_refused_challenger_can_be_forced_and_the_reason_is_kept() -> None:
 def test_force_changes_nothing_for_a_challenger_that_passes() -> None:
     passed = against(0.5, 0.4, 1.0)
     assert gate.forced(passed, because="just in case") == passed
+
+
+def test_a_challenger_whose_verdicts_are_doubted_is_refused_with_the_doubts() -> None:
+    won = against(0.5, 0.4, 1.0)
+    assert gate.doubted(won, []) == won
+    decision = gate.doubted(won, ["It calls all anomalous.", "It finds nothing."])
+    assert not decision.promoted
+    assert decision.reason == "It calls all anomalous. It finds nothing."
+    overruled = gate.forced(decision, because="the line must run")
+    assert gate.doubted(overruled, ["It finds nothing."]).promoted
+    lost = against(0.3, 0.4, 1.0)
+    assert gate.doubted(lost, ["It finds nothing."]) == lost
+
+
+def test_the_first_champion_stays_and_says_what_is_doubted() -> None:
+    decision = gate.doubted(gate.first_champion("wood", challenger_ap=0.5), ["It finds nothing."])
+    assert decision.promoted
+    assert decision.reason.endswith("becomes the first. But: It finds nothing.")

@@ -8,8 +8,9 @@ threshold. MLflow is not imported, because a benchmark would count its memory as
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -19,6 +20,9 @@ from zoo.data.testset import has_test, read_test
 from zoo.data.textures import Texture
 from zoo.detectors import Detector
 from zoo.scoring import metrics
+from zoo.scoring.thresholds import conformal_rank
+
+SURPRISE = 0.025  # probability below which false alarms are more than chance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,10 +123,10 @@ def figures(scored: Scored) -> dict[str, float]:
     """Return the metrics of the scored test images.
 
     Returns:
-        Always `test_images` and `test_seconds_per_image`. With defective images also
-        `test_pixel_ap` (at the share of defective pixels that the test set has, as in published
-        tables), `test_pixel_auroc`, `test_aupro`, `test_pixel_f1` of the mask and
-        `test_pixel_f1_best` of the best threshold, if there are masks, and `test_detection_rate`.
+        Always `test_images`, `test_good_images` and `test_seconds_per_image`. With defective images
+        also `test_detection_rate` and, if there are masks, `test_pixel_ap` (at the share of
+        defective pixels that the test set has, as in published tables), `test_pixel_auroc`,
+        `test_aupro`, `test_pixel_f1` of the mask and `test_pixel_f1_best` of the best threshold.
         With good images also `test_false_alarm_rate`. With both also `test_image_auroc`.
     """
     defective, images = scored.defective, len(scored.maps)
@@ -136,11 +140,50 @@ def figures(scored: Scored) -> dict[str, float]:
         found["test_pixel_f1_best"] = metrics.best_f1(scores, labels)
     if defective.any():
         found["test_detection_rate"] = float(scored.alarms[defective].mean())
+    found["test_good_images"] = float((~defective).sum())
     if not defective.all():
         found["test_false_alarm_rate"] = float(scored.alarms[~defective].mean())
     if defective.any() and not defective.all():
         found["test_image_auroc"] = metrics.auroc(scored.scores, defective)
     return found
+
+
+def doubts(found: Mapping[str, float], threshold: Mapping[str, Any]) -> list[str]:
+    """Return why the verdicts of a detector cannot be trusted, by its audit; empty if they can.
+
+    Args:
+        found: The result of `audit`.
+        threshold: That of the bundle: its expected rate of false alarms, and from how many good
+            pictures it was set.
+
+    Returns:
+        A line if so many good test images are called anomalous that it happens in fewer than
+        `SURPRISE` of all cases at the stated rate, and a line if no defective one is.
+
+    Source:
+        The rate of a threshold by rank has a Beta distribution (Vovk 2012), so the number of alarms
+        among later images has a beta-binomial one.
+    """
+    from scipy.stats import betabinom
+
+    lines = []
+    good, rate = int(found.get("test_good_images", 0)), float(threshold["false_alarm_rate"])
+    alarms = round(found.get("test_false_alarm_rate", 0.0) * good)
+    images = int(threshold["images"])
+    above = max(images + 1 - conformal_rank(images, rate), rate * (images + 1))
+    if alarms and betabinom.sf(alarms - 1, good, above, images + 1 - above) < SURPRISE:
+        lines.append(
+            f"It calls {alarms} of {good} good test pictures anomalous, where {rate:.0%} are "
+            "expected: the good pictures it was calibrated on are not like them. Search with good "
+            "pictures of the same line, or recalibrate it with `zoo recalibrate`."
+        )
+    if found.get("test_detection_rate") == 0:
+        defective = int(found["test_images"]) - good
+        lines.append(
+            f"It calls none of {defective} defective test pictures anomalous. Search for longer, "
+            "or with more good pictures."
+        )
+    return lines
 
 
 def audit(detector: Detector, texture: Texture) -> dict[str, float]:

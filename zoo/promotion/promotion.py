@@ -23,7 +23,7 @@ from zoo.data.testset import has_test
 from zoo.data.textures import Texture
 from zoo.detectors import Detector
 from zoo.errors import BundleError, PromotionError, UnknownDetectorError
-from zoo.evaluation.audit import audit, check
+from zoo.evaluation.audit import audit, check, doubts
 from zoo.home import home
 from zoo.promotion.comparison import Maps, compare, window_ap, window_maps
 from zoo.promotion.publication import Promotion, Registry, publish, published_before
@@ -59,7 +59,8 @@ def promote(
 
     It must win against the champion, if there is one, and no method that learns nothing, nor the
     sum of all of them, may win against it. A champion made from other pictures is scored on the
-    challenger's windows.
+    challenger's windows. If the audit shows more false alarms than stated, or that nothing is
+    found, it is refused, unless the texture has no champion yet.
 
     What follows the gate has an order in which a crash at any point leaves users a working
     champion, the old or the new one, and the same command completes the promotion:
@@ -108,6 +109,12 @@ def promote(
     if decision.promoted and has_test(texture):
         say("Auditing the winner on the test images.")
         folder = _audited(challenger, folder, texture)
+        found = doubts(bundle.load(folder).metrics, challenger.bundle.threshold)
+        for doubt in found:
+            say(f"Warning: {doubt}")
+        decision = gate.doubted(decision, found)
+        if because:
+            decision = gate.forced(decision, because=because)
     elif decision.promoted:
         say("There are no test images, so the winner is not audited.")
     against = bundle.digest(held) if held else None
