@@ -27,6 +27,8 @@ def test_those_of_the_same_texture_come_first_and_the_newest_of_them(
     keep(other, tmp_path / "c", hours_ago=1, width=1)
     keep(tiny_bundle, tmp_path / "d", hours_ago=4, width=3)  # as b
     (tmp_path / "e" / "best").mkdir(parents=True)  # of a search that was killed
+    unknown = replace(tiny_bundle, method="of_another_version")
+    keep(unknown, tmp_path / "f", hours_ago=0, width=9)
     found = earlier_settings(tmp_path, tiny_bundle.texture)
     assert [each["width"] for each in found] == [3, 5]
     assert found[0]["scale"] == tiny_bundle.preprocessing["scale"]

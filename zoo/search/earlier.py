@@ -45,5 +45,6 @@ def _trained(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         return
     for part in made.parts or (made,):
         asked = part.made_by.get("settings")
-        if asked is not None and not methods.named(part.method).untrained:
+        known = part.method in methods.METHODS  # a home may be older or newer than this version
+        if asked is not None and known and not methods.named(part.method).untrained:
             yield made.texture, {**asked, "scale": part.preprocessing["scale"]}
