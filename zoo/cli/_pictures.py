@@ -18,12 +18,14 @@ def pictures_of(places: Sequence[str]) -> list[Path]:
         EmptyFolderError: A folder has no picture, or a pattern matches nothing.
     """
     from zoo.data.images import SUFFIXES
+    from zoo.data.layouts import is_picture
 
     found: list[Path] = []
     for place in places:
         path = Path(place)
         if path.is_dir():
-            own = sorted(each for each in path.rglob("*") if _is_picture(each, path, SUFFIXES))
+            own = [each for each in sorted(path.rglob("*")) if is_picture(each)]
+            own = [each for each in own if not _in_hidden(each.relative_to(path))]
         elif not path.exists() and glob.has_magic(place):
             own = [Path(each) for each in sorted(glob.glob(place, recursive=True))]
             own = [each for each in own if each.is_file()]
@@ -38,6 +40,5 @@ def pictures_of(places: Sequence[str]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _is_picture(path: Path, root: Path, suffixes: Sequence[str]) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-    return path.suffix.lower() in suffixes and not hidden and path.is_file()
+def _in_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)

@@ -53,8 +53,8 @@ def prepared(
         space = search_spaces.load(args.category, known=known)
     space, note = fitting(space, smallest_side(data), widen=args.space is None)
     notes = [note]
-    good = material([picture.pixels for picture in data.splits.fit])
-    if args.space is None and donors_of(good).arranged:
+    pixels = [picture.pixels for picture in data.splits.fit]
+    if args.space is None and donors_of(material(pixels)).arranged:
         space = starting_with(space, "placebo_share", 0.0)
         notes.append(
             "Good material fits only its own place here, so the first trial is taught without "

@@ -51,12 +51,11 @@ def run(args: argparse.Namespace) -> None:
 
 def said_of(texture: Texture, arrangement: Arrangement) -> dict[str, Any]:
     """Return what is said of a texture, by name."""
-    from zoo.data.defects.optics import measure_optics
     from zoo.data.splits import split
-    from zoo.data.survey import warnings_of
+    from zoo.training import studied
 
     splits = split(texture)
-    optics, notes = measure_optics(splits.fit)
+    optics, notes = studied(texture, splits)
     sides = sorted({"x".join(map(str, each.pixels.shape[:2])) for each in texture.pictures})
     kinds = Counter(each.kind for each in arrangement.test)
     masked = sum(each.mask is not None for each in arrangement.test)
@@ -72,5 +71,5 @@ def said_of(texture: Texture, arrangement: Arrangement) -> dict[str, Any]:
         "test": ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "none",
         "masks": masked or ("none: a test of pictures only" if arrangement.test else "none"),
         "camera": str(optics),
-        "warnings": [*warnings_of(texture.pictures, splits.independent), *notes],
+        "warnings": list(notes),
     }

@@ -81,10 +81,10 @@ def run(args: argparse.Namespace) -> None:
         if args.out:
             picture = overlays.picture_and_map(pixels, score)
             line["overlay"] = str(overlays.save(picture, args.out / names[path]))
-        rows.append(line)
+        rows.append(line | {"regions": len(line["regions"])})  # contours are long
         show(line)
     if args.csv and rows:
-        write_csv([{**each, "regions": len(each["regions"])} for each in rows], args.csv)
+        write_csv(rows, args.csv)
     if failed:
         raise BadImageError(
             f"{failed} of {len(paths)} images could not be scored; the others were. "

@@ -65,11 +65,13 @@ class Arrangement:
 
 def picture_paths(folder: Path) -> list[Path]:
     """List the pictures in a folder, sorted, without hidden files."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
+    return sorted(filter(is_picture, folder.iterdir()))
+
+
+def is_picture(path: Path) -> bool:
+    """Return whether a path is a file that a picture is read from, and not hidden."""
+    suffixed = path.suffix.lower() in SUFFIXES
+    return suffixed and not path.name.startswith(".") and path.is_file()
 
 
 def folder_names(folder: Path) -> list[str]:
@@ -126,7 +128,7 @@ def check_test(arrangement: Arrangement, root: Path) -> None:
         return
     for place in MASK_FOLDERS:
         for path in sorted((root / place).rglob("*")) if (root / place).is_dir() else ():
-            if path.suffix.lower() in SUFFIXES and path not in known and path.name[0] != ".":
+            if path not in known and is_picture(path):
                 raise BadMaskError(
                     f"The mask {path} has no picture among those of the test. Add the picture, or "
                     "remove the mask."

@@ -104,11 +104,35 @@ def best_f1(scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"]) -> 
         >>> best_f1(np.array([4.0, 3.0, 2.0]), np.array([True, False, True]))
         0.8
     """
+    return float(f1_curve(scores, labels)[1].max())
+
+
+def f1_curve(
+    scores: Float[np.ndarray, " n"],
+    labels: Bool[np.ndarray, " n"],
+    *,
+    prevalence: float | None = None,
+) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    """Return the distinct positive scores, ascending, and F1 if each is just above the threshold.
+
+    No other threshold has a higher F1.
+
+    Args:
+        scores: Higher is more anomalous.
+        labels: True is anomalous.
+        prevalence: As for `average_precision`.
+
+    Raises:
+        DataError: There is no positive, no negative, or a score that is not a number.
+    """
     positives, negatives = _sorted_classes(scores, labels)
     values, first = np.unique(positives, return_index=True)
+    own = positives.size / (positives.size + negatives.size)
+    share = own if prevalence is None else prevalence
+    weight = (1 - share) / share * positives.size / negatives.size
     true = positives.size - first
-    false = negatives.size - np.searchsorted(negatives, values, side="left")
-    return float((2 * true / (true + false + positives.size)).max())
+    false = weight * (negatives.size - np.searchsorted(negatives, values, side="left"))
+    return values, 2 * true / (true + false + positives.size)
 
 
 def aupro(

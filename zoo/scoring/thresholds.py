@@ -100,6 +100,8 @@ def fit_pixel_threshold(
     Raises:
         ConfigError: No pixel is defective, or all are.
     """
+    from zoo.scoring.metrics import f1_curve  # imported here: to score does not need it
+
     values = np.concatenate([each.ravel() for each in maps])
     labels = np.concatenate([each.ravel() for each in masks])
     defective = int(labels.sum())
@@ -108,16 +110,12 @@ def fit_pixel_threshold(
             f"A threshold of pixels needs defective and good ones; of {labels.size}, {defective} "
             "are defective. Give windows with synthetic defects."
         )
-    order = np.argsort(values)[::-1]
-    values, labels = values[order], labels[order]
-    weight = (1 - prevalence) / prevalence * defective / (labels.size - defective)
-    true, false = np.cumsum(labels), np.cumsum(~labels) * weight
-    f1 = 2 * true / (true + false + defective)
-    ends = np.append(np.flatnonzero(np.diff(values)), values.size - 1)  # of equal values
-    best = ends[int(f1[ends].argmax())]
-    below = values[min(best + 1, values.size - 1)]
+    found, f1 = f1_curve(values, labels, prevalence=prevalence)
+    best = found[::-1][int(f1[::-1].argmax())]
+    below = values[values < best].max(initial=-np.inf)
+    limit = (float(best) + float(below)) / 2 if np.isfinite(below) else float(best)
     calm = np.quantile(np.concatenate([each.ravel() for each in good]), 1 - most_false)
-    return float(max((float(values[best]) + float(below)) / 2, calm))
+    return float(max(limit, calm))
 
 
 def p_value(score: float, good: Sequence[float]) -> float:

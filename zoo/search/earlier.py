@@ -24,13 +24,16 @@ def earlier_settings(storage: Path, texture: str) -> list[dict[str, Any]]:
     Returns:
         The fields of each trained part, with its scale, the newest first; no two alike.
     """
-    found = [each for folder in _newest(storage) for each in _trained(folder)]
-    found.sort(key=lambda each: each[0] != texture)
-    different: list[dict[str, Any]] = []
-    for _, settings in found:
-        if settings not in different:
-            different.append(settings)
-    return different[:MOST]
+    own: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
+    for folder in _newest(storage):
+        for name, settings in _trained(folder):
+            kind = own if name == texture else others
+            if settings not in kind:
+                kind.append(settings)
+        if len(own) >= MOST:
+            break  # a home may have many searches
+    return [*own, *(each for each in others if each not in own)][:MOST]
 
 
 def _newest(storage: Path) -> list[Path]:

@@ -5,7 +5,7 @@ It does not use Ray, MLflow or test pictures.
 
 from __future__ import annotations
 
-from zoo.training.data import PreparedData, TrainingData, gather, smallest_side
+from zoo.training.data import PreparedData, TrainingData, gather, smallest_side, studied
 from zoo.training.fit import METRIC, Checkpoint, finish, in_final_form, train, train_best
 from zoo.training.fusing import Part, choose, floor, made, part_of, untrained, window_maps_of
 from zoo.training.provenance import provenance, versions
@@ -40,6 +40,7 @@ __all__ = [
     "settings",
     "settings_of",
     "smallest_side",
+    "studied",
     "train",
     "train_best",
     "untrained",

@@ -75,8 +75,12 @@ def gather(
     texture: textures.Texture, *, split_seed: int = 0, validation_seed: int = 0
 ) -> TrainingData:
     """Split the good pictures and paint the validation defects; the seeds determine the result."""
-    splits = split(texture, seed=split_seed)
-    optics, notes = measure_optics(splits.fit)
+    return data_of(texture, split(texture, seed=split_seed), validation_seed=validation_seed)
+
+
+def data_of(texture: textures.Texture, splits: Splits, *, validation_seed: int = 0) -> TrainingData:
+    """Measure the camera and paint the validation defects of pictures that are split already."""
+    optics, notes = studied(texture, splits)
     return TrainingData(
         texture=texture.name,
         mode=texture.mode,
@@ -84,11 +88,17 @@ def gather(
         validation=validation_set(splits.val, seed=validation_seed, optics=optics),
         validation_seed=validation_seed,
         optics=optics,
-        notes=(*warnings_of(texture.pictures, splits.independent), *notes),
+        notes=notes,
         intensities=intensity_range([picture.pixels for picture in splits.fit]),
         fingerprint=texture.fingerprint,
         licence=texture.licence,
     )
+
+
+def studied(texture: textures.Texture, splits: Splits) -> tuple[Optics, tuple[str, ...]]:
+    """Return the camera of a texture, and lines for the user about its pictures."""
+    optics, notes = measure_optics(splits.fit)
+    return optics, (*warnings_of(texture.pictures, splits.independent), *notes)
 
 
 class PreparedData:

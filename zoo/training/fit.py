@@ -142,22 +142,26 @@ def finish(
 
     During training the threshold is set on the first few calibration pictures only.
     """
-    whole = in_final_form(bundle, data)
-    detector = Detector(whole)
-    good, windows = maps_of(detector, data)
-    scores = [float(image_score(each, detector.top_fraction)) for each in good]
-    return replace(
-        whole, threshold=limits(scores, good, windows, data, false_alarm_rate=false_alarm_rate)
-    )
+    return with_limits(in_final_form(bundle, data), data, false_alarm_rate=false_alarm_rate)[0]
 
 
 Maps = list[Float[Tensor, "_ _"]]
 
 
-def maps_of(detector: Detector, data: TrainingData) -> tuple[Maps, Maps]:
-    """Return the maps of the good pictures that set thresholds, and of the validation windows."""
+def with_limits(
+    bundle: Bundle, data: TrainingData, *, false_alarm_rate: float = FALSE_ALARM_RATE
+) -> tuple[Bundle, Maps, Maps]:
+    """Set the limits of a detector on the good pictures of `data` and its validation windows.
+
+    Returns:
+        The bundle, the maps of the good pictures, and those of the windows.
+    """
+    detector = Detector(bundle)
     good = [torch.from_numpy(detector.map(picture.pixels)) for picture in data.good]
-    return good, [torch.from_numpy(detector.map(window.image)) for window in data.validation]
+    windows = [torch.from_numpy(detector.map(window.image)) for window in data.validation]
+    scores = [float(image_score(each, detector.top_fraction)) for each in good]
+    own = limits(scores, good, windows, data, false_alarm_rate=false_alarm_rate)
+    return replace(bundle, threshold=own), good, windows
 
 
 def limits(
@@ -199,13 +203,6 @@ def in_final_form(bundle: Bundle, data: TrainingData) -> Bundle:
     wanted = settings_of(bundle).method
     if methods.flat(wanted) == methods.flat(detector.method):
         return bundle
-    return _in_final_form(bundle, data, wanted, detector)
-
-
-def _in_final_form(
-    bundle: Bundle, data: TrainingData, wanted: Method, detector: Detector
-) -> Bundle:
-    """Bring a checkpoint to its final form: choose its rule and measure it again."""
     prepared = PreparedData(data, detector.preprocessing.scale, detector.device)
     losses = wanted.scorer(tensors_of(bundle, detector.device))
     calibration, figures, threshold = prepared.measure(losses)

@@ -8,7 +8,7 @@ says so beyond chance, once for the map and once for the score of a picture.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -17,14 +17,14 @@ from torch import Tensor
 
 from registry.bundle import Bundle
 from zoo import methods
-from zoo.detectors import Detector, fuse
+from zoo.detectors import fuse
 from zoo.errors import ConfigError, one_line
 from zoo.scoring import metrics, objective
 from zoo.scoring.fusion import Fusion, Tail, added, fit_tail, log_tail
 from zoo.scoring.maps import image_score
 from zoo.scoring.objective import BINS, WIN_SHARE, Paired
 from zoo.training.data import FALSE_ALARM_RATE, TrainingData, validation_figures
-from zoo.training.fit import THIN, limits, maps_of, train_best
+from zoo.training.fit import THIN, limits, train_best, with_limits
 from zoo.training.provenance import provenance, versions
 from zoo.training.settings import Settings
 
@@ -67,13 +67,10 @@ def part_of(
     bundle: Bundle, data: TrainingData, *, false_alarm_rate: float = FALSE_ALARM_RATE
 ) -> Part:
     """Measure a detector on good pictures, which set its thresholds, and on *val*."""
-    detector = Detector(bundle)
-    good, windows = maps_of(detector, data)
-    scores = [float(image_score(each, detector.top_fraction)) for each in good]
-    own = limits(scores, good, windows, data, false_alarm_rate=false_alarm_rate)
+    complete, good, windows = with_limits(bundle, data, false_alarm_rate=false_alarm_rate)
     tail = fit_tail(good)
     return Part(
-        bundle=replace(bundle, threshold=own),
+        bundle=complete,
         tail=tail,
         good=[log_tail(each, tail) for each in good],
         windows=[log_tail(each, tail) for each in windows],
@@ -84,18 +81,18 @@ def untrained(data: TrainingData, *, say: Callable[[str], None]) -> list[Bundle]
     """Fit every method that learns nothing, at two scales if the pictures are large enough.
 
     One that cannot be fitted here is reported to `say`. `part_of` completes them: it sets their
-    thresholds on all calibration pictures.
+    limits on good pictures that no training has seen.
 
     Raises:
         BadImageError: A picture is too small for one of them.
     """
-    found = []
+    found, used = [], scales(data)
     for name in methods.names():
         cls = methods.named(name)
         if not cls.untrained:
             continue
         try:
-            for scale in scales(data):
+            for scale in used:
                 wanted = Settings(method=cls(), scale=scale)
                 found.append(train_best(data, wanted, seed=0))
         except ConfigError as error:

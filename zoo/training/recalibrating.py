@@ -12,15 +12,12 @@ import numpy as np
 import torch
 
 from registry.bundle import Bundle
-from zoo.data.defects.optics import measure_optics
-from zoo.data.defects.validation import validation_set
-from zoo.data.preprocessing import intensity_range
 from zoo.data.splits import Splits
 from zoo.data.textures import Texture
 from zoo.detectors import Detector, fusion_of
 from zoo.errors import DataError
 from zoo.scoring.maps import image_score
-from zoo.training.data import TrainingData
+from zoo.training.data import TrainingData, data_of
 from zoo.training.fusing import made, part_of
 
 FEWEST = 5  # good pictures
@@ -69,28 +66,16 @@ def recalibrated(
 
 
 def _data(texture: Texture, seed: int) -> TrainingData:
-    """Return the new pictures as calibration pictures, with windows painted on them."""
-    optics, notes = measure_optics(texture.pictures)
+    """Return the new pictures with windows painted on them; nothing is fitted, so none is apart."""
     splits = Splits(
-        fit=(),
-        val=(),
-        calibration=texture.pictures,
+        fit=texture.pictures,
+        val=texture.pictures,
+        calibration=(),
         seed=seed,
         note=f"{len(texture.pictures)} pictures to recalibrate",
         independent=len(texture.pictures),
     )
-    return TrainingData(
-        texture=texture.name,
-        mode=texture.mode,
-        splits=splits,
-        validation=validation_set(texture.pictures, seed=seed, optics=optics),
-        validation_seed=seed,
-        optics=optics,
-        notes=tuple(notes),
-        intensities=intensity_range([picture.pixels for picture in texture.pictures]),
-        fingerprint=texture.fingerprint,
-        licence=texture.licence,
-    )
+    return data_of(texture, splits, validation_seed=seed)
 
 
 def _normalised(bundle: Bundle, data: TrainingData) -> Bundle:
