@@ -21,7 +21,7 @@ from zoo.detectors.detector import Detector
 from zoo.evaluation import search_audit
 from zoo.evaluation.audit import audit, doubts
 from zoo.evaluation.search_audit import AuditedTrial, Point, compared
-from zoo.scoring.thresholds import fit_threshold
+from zoo.scoring.thresholds import Rates, fit_threshold
 from zoo.training.data import gather
 from zoo.training.fit import finish, train_best
 from zoo.training.fusing import floor, made, part_of
@@ -314,7 +314,7 @@ def test_false_alarms_of_a_good_threshold_are_rarely_doubted() -> None:
     for images in (16, 60):
         wrong = 0
         for _ in range(300):
-            limit = fit_threshold(rng.normal(size=images).tolist(), false_alarm_rate=0.05)
+            limit = fit_threshold(rng.normal(size=images).tolist(), Rates(false_alarms=0.05))
             alarms = int((rng.normal(size=40) > limit.value).sum())
             found = figures_of(alarms=alarms, good=40, found=0.5)
             wrong += bool(doubts(found, asdict(limit)))

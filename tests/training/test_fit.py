@@ -22,7 +22,7 @@ from zoo.data.defects.validation import fingerprint
 from zoo.detectors import Detector
 from zoo.errors import BadImageError, ConfigError
 from zoo.scoring.aggregation import Rule
-from zoo.scoring.thresholds import fit_pixel_threshold, fit_threshold
+from zoo.scoring.thresholds import Rates, fit_pixel_threshold, fit_threshold
 from zoo.training import (
     Checkpoint,
     Settings,
@@ -203,10 +203,10 @@ def test_finishing_sets_the_thresholds_on_the_good_pictures_of_calibration_and_v
     many = replace(tiny_data, splits=replace(splits, calibration=splits.calibration * 5))
     more = (*splits.calibration * 5, *splits.val)
     assert len(more) > STATISTICS_IMAGES
-    finished = finish(tiny_bundle, many, false_alarm_rate=0.1)
+    finished = finish(tiny_bundle, many, rates=Rates(false_alarms=0.1))
     detector = Detector(tiny_bundle)
     scores = [detector.score(picture.pixels).score * detector.threshold for picture in more]
-    limit = fit_threshold(scores, false_alarm_rate=0.1)
+    limit = fit_threshold(scores, Rates(false_alarms=0.1), groups=many.good_groups)
     assert finished.threshold["value"] == pytest.approx(limit.value)
     assert finished.threshold["images"] == len(more)
     assert finished.threshold["set_on"] == "calibration and val"

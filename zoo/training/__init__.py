@@ -9,7 +9,7 @@ from zoo.training.data import PreparedData, TrainingData, gather, smallest_side,
 from zoo.training.fit import METRIC, Checkpoint, finish, in_final_form, train, train_best
 from zoo.training.fusing import Part, choose, floor, made, part_of, untrained, window_maps_of
 from zoo.training.provenance import provenance, versions
-from zoo.training.recalibrating import recalibrated
+from zoo.training.recalibrating import at_rates, rates_of, recalibrated
 from zoo.training.settings import (
     Settings,
     field_names,
@@ -26,6 +26,7 @@ __all__ = [
     "PreparedData",
     "Settings",
     "TrainingData",
+    "at_rates",
     "choose",
     "field_names",
     "finish",
@@ -36,6 +37,7 @@ __all__ = [
     "part_of",
     "preset",
     "provenance",
+    "rates_of",
     "recalibrated",
     "settings",
     "settings_of",

@@ -22,8 +22,8 @@ from zoo.methods import Method, Progress
 from zoo.scoring.aggregation import Calibration
 from zoo.scoring.maps import image_score
 from zoo.scoring.regions import smallest_region
-from zoo.scoring.thresholds import fit_pixel_threshold, fit_threshold
-from zoo.training.data import FALSE_ALARM_RATE, PreparedData, TrainingData, check_sizes
+from zoo.scoring.thresholds import Rates, fit_pixel_threshold, fit_threshold
+from zoo.training.data import RATES, PreparedData, TrainingData, check_sizes
 from zoo.training.provenance import provenance, versions
 from zoo.training.settings import Settings, settings_of
 
@@ -135,21 +135,19 @@ def train_best(
     return best[0].bundle
 
 
-def finish(
-    bundle: Bundle, data: TrainingData, *, false_alarm_rate: float = FALSE_ALARM_RATE
-) -> Bundle:
+def finish(bundle: Bundle, data: TrainingData, *, rates: Rates = RATES) -> Bundle:
     """Complete a checkpoint: set its final form, and its thresholds on all good pictures.
 
     During training the threshold is set on the first few calibration pictures only.
     """
-    return with_limits(in_final_form(bundle, data), data, false_alarm_rate=false_alarm_rate)[0]
+    return with_limits(in_final_form(bundle, data), data, rates=rates)[0]
 
 
 Maps = list[Float[Tensor, "_ _"]]
 
 
 def with_limits(
-    bundle: Bundle, data: TrainingData, *, false_alarm_rate: float = FALSE_ALARM_RATE
+    bundle: Bundle, data: TrainingData, *, rates: Rates = RATES
 ) -> tuple[Bundle, Maps, Maps]:
     """Set the limits of a detector on the good pictures of `data` and its validation windows.
 
@@ -160,7 +158,7 @@ def with_limits(
     good = [torch.from_numpy(detector.map(picture.pixels)) for picture in data.good]
     windows = [torch.from_numpy(detector.map(window.image)) for window in data.validation]
     scores = [float(image_score(each, detector.top_fraction)) for each in good]
-    own = limits(scores, good, windows, data, false_alarm_rate=false_alarm_rate)
+    own = limits(scores, good, windows, data, rates=rates)
     return replace(bundle, threshold=own), good, windows
 
 
@@ -170,7 +168,7 @@ def limits(
     windows: Sequence[Float[Tensor, "_ _"]],
     data: TrainingData,
     *,
-    false_alarm_rate: float,
+    rates: Rates,
 ) -> dict[str, Any]:
     """Return the limits of a bundle: of the score of a picture, of a pixel, of a region.
 
@@ -179,7 +177,7 @@ def limits(
         good: Maps of the same pictures.
         windows: Maps of the validation windows.
         data: The texture.
-        false_alarm_rate: Of pictures.
+        rates: Of good pictures.
     """
     pixel = fit_pixel_threshold(
         [each[::THIN, ::THIN].numpy() for each in windows],
@@ -187,9 +185,9 @@ def limits(
         [each[::THIN, ::THIN].numpy() for each in good],
     )
     area = smallest_region(
-        [each.numpy() > pixel for each in good], false_alarm_rate=false_alarm_rate
+        [each.numpy() > pixel for each in good], false_alarm_rate=rates.false_alarms
     )
-    found = fit_threshold(scores, false_alarm_rate=false_alarm_rate)
+    found = fit_threshold(scores, rates, groups=data.good_groups)
     return asdict(found) | {"map_value": pixel, "smallest_region": area}
 
 
