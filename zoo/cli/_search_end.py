@@ -13,7 +13,7 @@ from zoo.data.defects.sheet import draw_sheet
 from zoo.detectors import Detector
 from zoo.errors import StorageError, one_line
 from zoo.report import overlays
-from zoo.training import METRIC, choose, floor, in_final_form, made, part_of
+from zoo.training import METRIC, choose, floor, in_final_form, made, part_of, with_threshold
 
 if TYPE_CHECKING:
     from registry.bundle import Bundle
@@ -66,6 +66,7 @@ def finish_best(
     trained = [in_final_form(each, data) for each in candidates[:JOINED]]
     parts = [*searched.untrained, *(part_of(each, data, rates=rates) for each in trained)]
     chosen = made(parts, choose(parts, data), data, rates=rates)
+    chosen = with_threshold(chosen, data, rates=rates)
     say(f"The detector is {described(chosen)}.")
     figures = {
         METRIC: chosen.metrics[METRIC],

@@ -13,7 +13,6 @@ from jaxtyping import Bool, Float, Int
 from zoo.errors import ConfigError
 
 PREVALENCE = 0.005  # defective share of the pixels for which the threshold of a pixel is best
-PRIOR_GROUPS = 2  # of relatives, whose spread is assumed where few are seen
 MOST_FALSE = 0.002  # share of the pixels of good pictures that may lie above it
 
 
@@ -60,6 +59,7 @@ class Threshold:
         scores: Scores of the calibration images, ascending; p-values use them.
         groups: The group of each of these scores, a number.
         set_on: The splits of these images.
+        varied: Whether the scores are those of the images under benign variation.
         look_again_rate: Expected share of good images above `look_again_value`; None for two
             answers only.
         look_again_value: A score above it, up to `value`, calls for a second look.
@@ -73,6 +73,7 @@ class Threshold:
     scores: tuple[float, ...]
     groups: tuple[int, ...]
     set_on: Literal["calibration", "calibration and val"] = "calibration and val"
+    varied: bool = False
     look_again_rate: float | None = None
     look_again_value: float | None = None
 
@@ -147,25 +148,24 @@ def _normal_bound(
     """Return the upper prediction bound of a new image of a new group, for normal scores.
 
     Without relatives it is mean + t(1 - rate, n - 1) s sqrt(1 + 1/n). With relatives, the variance
-    between groups adds to that within them. A few groups tell little of their variance: it counts
-    as if two more had been seen that differ as much as the images of one group do.
+    between groups adds to that within them.
 
     Source: the bound of a normal sample (Hahn 1969), with the variance components of a one-way
-    random-effects model (Searle et al. 1992, chapter 3); the prior for few groups is ours.
+    random-effects model and the degrees of freedom of their sum (Satterthwaite 1946).
     """
     from scipy.special import stdtrit  # imported here: to load a detector does not need SciPy
 
     _, place, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     count = len(sizes)
     means = np.bincount(place, scores) / sizes
-    between, freedom, within = float(np.var(means, ddof=1)), count - 1, 0.0
-    if count < len(scores):
-        inside = float(np.sum((scores - means[place]) ** 2) / (len(scores) - count))
-        between = (freedom * between + PRIOR_GROUPS * inside) / (freedom + PRIOR_GROUPS)
-        freedom += PRIOR_GROUPS
+    between, within = float(np.var(means, ddof=1)) * (1 + 1 / count), 0.0
+    freedom, inner = float(count - 1), len(scores) - count
+    if inner:
+        inside = float(np.sum((scores - means[place]) ** 2) / inner)
         within = inside * (1 - float(np.mean(1 / sizes)))
-    deviation = math.sqrt(between * (1 + 1 / count) + within)
-    return float(np.mean(means) + stdtrit(freedom, 1 - rate) * deviation)
+        parts = between**2 / freedom + within**2 / inner
+        freedom = (between + within) ** 2 / parts if parts else freedom
+    return float(np.mean(means) + stdtrit(freedom, 1 - rate) * math.sqrt(between + within))
 
 
 def fit_pixel_threshold(

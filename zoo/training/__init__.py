@@ -6,7 +6,15 @@ It does not use Ray, MLflow or test pictures.
 from __future__ import annotations
 
 from zoo.training.data import PreparedData, TrainingData, gather, smallest_side, studied
-from zoo.training.fit import METRIC, Checkpoint, finish, in_final_form, train, train_best
+from zoo.training.fit import (
+    METRIC,
+    Checkpoint,
+    finish,
+    in_final_form,
+    train,
+    train_best,
+    with_threshold,
+)
 from zoo.training.fusing import Part, choose, floor, made, part_of, untrained, window_maps_of
 from zoo.training.provenance import provenance, versions
 from zoo.training.recalibrating import at_rates, rates_of, recalibrated
@@ -48,5 +56,6 @@ __all__ = [
     "untrained",
     "versions",
     "window_maps_of",
+    "with_threshold",
     "with_values",
 ]

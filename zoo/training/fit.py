@@ -6,6 +6,7 @@ sets the statistics and the threshold on *calibration*, and makes a bundle of al
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +18,8 @@ from torch import Tensor
 
 from registry.bundle import Bundle
 from zoo import methods
+from zoo.data.images import unit
+from zoo.data.variation import under_variation
 from zoo.detectors import Detector, available, tensors_of
 from zoo.methods import Method, Progress
 from zoo.scoring.aggregation import Calibration
@@ -27,6 +30,7 @@ from zoo.training.data import RATES, PreparedData, TrainingData, check_sizes
 from zoo.training.provenance import provenance, versions
 from zoo.training.settings import Settings, settings_of
 
+VARIED = 60  # fewest pictures under variation that the threshold of a picture is set on
 THIN = 2  # every second pixel in both directions is enough to compare maps
 METRIC = "val_pixel_ap"  # the objective of a search, and of the choice of a checkpoint
 
@@ -140,7 +144,29 @@ def finish(bundle: Bundle, data: TrainingData, *, rates: Rates = RATES) -> Bundl
 
     During training the threshold is set on the first few calibration pictures only.
     """
-    return with_limits(in_final_form(bundle, data), data, rates=rates)[0]
+    made = with_limits(in_final_form(bundle, data), data, rates=rates)[0]
+    return with_threshold(made, data, rates=rates)
+
+
+def with_threshold(bundle: Bundle, data: TrainingData, *, rates: Rates = RATES) -> Bundle:
+    """Set the threshold of pictures on good pictures under benign variation.
+
+    Good pictures of a production line differ more than the few that a detector is calibrated on:
+    by light, focus and noise at least. A rate that holds under the ranges of `zoo.data.variation`
+    is a rate that holds on them. Few pictures get several draws each, which count as relatives.
+    """
+    detector, pictures = Detector(bundle), data.good
+    groups = data.good_groups
+    turns = -(-VARIED // len(pictures))
+    scores = []
+    for turn, (at, picture) in itertools.product(range(turns), enumerate(pictures)):
+        seen = under_variation(unit(picture.pixels), seed=turn * len(pictures) + at)
+        pixels = data.optics.exposed(seen, picture.pixels.dtype)
+        found = torch.from_numpy(detector.score_map(pixels))
+        scores.append(float(image_score(found, detector.top_fraction)))
+    threshold = fit_threshold(scores, rates, groups=groups * turns)
+    known = asdict(replace(threshold, images=len(pictures), varied=True))
+    return replace(bundle, threshold=dict(bundle.threshold) | known)
 
 
 Maps = list[Float[Tensor, "_ _"]]

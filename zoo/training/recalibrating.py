@@ -21,8 +21,10 @@ from zoo.errors import ConfigError, DataError
 from zoo.scoring.maps import image_score
 from zoo.scoring.thresholds import Rates, fit_threshold
 from zoo.training.data import TrainingData, data_of
+from zoo.training.fit import with_threshold
 from zoo.training.fusing import made, part_of
 
+_SET_AGAIN = ("value", "false_alarm_rate", "rule", "look_again_rate", "look_again_value")
 FEWEST = 5  # good pictures
 SUSPECT = 6.0  # deviations, by the median: a picture beyond it does not look good
 
@@ -50,7 +52,7 @@ def at_rates(bundle: Bundle, rates: Rates) -> Bundle:
             "older version made it. Give good pictures with --good DIR."
         )
     found = fit_threshold(known["scores"], rates, groups=known.get("groups"))
-    fields = {name: each for name, each in asdict(found).items() if name != "set_on"}
+    fields = {name: each for name, each in asdict(found).items() if name in _SET_AGAIN}
     return replace(bundle, threshold=dict(known) | fields)
 
 
@@ -84,6 +86,7 @@ def recalibrated(
         found = made(parts, fusion, data, rates=rates)
     else:
         found = parts[0].bundle
+    found = with_threshold(found, data, rates=rates)
     _refuse_suspects(Detector(found), texture)
     kept = {name: value for name, value in bundle.metrics.items() if not name.startswith("test_")}
     return replace(
