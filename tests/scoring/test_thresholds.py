@@ -57,6 +57,14 @@ def test_the_bound_for_few_images_holds_its_rate_on_normal_scores() -> None:
     assert float(np.mean(alarms)) == pytest.approx(rate, abs=3 * math.sqrt(rate / 3000))
 
 
+def test_a_bound_holds_its_rate_on_the_scores_that_it_was_set_on() -> None:
+    scores = np.tile([1.0] * 4 + [0.0] * 36, 2)  # mean + 1.66 deviations is .6
+    groups = np.repeat([0, 1], 40).tolist()
+    found = fit_threshold(scores.tolist(), Rates(), groups=groups)
+    assert found.rule == "normal"
+    assert (scores > found.value).mean() <= 0.05
+
+
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, float("nan")])
 def test_a_rate_that_is_none_is_refused_with_its_value(rate: float) -> None:
     with pytest.raises(ConfigError, match=f"false alarms must be between 0 and 1, not {rate}"):

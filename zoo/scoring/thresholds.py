@@ -53,7 +53,8 @@ class Threshold:
         value: A score above it is anomalous.
         false_alarm_rate: Expected share of good images above it.
         rule: `conformal`, a rank among the calibration scores, which holds for any distribution;
-            or `normal`, a prediction bound, if there are too few images for that rank.
+            or `normal`, a prediction bound, if there are too few images for that rank. The bound
+            is at least so high that the share of the calibration scores above it is the rate.
         images: Number of calibration images (or regions of images).
         independent: Number of groups of relatives among them; each counts as one.
         scores: Scores of the calibration images, ascending; p-values use them.
@@ -124,11 +125,13 @@ def _limit(
 ) -> tuple[float, Literal["conformal", "normal"]]:
     """Return the limit of ascending scores, and the rule that it is set by."""
     independent = len(np.unique(groups))
-    if conformal_rank(independent, rate) > independent:
-        return _normal_bound(scores, groups, rate), "normal"
-    reached = np.cumsum(weights_of(groups)) / (1 + independent)
-    place = int(np.searchsorted(reached, 1 - rate - 1e-9))
-    return float(scores[min(place, len(scores) - 1)]), "conformal"
+    reached = np.cumsum(weights_of(groups))
+    by_rank = conformal_rank(independent, rate) <= independent
+    share = (1 - rate) * (independent + by_rank)  # a new image counts as one, if there is a rank
+    place = min(int(np.searchsorted(reached, share - 1e-9)), len(scores) - 1)
+    if by_rank:
+        return float(scores[place]), "conformal"
+    return max(_normal_bound(scores, groups, rate), float(scores[place])), "normal"
 
 
 def weights_of(groups: Sequence[int] | Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
