@@ -8,15 +8,12 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zoo.cli import options
 from zoo.cli._pictures import pictures_of
 from zoo.cli.output import overlay_names, say
 from zoo.errors import BadImageError, one_line
-
-if TYPE_CHECKING:
-    from zoo.detectors import Score
 
 HELP = "score images: verdict, score and regions of each, as a table or JSON, and heat maps"
 EXAMPLE = "zoo score wood planks/ --out maps --csv planks.csv --fail-on-defect"
@@ -77,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
             failed += 1
             say(f"zoo: {one_line(error)}")
             continue
-        line = answer_of(path, score)
+        line = {"image": str(path)} | score.as_json()
         if args.out:
             picture = overlays.picture_and_map(pixels, score)
             line["overlay"] = str(overlays.save(picture, args.out / names[path]))
@@ -92,19 +89,6 @@ def run(args: argparse.Namespace) -> None:
         )
     if args.fail_on_defect and any(each["is_anomalous"] for each in rows):
         raise SystemExit(DEFECTIVE)
-
-
-def answer_of(path: Path, score: Score) -> dict[str, Any]:
-    """Return what is said of one image, for JSON."""
-    return {
-        "image": str(path),
-        "score": round(score.score, 6),
-        "threshold": score.threshold,
-        "p_value": score.p_value,
-        "is_anomalous": score.is_anomalous,
-        "anomalous_pixels": int(score.mask.sum()),
-        "regions": [region.as_json() for region in score.regions],
-    }
 
 
 def _json_line(line: dict[str, Any]) -> None:
