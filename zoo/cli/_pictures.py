@@ -17,8 +17,7 @@ def pictures_of(places: Sequence[str]) -> list[Path]:
     Raises:
         EmptyFolderError: A folder has no picture, or a pattern matches nothing.
     """
-    from zoo.data.images import SUFFIXES
-    from zoo.data.layouts import is_picture
+    from zoo.data.images import SUFFIXES, is_picture
 
     found: list[Path] = []
     for place in places:

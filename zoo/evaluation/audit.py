@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from zoo.data.images import content_key
+from zoo.data.layouts import arranged, check_test
 from zoo.data.testset import has_test, read_test
 from zoo.data.textures import Texture
 from zoo.detectors import Detector, Score
@@ -88,12 +89,13 @@ class Scored:
 def check(texture: Texture) -> None:
     """Read every test image and its mask, so that a damaged file is found before the work starts.
 
-    Without test images there is nothing to check.
+    Without test images there must be no masks.
 
     Raises:
         BadImageError: An image cannot be read.
-        BadMaskError: A mask is missing, or its size is not that of its image.
+        BadMaskError: Images and masks do not belong together.
     """
+    check_test(arranged(texture.root, texture.layout))
     if has_test(texture):
         for _ in read_test(texture):
             pass
