@@ -9,15 +9,20 @@ from pathlib import Path
 from zoo.errors import EmptyFolderError
 
 
-def pictures_of(places: Sequence[str]) -> list[Path]:
+def pictures_of(places: Sequence[str], *, out: Path | None = None) -> list[Path]:
     """Return the files of all places, each once: a folder stands for all pictures under it.
 
     A file that does not exist stays, so that it is reported as one that cannot be read.
+
+    Args:
+        places: Files, folders and patterns.
+        out: Where overlays are written; those of a run before are no pictures of a folder.
 
     Raises:
         EmptyFolderError: A folder has no picture, or a pattern matches nothing.
     """
     from zoo.data.images import SUFFIXES, is_picture
+    from zoo.report.overlays import is_ours
 
     found: list[Path] = []
     for place in places:
@@ -29,7 +34,10 @@ def pictures_of(places: Sequence[str]) -> list[Path]:
             own = [Path(each) for each in sorted(glob.glob(place, recursive=True))]
             own = [each for each in own if each.is_file()]
         else:
-            own = [path]
+            found.append(path)
+            continue
+        if out:
+            own = [each for each in own if not (_is_in(each, out) and is_ours(each))]
         if not own:
             raise EmptyFolderError(
                 f"No picture in {place}. Give pictures, folders of them, or a pattern; pictures "
@@ -37,6 +45,10 @@ def pictures_of(places: Sequence[str]) -> list[Path]:
             )
         found += own
     return list(dict.fromkeys(found))
+
+
+def _is_in(path: Path, folder: Path) -> bool:
+    return folder.absolute() in path.absolute().parents
 
 
 def _in_hidden(path: Path) -> bool:
