@@ -51,12 +51,18 @@ def test_scoring_again_replaces_its_overlays_and_does_not_score_them(
     folder = Path(shutil.copytree(shop.data / "weave" / "test", tmp_path / "planks"))
     monkeypatch.chdir(tmp_path)
     before = {path: path.read_bytes() for path in folder.rglob("*.png")}
-    for out in ("planks/maps", str(folder / "maps")):
-        lines = lines_of(capsys, "planks", "--out", out)
+    for places, out in (
+        (["planks"], "planks/maps"),
+        (["planks"], str(folder / "maps")),
+        (["planks/good", "planks/hole", "planks/maps"], "planks/maps"),
+    ):
+        lines = lines_of(capsys, *places, "--out", out)
         assert len(lines) == len(before) == 6
         written = [folder / "maps" / path.relative_to(folder) for path in before]
         assert sorted((folder / "maps").rglob("*.png")) == sorted(written)
     assert {path: path.read_bytes() for path in before} == before
+    line = refused(capsys, "score", "weave", "planks/maps", "--out", "planks/maps")
+    assert "in planks/maps are overlays that `zoo score` wrote" in line
 
 
 def test_a_picture_of_the_users_is_never_overwritten(

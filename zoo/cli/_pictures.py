@@ -16,10 +16,10 @@ def pictures_of(places: Sequence[str], *, out: Path | None = None) -> list[Path]
 
     Args:
         places: Files, folders and patterns.
-        out: Where overlays are written; those of a run before are no pictures of a folder.
+        out: Where overlays are written; those of a run before are left out.
 
     Raises:
-        EmptyFolderError: A folder has no picture, or a pattern matches nothing.
+        EmptyFolderError: A folder has no picture, a pattern matches nothing, or all are overlays.
     """
     from zoo.data.images import SUFFIXES, is_picture
     from zoo.report.overlays import is_ours
@@ -34,17 +34,22 @@ def pictures_of(places: Sequence[str], *, out: Path | None = None) -> list[Path]
             own = [Path(each) for each in sorted(glob.glob(place, recursive=True))]
             own = [each for each in own if each.is_file()]
         else:
-            found.append(path)
-            continue
-        if out:
-            own = [each for each in own if not (_is_in(each, out) and is_ours(each))]
+            own = [path]
         if not own:
             raise EmptyFolderError(
                 f"No picture in {place}. Give pictures, folders of them, or a pattern; pictures "
                 f"end in {', '.join(SUFFIXES)}."
             )
         found += own
-    return list(dict.fromkeys(found))
+    if out is None:
+        return list(dict.fromkeys(found))
+    kept = [path for path in dict.fromkeys(found) if not (_is_in(path, out) and is_ours(path))]
+    if not kept:
+        raise EmptyFolderError(
+            f"The pictures in {' '.join(places)} are overlays that `zoo score` wrote to {out}. "
+            "Give pictures that it has not made."
+        )
+    return kept
 
 
 def _is_in(path: Path, folder: Path) -> bool:
