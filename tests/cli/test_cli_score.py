@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,11 +37,42 @@ def test_every_image_is_a_json_line_with_an_overlay_of_its_own(
         assert line["is_anomalous"] == score.is_anomalous == (score.score > score.threshold)
         assert line["anomalous_pixels"] == score.mask.sum()
     overlays = [Path(line["overlay"]) for line in lines]
-    assert sorted((tmp_path / "maps").iterdir()) == sorted(overlays)
-    assert len(set(overlays)) == 6, "images of one name in two folders overwrite each other"
+    below = [path.relative_to(shop.data / "weave" / "test") for path in shop.images]
+    assert overlays == [tmp_path / "maps" / path for path in below]
+    assert sorted((tmp_path / "maps").rglob("*.png")) == sorted(overlays)
     for overlay in overlays:
         with Image.open(overlay) as picture:
             assert picture.size == (4 * (72 + 4 + 72), 4 * 64), "both enlarged to 256 pixels"
+
+
+def test_scoring_again_replaces_its_overlays_and_does_not_score_them(
+    capsys: pytest.CaptureFixture[str], shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(shop.data / "weave" / "test", tmp_path / "planks"))
+    monkeypatch.chdir(tmp_path)
+    before = {path: path.read_bytes() for path in folder.rglob("*.png")}
+    for places, out in (
+        (["planks"], "planks/maps"),
+        (["planks"], str(folder / "maps")),
+        (["planks/good", "planks/hole", "planks/maps"], "planks/maps"),
+    ):
+        lines = lines_of(capsys, *places, "--out", out)
+        assert len(lines) == len(before) == 6
+        written = [folder / "maps" / path.relative_to(folder) for path in before]
+        assert sorted((folder / "maps").rglob("*.png")) == sorted(written)
+    assert {path: path.read_bytes() for path in before} == before
+    line = refused(capsys, "score", "weave", "planks/maps", "--out", "planks/maps")
+    assert "in planks/maps are overlays that `zoo score` wrote" in line
+
+
+def test_a_picture_of_the_users_is_never_overwritten(
+    capsys: pytest.CaptureFixture[str], shop: Shop, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(shop.data / "weave" / "test", tmp_path / "planks"))
+    before = {path: path.read_bytes() for path in folder.rglob("*.png")}
+    line = refused(capsys, "score", "weave", folder, "--out", folder)
+    assert f"would overwrite {min(before)}" in line
+    assert {path: path.read_bytes() for path in folder.rglob("*.png")} == before
 
 
 def test_scoring_goes_on_past_an_unreadable_image_and_says_so_at_the_end(

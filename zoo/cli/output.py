@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 
@@ -33,10 +32,3 @@ def table(rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         print("  ".join(cells).rstrip())
-
-
-def overlay_names(images: Sequence[Path]) -> dict[Path, str]:
-    """Name overlays after their images, with the folder where two images have the same name."""
-    if len({image.name for image in images}) == len(images):
-        return {image: f"{image.stem}.png" for image in images}
-    return {image: f"{image.resolve().parent.name}_{image.stem}.png" for image in images}

@@ -8,15 +8,12 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zoo.cli import options
 from zoo.cli._pictures import pictures_of
-from zoo.cli.output import overlay_names, say
+from zoo.cli.output import say
 from zoo.errors import BadImageError, one_line
-
-if TYPE_CHECKING:
-    from zoo.detectors import Score
 
 HELP = "score images: verdict, score and regions of each, as a table or JSON, and heat maps"
 EXAMPLE = "zoo score wood planks/ --out maps --csv planks.csv --fail-on-defect"
@@ -32,7 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "images", nargs="+", metavar="IMAGE", help="image files, folders of them, or patterns"
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="write each image and its map here, side by side"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write each image and its map here, side by side, in the folders of the images",
     )
     parser.add_argument(
         "--json",
@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         BadImageError: Some images could not be scored; the others were.
         EmptyFolderError: A folder has no picture, or a pattern matches none.
+        ConfigError: An overlay would overwrite another, or a file of the user's.
         SystemExit: An image is anomalous, and that is to be a failure.
     """
     import zoo
@@ -61,9 +62,10 @@ def run(args: argparse.Namespace) -> None:
     from zoo.files import write_csv
     from zoo.report import overlays
 
-    paths = pictures_of(args.images)
+    paths = pictures_of(args.images, out=args.out)
+    targets = overlays.paths_of(paths, args.out) if args.out else {}
     detector = zoo.load(args.name, device=args.device)
-    failed, names, rows = 0, overlay_names(paths), []
+    failed, rows = 0, []
     show = _Table(paths) if sys.stdout.isatty() and not args.json else _json_line
     said = time.monotonic()
     for number, path in enumerate(paths):
@@ -77,10 +79,10 @@ def run(args: argparse.Namespace) -> None:
             failed += 1
             say(f"zoo: {one_line(error)}")
             continue
-        line = answer_of(path, score)
+        line = {"image": str(path)} | score.as_json()
         if args.out:
             picture = overlays.picture_and_map(pixels, score)
-            line["overlay"] = str(overlays.save(picture, args.out / names[path]))
+            line["overlay"] = str(overlays.save(picture, targets[path]))
         rows.append(line | {"regions": len(line["regions"])})  # contours are long
         show(line)
     if args.csv and rows:
@@ -92,19 +94,6 @@ def run(args: argparse.Namespace) -> None:
         )
     if args.fail_on_defect and any(each["is_anomalous"] for each in rows):
         raise SystemExit(DEFECTIVE)
-
-
-def answer_of(path: Path, score: Score) -> dict[str, Any]:
-    """Return what is said of one image, for JSON."""
-    return {
-        "image": str(path),
-        "score": round(score.score, 6),
-        "threshold": score.threshold,
-        "p_value": score.p_value,
-        "is_anomalous": score.is_anomalous,
-        "anomalous_pixels": int(score.mask.sum()),
-        "regions": [region.as_json() for region in score.regions],
-    }
 
 
 def _json_line(line: dict[str, Any]) -> None:

@@ -50,6 +50,17 @@ class Score:
 
         return find_regions(self.map, self.mask, smallest=self.smallest_region)
 
+    def as_json(self) -> dict[str, Any]:
+        """Return all but the map, for JSON; the score is rounded."""
+        return {
+            "score": round(self.score, 6),
+            "threshold": self.threshold,
+            "p_value": self.p_value,
+            "is_anomalous": self.is_anomalous,
+            "anomalous_pixels": int(self.mask.sum()),
+            "regions": [region.as_json() for region in self.regions],
+        }
+
     def __repr__(self) -> str:
         """Show everything but the pixels."""
         height, width = self.map.shape
