@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,7 @@ def run(args: argparse.Namespace) -> None:
 
     paths = pictures_of(args.images)
     detector = zoo.load(args.name, device=args.device)
+    scored_by = {"detector": f"{detector.name}:{detector.version}", "digest": detector.digest}
     failed, names, rows = 0, overlay_names(paths), []
     show = _Table(paths) if sys.stdout.isatty() and not args.json else _json_line
     said = time.monotonic()
@@ -77,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
             failed += 1
             say(f"zoo: {one_line(error)}")
             continue
-        line = answer_of(path, score)
+        line = answer_of(path, score) | scored_by
         if args.out:
             picture = overlays.picture_and_map(pixels, score)
             line["overlay"] = str(overlays.save(picture, args.out / names[path]))
@@ -98,6 +100,7 @@ def answer_of(path: Path, score: Score) -> dict[str, Any]:
     """Return what is said of one image, for JSON."""
     return {
         "image": str(path),
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "score": round(score.score, 6),
         "threshold": score.threshold,
         "p_value": score.p_value,

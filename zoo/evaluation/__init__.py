@@ -1,7 +1,8 @@
-"""Measures detectors on the test pictures, after a choice has been made.
+"""Measures detectors on the test pictures, after a choice has been made, and in production.
 
 `audit` is the only module that reads test pictures. `benchmark` compares methods. `search_audit`
-measures the trials of a search that has ended.
+measures the trials of a search that has ended. `drift` says whether pictures that are scored one
+after the other are still like those of the calibration; `stream` reads their lines.
 """
 
-__all__ = ["audit", "benchmark", "search_audit"]
+__all__ = ["audit", "benchmark", "drift", "search_audit", "stream"]
