@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from zoo.evaluation.drift import Alarms, Drift, Quantity
 
 HELP = "say whether scored pictures are still like the calibration, and if not, since when"
-EXAMPLE = "zoo score wood planks/ --json >> wood.jsonl; zoo drift wood --scores wood.jsonl"
+EXAMPLE = "zoo drift wood --scores wood.jsonl"
 DRIFTED = 1  # exit code
 DAYS = 14  # in the table
 

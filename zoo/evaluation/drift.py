@@ -296,7 +296,7 @@ def advice(found: Drift) -> list[str]:
     """Return in words what changed since when, and what to do; one line if nothing did."""
     if not found.changed:
         return [f"No drift in {found.total.pictures} pictures."]
-    lines = [_said(each, each.change, found.total) for each in found.changed if each.change]
+    lines = [_said(each, each.change) for each in found.changed if each.change]
     return [
         *lines,
         f"If good material looks like this now: `zoo recalibrate {found.detector} --good DIR` with "
@@ -304,15 +304,15 @@ def advice(found: Drift) -> list[str]:
     ]
 
 
-def _said(quantity: Quantity, change: Change, total: Alarms) -> str:
+def _said(quantity: Quantity, change: Change) -> str:
     since = f"picture {change.picture} ({change.image}{', ' if change.time else ''}"
     since += f"{change.time or ''}), told at picture {change.told}"
     went = "higher" if change.direction == "up" else "lower"
     if quantity.name == ALARMS:
         return (
             f"The share of pictures called anomalous is {went} since {since}: "
-            f"{quantity.now:.0%}. Of {total.pictures} good pictures, {total.least} to {total.most} "
-            f"would be; {total.alarms} are. Look at some of them: are they defective?"
+            f"{quantity.now:.0%} instead of {quantity.before or 0:.1%}. Look at some of them: are "
+            "they defective?"
         )
     if quantity.name == SCORE:
         cause = "the material, the camera and the light"
