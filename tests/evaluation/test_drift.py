@@ -132,6 +132,7 @@ def test_in_no_order_of_good_pictures_is_there_a_drift(shop: Shop, tmp_path: Pat
     for seed in range(20):
         found = found_in(tmp_path, shuffled(shop.good, seed))
         assert found.changed == ()
+        assert min(each.p_value for each in found.quantities) > drift.FALSE_REPORT
         assert {"alarms", "score", "brightness"} <= {each.name for each in found.quantities}
         assert all(each.calibration >= 20 for each in found.quantities)
 
