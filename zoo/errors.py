@@ -7,6 +7,7 @@
     │   └── BadMaskError        a mask does not fit its picture
     ├── ConfigError           a value of a configuration is out of its range
     │   └── SpaceError          a search space file is not valid
+    ├── ScoresError           a file has no lines of `zoo score`, or none of the detector
     ├── BundleError           a detector on disk is damaged, or of a newer format
     ├── UnknownDetectorError  the shelf has no detector of that name
     ├── DivergedError         the losses of a training are no longer finite
@@ -50,6 +51,10 @@ class ConfigError(ZooError):
 
 class SpaceError(ConfigError):
     """A search space file has an unknown field or an empty range, or is not YAML."""
+
+
+class ScoresError(ZooError):
+    """A file does not have the lines that `zoo score` writes, or none of the detector."""
 
 
 class BundleError(ZooError):

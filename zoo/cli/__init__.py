@@ -24,6 +24,7 @@ COMMANDS = (  # in the order of the help
     "search",
     "train",
     "score",
+    "drift",
     "names",
     "show",
     "export",

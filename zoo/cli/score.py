@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ def run(args: argparse.Namespace) -> None:
     paths = pictures_of(args.images, out=args.out)
     targets = overlays.paths_of(paths, args.out) if args.out else {}
     detector = zoo.load(args.name, device=args.device)
+    scored_by = {"detector": f"{detector.name}:{detector.version}", "digest": detector.digest}
     failed, rows = 0, []
     show = _Table(paths) if sys.stdout.isatty() and not args.json else _json_line
     said = time.monotonic()
@@ -79,7 +81,8 @@ def run(args: argparse.Namespace) -> None:
             failed += 1
             say(f"zoo: {one_line(error)}")
             continue
-        line = {"image": str(path)} | score.as_json()
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = {"image": str(path), "time": now} | score.as_json() | scored_by
         if args.out:
             picture = overlays.picture_and_map(pixels, score)
             line["overlay"] = str(overlays.save(picture, targets[path]))

@@ -143,6 +143,17 @@ class Detector:
         return self.bundle.texture
 
     @property
+    def digest(self) -> str | None:
+        """The digest of the bundle in use; None if it did not come from a shelf."""
+        return self._folder.name if self._folder else None
+
+    @property
+    def version(self) -> int | None:
+        """The version on the shelf; None without a shelf, and after `refresh` found a new one."""
+        same = self._source and self._source.folder == self._folder
+        return self._source.version if self._source and same else None
+
+    @property
     def threshold(self) -> float:
         """The limit of normal scores, in units of `score_map`. Scores are divided by it."""
         return self._now.card.threshold

@@ -21,7 +21,7 @@ from zoo.data.testset import has_test, read_test
 from zoo.data.textures import Texture
 from zoo.detectors import Detector, Score
 from zoo.scoring import metrics
-from zoo.scoring.thresholds import conformal_rank
+from zoo.scoring.thresholds import expected_alarms
 
 SURPRISE = 0.025  # probability below which false alarms are more than chance
 
@@ -180,19 +180,12 @@ def doubts(found: Mapping[str, float], threshold: Mapping[str, Any]) -> list[str
     Returns:
         A line if so many good test images are called anomalous that it happens in fewer than
         `SURPRISE` of all cases at the stated rate, and a line if no defective one is.
-
-    Source:
-        The rate of a threshold by rank has a Beta distribution (Vovk 2012), so the number of alarms
-        among later images has a beta-binomial one.
     """
-    from scipy.stats import betabinom
-
     lines = []
     good, rate = int(found.get("test_good_images", 0)), float(threshold["false_alarm_rate"])
     alarms = round(found.get("test_false_alarm_rate", 0.0) * good)
-    images = int(threshold["images"])
-    above = max(images + 1 - conformal_rank(images, rate), rate * (images + 1))
-    if alarms and betabinom.sf(alarms - 1, good, above, images + 1 - above) < SURPRISE:
+    expected = expected_alarms(good, images=int(threshold["images"]), false_alarm_rate=rate)
+    if alarms and expected.sf(alarms - 1) < SURPRISE:
         lines.append(
             f"It calls {alarms} of {good} good test pictures anomalous, where {rate:.0%} are "
             "expected: the good pictures it was calibrated on are not like them. Search with good "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -269,6 +269,27 @@ def false_alarm_interval(
     )
     high, low = (float(stats.norm.sf(end)) for end in ends)
     return low, high
+
+
+def expected_alarms(pictures: int, *, images: int, false_alarm_rate: float) -> Any:
+    """Return the distribution of the number of alarms among good pictures, as one of scipy.stats.
+
+    For a threshold by a prediction bound, which has no rank, it is that of the stated rate.
+
+    Args:
+        pictures: Number of good pictures that are scored.
+        images: Number of calibration images.
+        false_alarm_rate: Of the threshold.
+
+    Source:
+        The rate of a threshold by rank has a Beta distribution (Vovk 2012), so the number of alarms
+        among later images has a beta-binomial one.
+    """
+    from scipy.stats import betabinom
+
+    rank = conformal_rank(images, false_alarm_rate)
+    above = max(images + 1 - rank, false_alarm_rate * (images + 1))
+    return betabinom(pictures, above, images + 1 - above)
 
 
 def conformal_rank(images: int, false_alarm_rate: float) -> int:

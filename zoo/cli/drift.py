@@ -1,0 +1,93 @@
+"""`zoo drift`: are scored pictures still like those that a detector was calibrated on?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING
+
+from zoo.cli import options
+from zoo.cli.output import say, table
+
+if TYPE_CHECKING:
+    from zoo.evaluation.drift import Alarms, Drift, Quantity
+
+HELP = "say whether scored pictures are still like the calibration, and if not, since when"
+EXAMPLE = "zoo drift wood --scores wood.jsonl"
+DRIFTED = 1  # exit code
+DAYS = 14  # in the table
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    options.add_detector(parser)
+    parser.add_argument(
+        "--scores",
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="what `zoo score --json` printed, oldest file first; - is standard input. Lines of "
+        "other versions of the detector are left out. The exit code is "
+        f"{DRIFTED} if there is drift",
+    )
+    options.add_json(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print what was found.
+
+    Raises:
+        SystemExit: There is drift.
+    """
+    from dataclasses import asdict
+
+    import zoo
+    from zoo.evaluation import drift
+
+    found = drift.of(zoo.load(args.name), args.scores)
+    advice = drift.advice(found)
+    if args.json:
+        drifted = [each.name for each in found.changed]
+        print(json.dumps({"drifted": drifted, "advice": advice} | asdict(found)))
+    else:
+        _show(found)
+        print("", *advice, sep="\n")
+        for note in found.notes:
+            say(note)
+    if found.changed:
+        raise SystemExit(DRIFTED)
+
+
+def _show(found: Drift) -> None:
+    quantities = map(_quantity, found.quantities)
+    table([("quantity", "calibration", "before", "now", "p", "since"), *quantities])
+    print()
+    days = found.days[-DAYS:] if len(found.days) > 1 else ()
+    rows = map(_alarms, (*days, found.total))
+    table([("day (UTC)", "pictures", "alarms", "rate", "if all are good"), *rows])
+    if len(found.days) > DAYS:
+        say(f"The last {DAYS} of {len(found.days)} days; --json has all.")
+
+
+def _quantity(each: Quantity) -> tuple[str, ...]:
+    since = f"picture {each.change.picture}" if each.change else "-"
+    if each.change and each.change.time:
+        since += f", {each.change.time[:19]}"
+    return (
+        each.name,
+        str(each.calibration),
+        "-" if each.before is None else f"{each.before:.4g}",
+        f"{each.now:.4g}",
+        f"{each.p_value:.2g}",
+        since,
+    )
+
+
+def _alarms(each: Alarms) -> tuple[str, ...]:
+    return (
+        each.day or "all",
+        str(each.pictures),
+        str(each.alarms),
+        f"{each.alarms / each.pictures:.1%}",
+        f"{each.least} to {each.most}" + (" <" if each.alarms > each.most else ""),
+    )
