@@ -21,7 +21,7 @@ from zoo.data.testset import has_test, read_test
 from zoo.data.textures import Texture
 from zoo.detectors import Detector, Score
 from zoo.scoring import metrics
-from zoo.scoring.thresholds import expected_alarms
+from zoo.scoring.thresholds import expected_alarms, independent_images
 
 SURPRISE = 0.025  # probability below which false alarms are more than chance
 
@@ -184,7 +184,7 @@ def doubts(found: Mapping[str, float], threshold: Mapping[str, Any]) -> list[str
     lines = []
     good, rate = int(found.get("test_good_images", 0)), float(threshold["false_alarm_rate"])
     alarms = round(found.get("test_false_alarm_rate", 0.0) * good)
-    expected = expected_alarms(good, images=int(threshold["images"]), false_alarm_rate=rate)
+    expected = expected_alarms(good, images=independent_images(threshold), false_alarm_rate=rate)
     if alarms and expected.sf(alarms - 1) < SURPRISE:
         lines.append(
             f"It calls {alarms} of {good} good test pictures anomalous, where {rate:.0%} are "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -290,6 +290,11 @@ def expected_alarms(pictures: int, *, images: int, false_alarm_rate: float) -> A
     rank = conformal_rank(images, false_alarm_rate)
     above = max(images + 1 - rank, false_alarm_rate * (images + 1))
     return betabinom(pictures, above, images + 1 - above)
+
+
+def independent_images(threshold: Mapping[str, Any]) -> int:
+    """Return the number of independent images that set the threshold of a bundle."""
+    return int(threshold.get("independent", threshold["images"]))  # older ones: all of them
 
 
 def conformal_rank(images: int, false_alarm_rate: float) -> int:

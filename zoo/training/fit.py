@@ -154,6 +154,11 @@ def with_threshold(bundle: Bundle, data: TrainingData, *, rates: Rates = RATES) 
     Good pictures of a production line differ more than the few that a detector is calibrated on:
     by light, focus and noise at least. A rate that holds under the ranges of `zoo.data.variation`
     is a rate that holds on them. Few pictures get several draws each, which count as relatives.
+
+    Args:
+        bundle: With the limits that `with_limits` or `limits` set; those of pixels stay.
+        data: The texture.
+        rates: Of good pictures.
     """
     detector, pictures = Detector(bundle), data.good
     groups = data.good_groups
@@ -166,7 +171,8 @@ def with_threshold(bundle: Bundle, data: TrainingData, *, rates: Rates = RATES) 
         scores.append(float(image_score(found, detector.top_fraction)))
     threshold = fit_threshold(scores, rates, groups=groups * turns)
     known = asdict(replace(threshold, images=len(pictures), varied=True))
-    return replace(bundle, threshold=dict(bundle.threshold) | known)
+    as_taken = {"scores_as_taken": bundle.threshold["scores"]}
+    return replace(bundle, threshold=dict(bundle.threshold) | known | as_taken)
 
 
 Maps = list[Float[Tensor, "_ _"]]
