@@ -5,13 +5,14 @@ from __future__ import annotations
 from zoo.detectors.card import fuse, fusion_of, tensors_of
 from zoo.detectors.detector import Detector, Source
 from zoo.detectors.devices import available
-from zoo.detectors.score import Score
+from zoo.detectors.score import Score, calibrated
 
 __all__ = [
     "Detector",
     "Score",
     "Source",
     "available",
+    "calibrated",
     "card",
     "export",
     "fuse",
