@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.cli import options
 from zoo.cli._pictures import pictures_of
-from zoo.cli.output import overlay_names, say
+from zoo.cli.output import counted, overlay_names, say
 from zoo.errors import BadImageError, one_line
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ HELP = "score images: verdict, score and regions of each, as a table or JSON, an
 EXAMPLE = "zoo score wood planks/ --out maps --csv planks.csv --fail-on-defect"
 DEFECTIVE = 1  # exit code
 PROGRESS_S = 10.0  # between two lines of progress
-COLUMNS = ("verdict", "score", "p", "regions", "largest")
+COLUMNS = ("verdict", "score", "p", "regions", "largest", "warnings")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
 
     paths = pictures_of(args.images)
     detector = zoo.load(args.name, device=args.device)
-    failed, names, rows = 0, overlay_names(paths), []
+    failed, names, rows, warned = 0, overlay_names(paths), [], []
     show = _Table(paths) if sys.stdout.isatty() and not args.json else _json_line
     said = time.monotonic()
     for number, path in enumerate(paths):
@@ -81,8 +81,11 @@ def run(args: argparse.Namespace) -> None:
         if args.out:
             picture = overlays.picture_and_map(pixels, score)
             line["overlay"] = str(overlays.save(picture, args.out / names[path]))
-        rows.append(line | {"regions": len(line["regions"])})  # contours are long
+        rows.append(_flat(line))
+        warned.append(score.warnings)
         show(line)
+    for warning in counted(warned):
+        say(warning)
     if args.csv and rows:
         write_csv(rows, args.csv)
     if failed:
@@ -104,7 +107,16 @@ def answer_of(path: Path, score: Score) -> dict[str, Any]:
         "is_anomalous": score.is_anomalous,
         "anomalous_pixels": int(score.mask.sum()),
         "regions": [region.as_json() for region in score.regions],
+        "statistics": {name: round(value, 4) for name, value in score.statistics.items()},
+        "warnings": list(score.warnings),
     }
+
+
+def _flat(line: dict[str, Any]) -> dict[str, Any]:
+    """Return a line of a CSV; contours are long, so regions are counted."""
+    kept = {name: each for name, each in line.items() if name != "statistics"}
+    own = {"regions": len(line["regions"]), "warnings": " ".join(line["warnings"])}
+    return {**kept, **line["statistics"], **own}
 
 
 def _json_line(line: dict[str, Any]) -> None:
@@ -128,6 +140,7 @@ class _Table:
             "-" if p is None else f"{p:.3f}",
             str(len(line["regions"])),
             "-" if largest is None else f"{largest} px",
+            str(len(line["warnings"]) or "-"),
         )
 
     def _row(self, image: str, *cells: str) -> None:
