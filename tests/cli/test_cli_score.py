@@ -169,7 +169,7 @@ def test_a_terminal_shows_a_table(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     main(["score", "weave", *map(str, shop.images)])
     head, *rows = capsys.readouterr().out.splitlines()
-    assert head.split() == ["image", "verdict", "score", "p", "regions", "largest"]
+    assert head.split() == ["image", "verdict", "score", "p", "regions", "largest", "warnings"]
     detector = zoo.load("weave")
     for row, path in zip(rows, shop.images, strict=True):
         image, verdict, score, *_ = row.split()
@@ -178,6 +178,51 @@ def test_a_terminal_shows_a_table(
         assert float(score) == pytest.approx(expected.score, abs=1e-3)
     main(["score", "weave", str(shop.images[0]), "--json"])
     assert json.loads(capsys.readouterr().out)["image"] == str(shop.images[0])
+
+
+@pytest.fixture
+def dark(shop: Shop, tmp_path: Path) -> list[Path]:
+    """Three test pictures, two of them in less than half of the light."""
+    first, second, third = shop.images[:3]
+    return [first, darker(second, tmp_path / "a.png"), darker(third, tmp_path / "b.png")]
+
+
+def darker(path: Path, to: Path) -> Path:
+    with Image.open(path) as picture:
+        picture.point(lambda level: level * 0.4).save(to)
+    return to
+
+
+def test_a_line_and_a_csv_have_the_statistics_and_the_warnings(
+    capsys: pytest.CaptureFixture[str], dark: list[Path], tmp_path: Path
+) -> None:
+    lines = lines_of(capsys, *dark, "--csv", tmp_path / "scores.csv")
+    with (tmp_path / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    detector = zoo.load("weave")
+    for line, row, path in zip(lines, rows, dark, strict=True):
+        score = detector.score(path)
+        assert line["warnings"] == list(score.warnings)
+        assert line["statistics"] == pytest.approx(score.statistics, abs=1e-4)
+        assert row["warnings"] == " ".join(score.warnings)
+        assert float(row["brightness"]) == line["statistics"]["brightness"]
+    assert [bool(line["warnings"]) for line in lines] == [False, True, True]
+
+
+def test_a_terminal_marks_warnings_and_says_each_once(
+    capsys: pytest.CaptureFixture[str], dark: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    main(["score", "weave", *map(str, dark)])
+    shown = capsys.readouterr()
+    marks = [row.split()[-1] for row in shown.out.splitlines()[1:]]
+    assert marks[0] == "-"
+    assert all(int(mark) > 0 for mark in marks[1:])
+    said = shown.err.splitlines()
+    (light,) = (line for line in said if "Brightness" in line)
+    assert light.startswith("2 of 3 images: Brightness is outside of what the good pictures had")
+    assert light.endswith("zoo recalibrate weave --good DIR.")
+    assert len(said) == max(int(mark) for mark in marks[1:])
 
 
 def test_an_anomalous_image_fails_where_that_is_asked_for(

@@ -84,6 +84,20 @@ def test_pictures_in_other_light_are_good_again_and_defects_are_found(
         assert all(np.array_equal(one[name], other[name]) for name in one), "nothing is trained"
 
 
+@pytest.mark.parametrize("kind", ["plain", "fused"])
+def test_the_warning_of_other_light_ends_with_a_recalibration(
+    request: pytest.FixtureRequest, weave: Texture, kind: str
+) -> None:
+    old: Bundle = request.getfixturevalue(kind)
+    few = replace(weave, pictures=weave.pictures[:5])
+    new = recalibrated(old, in_other_light(few))
+    for each in weave.pictures[5:]:
+        before = Detector(old).score(darker(each.pixels)).warnings
+        assert any("Brightness" in line for line in before)
+        assert Detector(new).score(darker(each.pixels)).warnings == ()
+        assert any("Brightness" in line for line in Detector(new).score(each.pixels).warnings)
+
+
 def test_a_rate_can_be_asked_for_and_else_stays(weave: Texture, plain: Bundle) -> None:
     rates = [recalibrated(plain, weave, rates=r).threshold for r in (None, Rates(false_alarms=0.3))]
     assert [each["false_alarm_rate"] for each in rates] == [0.05, 0.3]

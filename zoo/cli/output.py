@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -32,3 +33,15 @@ def table(rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         print("  ".join(cells).rstrip())
+
+
+def counted(warnings: Sequence[Sequence[str]]) -> list[str]:
+    """Return one line for the warnings of several images that agree up to the first colon.
+
+    Args:
+        warnings: Those of each image.
+    """
+    found: dict[str, list[str]] = {}
+    for line in itertools.chain.from_iterable(warnings):
+        found.setdefault(line.partition(":")[0], []).append(line)
+    return [f"{len(same)} of {len(warnings)} images: {same[0]}" for same in found.values()]

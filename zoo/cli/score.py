@@ -13,14 +13,14 @@ from typing import Any
 
 from zoo.cli import options
 from zoo.cli._pictures import pictures_of
-from zoo.cli.output import say
+from zoo.cli.output import counted, say
 from zoo.errors import BadImageError, one_line
 
 HELP = "score images: verdict, score and regions of each, as a table or JSON, and heat maps"
 EXAMPLE = "zoo score wood planks/ --out maps --csv planks.csv --fail-on-defect"
 DEFECTIVE = 1  # exit code
 PROGRESS_S = 10.0  # between two lines of progress
-COLUMNS = ("verdict", "score", "p", "regions", "largest")
+COLUMNS = ("verdict", "score", "p", "regions", "largest", "warnings")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
     targets = overlays.paths_of(paths, args.out) if args.out else {}
     detector = zoo.load(args.name, device=args.device)
     scored_by = {"detector": f"{detector.name}:{detector.version}", "digest": detector.digest}
-    failed, rows = 0, []
+    failed, rows, warned = 0, [], []
     show = _Table(paths) if sys.stdout.isatty() and not args.json else _json_line
     said = time.monotonic()
     for number, path in enumerate(paths):
@@ -86,8 +86,11 @@ def run(args: argparse.Namespace) -> None:
         if args.out:
             picture = overlays.picture_and_map(pixels, score)
             line["overlay"] = str(overlays.save(picture, targets[path]))
-        rows.append(line | {"regions": len(line["regions"])})  # contours are long
+        rows.append(_flat(line))
+        warned.append(score.warnings)
         show(line)
+    for warning in counted(warned):
+        say(warning)
     if args.csv and rows:
         write_csv(rows, args.csv)
     if failed:
@@ -97,6 +100,13 @@ def run(args: argparse.Namespace) -> None:
         )
     if args.fail_on_defect and any(each["is_anomalous"] for each in rows):
         raise SystemExit(DEFECTIVE)
+
+
+def _flat(line: dict[str, Any]) -> dict[str, Any]:
+    """Return a line of a CSV; contours are long, so regions are counted."""
+    kept = {name: each for name, each in line.items() if name != "statistics"}
+    own = {"regions": len(line["regions"]), "warnings": " ".join(line["warnings"])}
+    return {**kept, **line["statistics"], **own}
 
 
 def _json_line(line: dict[str, Any]) -> None:
@@ -120,6 +130,7 @@ class _Table:
             "-" if p is None else f"{p:.3f}",
             str(len(line["regions"])),
             "-" if largest is None else f"{largest} px",
+            str(len(line["warnings"]) or "-"),
         )
 
     def _row(self, image: str, *cells: str) -> None:

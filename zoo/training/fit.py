@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -19,8 +20,9 @@ from torch import Tensor
 from registry.bundle import Bundle
 from zoo import methods
 from zoo.data.images import unit
+from zoo.data.statistics import statistics_of
 from zoo.data.variation import under_variation
-from zoo.detectors import Detector, available, tensors_of
+from zoo.detectors import Detector, available, calibrated, tensors_of
 from zoo.methods import Method, Progress
 from zoo.scoring.aggregation import Calibration
 from zoo.scoring.maps import image_score
@@ -204,6 +206,8 @@ def limits(
 ) -> dict[str, Any]:
     """Return the limits of a bundle: of the score of a picture, of a pixel, of a region.
 
+    With them are the statistics of the good pictures; later pictures are compared with these.
+
     Args:
         scores: Of the good pictures of `data`.
         good: Maps of the same pictures.
@@ -220,7 +224,21 @@ def limits(
         [each.numpy() > pixel for each in good], false_alarm_rate=rates.false_alarms
     )
     found = fit_threshold(scores, rates, groups=data.good_groups)
-    return asdict(found) | {"map_value": pixel, "smallest_region": area}
+    return asdict(found) | {
+        "map_value": pixel,
+        "smallest_region": area,
+        "statistics": _statistics(data, [calibrated(each.numpy(), pixel) for each in good]),
+    }
+
+
+def _statistics(
+    data: TrainingData, maps: Sequence[Float[np.ndarray, "_ _"]]
+) -> dict[str, list[float]]:
+    """Return the ascending values of each statistic of the good pictures."""
+    found = [
+        statistics_of(picture.pixels, each) for picture, each in zip(data.good, maps, strict=True)
+    ]
+    return {name: sorted(round(each[name], 6) for each in found) for name in found[0]}
 
 
 def in_final_form(bundle: Bundle, data: TrainingData) -> Bundle:
