@@ -145,7 +145,7 @@ def test_a_score_says_what_is_above_its_threshold() -> None:
     assert found.is_anomalous
     assert found.mask.tolist() == [[False, False, True], [False, True, False]]
     assert not Score(map=anomaly, score=2.0, threshold=2.0).is_anomalous
-    assert repr(found) == "Score(score=2.1, threshold=2, is_anomalous=True, map=2x3)"
+    assert repr(found) == "Score(score=2.1, threshold=2, verdict='defective', map=2x3)"
 
 
 def test_the_score_is_the_mean_of_the_highest_pixels_of_the_map(

@@ -125,7 +125,7 @@ class _Table:
         largest = max((region["area"] for region in line["regions"]), default=None)
         self._row(
             line["image"],
-            "DEFECTIVE" if line["is_anomalous"] else "good",
+            line["verdict"].upper() if line["is_anomalous"] else line["verdict"],
             f"{line['score']:.3f}",
             "-" if p is None else f"{p:.3f}",
             str(len(line["regions"])),
@@ -134,4 +134,4 @@ class _Table:
         )
 
     def _row(self, image: str, *cells: str) -> None:
-        print(f"{image:<{self.width}}  {'  '.join(f'{cell:<9}' for cell in cells)}".rstrip())
+        print(f"{image:<{self.width}}  {'  '.join(f'{cell:<10}' for cell in cells)}".rstrip())

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -15,12 +14,12 @@ from registry.bundle import FUSION, Bundle, all_weights
 from zoo import methods
 from zoo.data.images import Mode
 from zoo.data.preprocessing import Preprocessing
-from zoo.data.statistics import STATISTICS, Usual, usual_of
+from zoo.detectors import limits
+from zoo.detectors.limits import Limits, check_numbers
 from zoo.errors import BundleError, ConfigError
 from zoo.methods import Losses, Method
 from zoo.scoring.aggregation import Calibration, Rule, joined
 from zoo.scoring.fusion import Fusion, Tail
-from zoo.scoring.thresholds import false_alarm_interval
 
 SPLITS = ("val", "test", "train")
 # Exceptions from reading a card that is complete but does not describe a valid detector.
@@ -34,11 +33,7 @@ _UNFIT = (
     TypeError,
     ValueError,
 )
-# Within these limits the numbers of a card, and a map divided by the threshold, fit in float32.
-LARGEST, SMALLEST, BEYOND = 1e12, 1e-20, 1e18
-LARGEST_AREA = 10**9  # pixels of the smallest region; more than any picture has
 MOST_KNOTS = 1000  # of a tail; ours have less than forty
-MOST_GOOD = 10_000  # values of a statistic; ours have sixty
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,21 +68,13 @@ class Card:
     """The content of a bundle, checked.
 
     Attributes:
-        threshold: A score above it is anomalous; in units of the rule or of the fusion.
-        map_threshold: The limit of normal pixels of the map, in the same units.
-        good_scores: Scores of the calibration pictures if the threshold was set by rank.
-        smallest_region: Pixels of a region; good pictures rarely have one of so many.
-        statistics: Those of the good pictures, ascending, by name; empty in older bundles.
+        limits: What is normal of a picture, a pixel, a region, and of its statistics.
         pipeline: How the map of a plain detector is computed; a fused one has none.
         parts: The cards of the parts of a fused detector.
         fusion: How the maps of the parts become one; a plain detector has none.
     """
 
-    threshold: float
-    map_threshold: float
-    good_scores: tuple[float, ...]
-    smallest_region: int = 1
-    statistics: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    limits: Limits
     pipeline: Pipeline | None = None
     parts: tuple[Card, ...] = ()
     fusion: Fusion | None = None
@@ -120,11 +107,6 @@ class Card:
             return float(self.fusion.top_fraction)
         return float(self.pipelines[0].calibration.rule.top_fraction)
 
-    @cached_property
-    def usual(self) -> dict[str, Usual]:
-        """What is usual of the statistics of a picture."""
-        return usual_of(self.statistics)
-
     @property
     def mode(self) -> Mode:
         """Grey (L) or colour (RGB); all parts have the same."""
@@ -151,7 +133,7 @@ def read(bundle: Bundle) -> Card:
         method = _method(bundle)
         methods.check_weights(method, tensors_of(bundle), channels=preprocessing.channels)
         return Card(
-            **_limits(bundle.threshold),
+            limits=limits.read(bundle.threshold),
             pipeline=Pipeline(
                 method=method,
                 preprocessing=preprocessing,
@@ -273,8 +255,7 @@ def of(bundle: Bundle) -> dict[str, Any]:
         "texture": bundle.texture,
         "method": bundle.method,
         "metrics": {split: each for split, each in figures.items() if each},
-        "threshold": _shown_threshold(bundle.threshold),
-        "statistics": {k: str(v) for k, v in usual_of(_statistics(bundle.threshold)).items()},
+        **limits.shown(bundle.threshold),
         **(_shown_parts(bundle) if bundle.parts else _shown_pipeline(bundle)),
         "data": {name: value for name, value in bundle.data.items() if name != "fit"}
         | {"fit": f"{len(bundle.data.get('fit', ()))} pictures or regions"},
@@ -301,7 +282,7 @@ def _read_fused(bundle: Bundle) -> Card:
         modes = sorted({part.mode for part in parts})
         if len(modes) > 1:
             raise ValueError(f"its parts have the modes {' and '.join(modes)}, not one")
-        return Card(**_limits(bundle.threshold), parts=tuple(parts), fusion=fusion)
+        return Card(limits=limits.read(bundle.threshold), parts=tuple(parts), fusion=fusion)
     except _UNFIT as error:
         raise unfit(bundle, error) from error
 
@@ -311,55 +292,18 @@ def _fusion(card: Mapping[str, Any]) -> Fusion:
     for tail in values.pop("tails"):
         if len(tail["knots"]) > MOST_KNOTS:
             raise ValueError(f"a tail has {len(tail['knots'])} knots")
-        _check_numbers(*tail["knots"], *tail["heights"])
+        check_numbers(*tail["knots"], *tail["heights"])
         tails.append(Tail(**{name: tuple(map(float, each)) for name, each in tail.items()}))
     for name in ("map_weights", "score_weights"):
-        _check_numbers(*values[name])
+        check_numbers(*values[name])
         values[name] = tuple(map(float, values[name]))
-    _check_numbers(values["top_fraction"])
+    check_numbers(values["top_fraction"])
     values["top_fraction"] = float(values["top_fraction"])
     return Fusion(tails=tuple(tails), **values)
 
 
-def _limits(known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a card that say what is normal; p-values need a threshold by rank."""
-    scores, value = known.get("scores", ()), _limit(known["value"])
-    _check_numbers(*scores)
-    return {
-        "threshold": value,
-        "map_threshold": _limit(known.get("map_value", value)),
-        "good_scores": tuple(scores) if str(known["rule"]) == "conformal" else (),
-        "smallest_region": _area(known.get("smallest_region", 1)),
-        "statistics": _statistics(known),
-    }
-
-
-def _statistics(known: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
-    """Return the values of each statistic that this version knows; older bundles have none."""
-    card = dict(known.get("statistics", {}))
-    found = {name: card[name] for name in STATISTICS if name in card}
-    for name, values in found.items():
-        if not isinstance(values, list | tuple) or not 0 < len(values) <= MOST_GOOD:
-            raise ValueError(f"the statistic {name} is no list of 1 to {MOST_GOOD} values")
-        _check_numbers(*values)
-    return {name: tuple(sorted(map(float, values))) for name, values in found.items()}
-
-
-def _limit(value: Any) -> float:
-    _check_numbers(value)
-    if 0 < abs(value) < SMALLEST:
-        raise ValueError(f"the threshold is {value!r}")
-    return float(value)
-
-
-def _area(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST_AREA:
-        raise ValueError(f"the smallest region is {value!r}")
-    return value
-
-
 def _preprocessing(card: Mapping[str, Any]) -> Preprocessing:
-    _check_numbers(*(value for name, value in card.items() if name != "mode"))
+    check_numbers(*(value for name, value in card.items() if name != "mode"))
     return Preprocessing(**card)
 
 
@@ -399,14 +343,6 @@ def _shown_intensities(bundle: Bundle) -> str:
     return f"{known.low:.2g} to {known.high:.2g} of full scale; others are clamped"
 
 
-def _shown_threshold(known: Mapping[str, Any]) -> dict[str, Any]:
-    shown = {name: each for name, each in known.items() if name not in ("scores", "statistics")}
-    if known["rule"] == "conformal":
-        interval = false_alarm_interval(known["images"], known["false_alarm_rate"])
-        shown["false_alarm_interval"] = interval and [round(end, 4) for end in interval]
-    return shown
-
-
 def _method(bundle: Bundle) -> Method:
     """Build the method of a bundle; every value must have the type of its field."""
     cls = methods.named(bundle.method)
@@ -423,8 +359,8 @@ def _calibration(card: Mapping[str, Any], method: Method) -> Calibration:
     losses = len(method.loss_names)
     if tuple(card.get("losses", method.loss_names)) != method.loss_names:
         raise ValueError(f"its calibration is for the losses {card['losses']!r:.80}")
-    _check_numbers(*card["mean"], *(each for row in card["covariance"] for each in row))
-    _check_numbers(*rule["weights"], rule["top_fraction"])
+    check_numbers(*card["mean"], *(each for row in card["covariance"] for each in row))
+    check_numbers(*rule["weights"], rule["top_fraction"])
     if not isinstance(rule["mean_filter"], int):
         raise TypeError(f"mean_filter is {rule['mean_filter']!r}")
     sizes = [len(card["mean"]), len(card["covariance"]), *map(len, card["covariance"])]
@@ -439,10 +375,3 @@ def _calibration(card: Mapping[str, Any], method: Method) -> Calibration:
     )
     joined(torch.zeros(losses, 1, 1), made)  # fails if the covariance is not valid
     return made
-
-
-def _check_numbers(*values: Any) -> None:
-    """Refuse values that are not numbers, or are too large."""
-    for value in values:
-        if not isinstance(value, int | float) or not abs(value) <= LARGEST:
-            raise ValueError(f"{value!r:.40} is not a number that a card can have")

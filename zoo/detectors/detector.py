@@ -157,12 +157,12 @@ class Detector:
     @property
     def threshold(self) -> float:
         """The limit of normal scores, in units of `score_map`. Scores are divided by it."""
-        return self._now.card.threshold
+        return self._now.card.limits.picture
 
     @property
     def map_threshold(self) -> float:
         """The limit of normal pixels, in units of `map`. Maps are divided by it."""
-        return self._now.card.map_threshold
+        return self._now.card.limits.pixel
 
     def refresh(self) -> bool:
         """Load the bundle that the name refers to now, and return whether it is a new one.
@@ -286,21 +286,23 @@ class Detector:
 
     def _scores(self, now: Ready, pictures: Sequence[Shaped[np.ndarray, "h w c"]]) -> list[Score]:
         """Score pictures of the same size."""
-        card = now.card
+        card, limits = now.card, now.card.limits
         sums = dict.fromkeys((card.map_weights, card.score_weights))  # often the same
         scores = []
         for pixels, maps in zip(pictures, now.maps(pictures, *sums), strict=True):
             score = float(image_score(torch.from_numpy(maps[-1]), card.top_fraction))
-            map_ = calibrated(maps[0], card.map_threshold)
-            found = statistics_of(to_mode(pixels, card.mode), map_) if card.statistics else {}
+            map_ = calibrated(maps[0], limits.pixel)
+            found = statistics_of(to_mode(pixels, card.mode), map_) if limits.statistics else {}
+            known = limits.good_scores
             scores.append(
                 Score(
                     map=map_,
-                    score=calibrated(score, card.threshold),
-                    p_value=p_value(score, card.good_scores) if card.good_scores else None,
-                    smallest_region=card.smallest_region,
+                    score=calibrated(score, limits.picture),
+                    p_value=p_value(score, known, limits.good_weights) if known else None,
+                    look_again=calibrated(limits.look_again, limits.picture),
+                    smallest_region=limits.smallest_region,
                     statistics=found,
-                    warnings=warnings_of(found, card.usual, now.bundle.texture),
+                    warnings=warnings_of(found, limits.usual, now.bundle.texture),
                 )
             )
         return scores

@@ -160,20 +160,21 @@ class _Graph(nn.Module):
         self.ready = built(bundle, torch.device("cpu"))
         self.most = int(2**bits - 1)
         self.kind = torch.uint8 if bits == 8 else torch.uint16
-        good = self.ready.card.good_scores
+        good = self.ready.card.limits.good_scores
         self.outputs = ["map", "score", "is_anomalous"] + ["p_value"] * bool(good)
 
     def forward(self, colour: Shaped[Tensor, "h w 3"]) -> tuple[Tensor, ...]:
         """Score one image."""
-        card = self.ready.card
+        card, limits = self.ready.card, self.ready.card.limits
         anomaly, scored = self._maps(colour, card.map_weights, card.score_weights)
         score = image_score(scored, card.top_fraction)
-        found = calibrated(score, card.threshold)
-        outputs = calibrated(anomaly, card.map_threshold), found, found > 1
-        if not card.good_scores:
+        found = calibrated(score, limits.picture)
+        outputs = calibrated(anomaly, limits.pixel), found, found > 1
+        if not limits.good_scores:
             return outputs
-        as_high = (score.new_tensor(card.good_scores) >= score).sum()
-        return (*outputs, (1 + as_high) / (1 + len(card.good_scores)))
+        weights = score.new_tensor(limits.good_weights)
+        as_high = (weights * (score.new_tensor(limits.good_scores) >= score)).sum()
+        return (*outputs, (1 + as_high) / (1 + weights.sum()))
 
     def _maps(self, colour: Shaped[Tensor, "h w 3"], *sums: Weights) -> list[Tensor]:
         """Return the maps with these weights, as `Ready.maps` does."""

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from registry.bundle import Bundle
 from zoo.data.preprocessing import prepare
-from zoo.detectors.card import BEYOND, Card, read, tensors_of, unfit
+from zoo.detectors.card import Card, read, tensors_of, unfit
+from zoo.detectors.limits import BEYOND
 from zoo.errors import BadImageError, BundleError
 from zoo.methods import Losses
 from zoo.scoring.aggregation import anomaly_map

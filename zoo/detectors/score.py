@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 if TYPE_CHECKING:
     from zoo.scoring.regions import Region
+
+
+Verdict = Literal["good", "look again", "defective"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +28,8 @@ class Score:
             None if there were too few calibration pictures to set the threshold by rank.
         threshold: A score or a pixel above it is anomalous. It is 1: the score is divided by the
             detector's limit of pictures, the map by its limit of pixels, which is usually higher.
+        look_again: A score above it, up to the threshold, calls for a second look; it is the
+            threshold for a detector that gives two answers.
         smallest_region: Pixels of a region; good pictures rarely have one of so many.
         statistics: Light, detail and colour of the picture and the median of its map, by the names
             of `zoo.data.statistics`; empty if the detector does not know those of good pictures.
@@ -36,6 +41,7 @@ class Score:
     score: float
     p_value: float | None = None
     threshold: float = 1.0
+    look_again: float = 1.0
     smallest_region: int = 1
     statistics: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -44,6 +50,13 @@ class Score:
     def is_anomalous(self) -> bool:
         """Whether the picture is above the threshold."""
         return self.score > self.threshold
+
+    @property
+    def verdict(self) -> Verdict:
+        """The answer in words."""
+        if self.is_anomalous:
+            return "defective"
+        return "look again" if self.score > self.look_again else "good"
 
     @property
     def mask(self) -> Bool[np.ndarray, "h w"]:
@@ -62,6 +75,7 @@ class Score:
         return {
             "score": round(self.score, 6),
             "threshold": self.threshold,
+            "verdict": self.verdict,
             "p_value": self.p_value,
             "is_anomalous": self.is_anomalous,
             "anomalous_pixels": int(self.mask.sum()),
@@ -76,7 +90,7 @@ class Score:
         warned = f", warnings={len(self.warnings)}" * bool(self.warnings)
         return (
             f"Score(score={self.score:.4g}, threshold={self.threshold:.4g}, "
-            f"is_anomalous={self.is_anomalous}, map={height}x{width}{warned})"
+            f"verdict='{self.verdict}', map={height}x{width}{warned})"
         )
 
 
