@@ -38,6 +38,7 @@ _UNFIT = (
 LARGEST, SMALLEST, BEYOND = 1e12, 1e-20, 1e18
 LARGEST_AREA = 10**9  # pixels of the smallest region; more than any picture has
 MOST_KNOTS = 1000  # of a tail; ours have less than forty
+LISTS = ("scores", "scores_as_taken", "groups")  # of a threshold: a value for each good picture
 MOST_GOOD = 10_000  # values of a statistic; ours have sixty
 
 
@@ -324,7 +325,7 @@ def _fusion(card: Mapping[str, Any]) -> Fusion:
 def _limits(known: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a card that say what is normal; p-values need a threshold by rank."""
     scores, value = known.get("scores", ()), _limit(known["value"])
-    _check_numbers(*scores)
+    _check_numbers(*(each for name in LISTS for each in known.get(name, ())))
     return {
         "threshold": value,
         "map_threshold": _limit(known.get("map_value", value)),
@@ -400,7 +401,7 @@ def _shown_intensities(bundle: Bundle) -> str:
 
 
 def _shown_threshold(known: Mapping[str, Any]) -> dict[str, Any]:
-    shown = {name: each for name, each in known.items() if name not in ("scores", "statistics")}
+    shown = {name: each for name, each in known.items() if name not in ("statistics", *LISTS)}
     if known["rule"] == "conformal":
         interval = false_alarm_interval(known["images"], known["false_alarm_rate"])
         shown["false_alarm_interval"] = interval and [round(end, 4) for end in interval]
