@@ -228,6 +228,8 @@ HOSTILE: dict[str, Callable[[Path], None]] = {
     "threshold a word": with_value("threshold.value", "high"),
     "threshold not a number": with_value("threshold.value", "nan"),
     "scores of words": with_value("threshold.scores", ["1", "2"]),
+    "scores as taken of words": with_value("threshold.scores_as_taken", ["1", "2"]),
+    "groups of words": with_value("threshold.groups", ["a", "b"]),
     "statistics of words": with_value("threshold.statistics", {"brightness": ["1", "2"]}),
     "statistics of nothing": with_value("threshold.statistics", {"background": []}),
     "statistics without end": with_value("threshold.statistics", {"contrast": [0.5] * 20_000}),

@@ -192,9 +192,10 @@ def test_statistics_that_are_no_list_of_numbers_are_refused(plain: Bundle, value
 
 
 def test_the_card_says_the_range_in_words_and_hides_the_values(fused: Bundle) -> None:
-    shown = card.of(fused)
+    taken = {"scores_as_taken": fused.threshold["scores"]}
+    shown = card.of(replace(fused, threshold=fused.threshold | taken))
     low, *_, high = fused.threshold["statistics"]["brightness"]
     assert shown["statistics"]["brightness"].startswith(f"{low:.3g} to {high:.3g}; a warning below")
     assert list(shown["statistics"]) == ["brightness", "contrast", "sharpness", "background"]
-    assert "statistics" not in shown["threshold"]
+    assert not {"statistics", "scores", "scores_as_taken", "groups"} & set(shown["threshold"])
     json.dumps(shown)

@@ -271,7 +271,8 @@ def test_without_statistics_in_lines_or_bundle_only_the_score_is_tested(
     found = drift.of(zoo.load("weave"), [place])
     assert [each.name for each in found.quantities] == ["alarms", "score"]
     assert (found.changed, found.days) == ((), ())
-    threshold = {k: v for k, v in made.threshold.items() if k not in ("statistics", "scores")}
+    lists = ("statistics", "scores", "scores_as_taken")
+    threshold = {k: v for k, v in made.threshold.items() if k not in lists}
     old = Detector(replace(made, threshold=threshold))
     found = drift.of(old, [written(tmp_path, shop.good)])
     assert [(each.name, each.calibration) for each in found.quantities[1:]] == [("score", 0)]
