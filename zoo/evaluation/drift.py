@@ -47,7 +47,9 @@ LEAST = {
 RATIOS = ("brightness", "contrast")
 RECENT = 10  # pictures whose median says how large a change is
 FALSE_REPORT = 0.01  # probability of a report, ever, about a stream that does not change
-DIGITS = 6  # of a value: lines and bundles have so many, and equal values must be equal
+# Digits of a value. A line may have fewer than the bundle, and equal values must be equal.
+DIGITS = {ALARMS: 0, SCORE: 6}
+STATISTIC_DIGITS = 4
 INTERVAL = (0.025, 0.975)
 DAY_S = 86400
 
@@ -238,7 +240,8 @@ def _tested(
 ) -> Quantity:
     """Test one quantity, on the pictures that have it."""
     places = np.flatnonzero(~np.isnan(values))
-    values, reference = np.round(values[places], DIGITS), np.round(reference, DIGITS)
+    digits = DIGITS.get(name, STATISTIC_DIGITS)
+    values, reference = np.round(values[places], digits), np.round(reference, digits)
     middle = np.mean if name == ALARMS else np.median
     found = watch(values, reference, p=p, rises_only=name == ALARMS)
     since = found.since or 0
