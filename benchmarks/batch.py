@@ -22,7 +22,7 @@ from zoo import methods
 from zoo.data.preprocessing import Preprocessing, prepare
 from zoo.detectors import Detector
 from zoo.scoring.aggregation import Rule, calibrate
-from zoo.scoring.thresholds import fit_threshold
+from zoo.scoring.thresholds import Rates, fit_threshold
 from zoo.training import settings
 
 RULES = {
@@ -56,7 +56,7 @@ def detector(rule: Rule, views: int, pictures: np.ndarray) -> Detector:
             config=methods.flat(method),
             preprocessing=asdict(preprocessing),
             calibration=asdict(calibration),
-            threshold=asdict(fit_threshold([0.9, 1.0, 1.1], false_alarm_rate=0.05)),
+            threshold=asdict(fit_threshold([0.9, 1.0, 1.1], Rates(false_alarms=0.05))),
             metrics={},
             data={},
             made_by={},

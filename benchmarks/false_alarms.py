@@ -1,14 +1,15 @@
-"""Compares the expected false-alarm rate with the rate on good pictures that were held out.
+"""Is the false-alarm rate on the card the rate on later good pictures?
 
-    python -m benchmarks.false_alarms --data DIR --category grid [--splits 10]
+    python -m benchmarks.false_alarms grid=DIR wood=DIR [--good 5 10 20 0] [--splits 10]
         [--like NAME] [--megapixels 10]
 
-For each split a third of the good training pictures is held out, a detector is made from the others
-and finished as in `zoo search`, and the held-out pictures are scored. `local_statistics` is always
-used. With `--like` the settings of a detector on the shelf are trained again for each split, with
-`--megapixels` of patches; the rate does not depend on the quality of a detector. The expected rate
-is compared with a common alternative: a threshold at the mean + 3 standard deviations of the
-calibration scores. Test pictures are not read.
+For each split a third of the good training pictures is held out, relatives together. A detector is
+made from `--good` of the others (0: all) and finished as in `zoo search`; the held-out pictures are
+scored. The method is `local_statistics`, or with `--like` that of a detector on the shelf, whose
+settings are trained again for each split with `--megapixels` of patches; the rate does not depend
+on the quality of a detector. A split is within its interval if the number of its alarms has a
+probability of 95 % for a rate in the interval on the card. The named alternative is a threshold at
+the mean + 3 standard deviations of the same scores. Test pictures are not read.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from scipy import stats
 
 import zoo
 from registry.bundle import Bundle
-from zoo.data import textures
+from zoo.data import relatives, textures
 from zoo.detectors import Detector
-from zoo.scoring.thresholds import conformal_rank
+from zoo.errors import BadImageError
+from zoo.files import write_csv
+from zoo.scoring.thresholds import false_alarm_interval
 from zoo.training import (
     TrainingData,
     finish,
@@ -37,83 +40,110 @@ from zoo.training import (
     with_values,
 )
 
-SMALL = 0.1  # the share of p-values up to this should be at most this
+Make = Callable[[TrainingData, int], Bundle]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Found:
-    """The results of one method on the held-out good pictures of all splits."""
+    """What was found in all splits of one texture with one number of good pictures."""
 
-    rates: list[float] = field(default_factory=list)
-    alarms: list[bool] = field(default_factory=list)
-    three_deviations: list[bool] = field(default_factory=list)
-    small: list[bool] = field(default_factory=list)
+    held: int = 0
+    alarms: int = 0
+    three_deviations: int = 0
+    inside: int = 0
+    independent: list[int] = field(default_factory=list)
+    rules: set[str] = field(default_factory=set)
+
+
+def divided(
+    texture: textures.Texture, seed: int, good: int
+) -> tuple[list[textures.Picture], list[textures.Picture]]:
+    """Return pictures to make a detector from, and held-out ones, none of them relatives."""
+    groups = relatives.groups(texture.pictures)
+    random.Random(seed).shuffle(groups)
+    held: list[int] = []
+    while len(groups) > 1 and len(held) < len(texture.pictures) // 3:
+        held += groups.pop()
+    rest = [place for group in groups for place in group]
+    random.Random(seed).shuffle(rest)
+    return [texture.pictures[p] for p in rest[: good or None]], [texture.pictures[p] for p in held]
 
 
 def look(made: Bundle, held: Sequence[textures.Picture], found: Found) -> None:
     """Score the held-out pictures."""
     detector, known = Detector(made), made.threshold
     scores = [detector.score(picture.pixels) for picture in held]
+    alarms = sum(each.is_anomalous for each in scores)
     good = np.array(known["scores"]) / detector.threshold
-    alarms = [each.is_anomalous for each in scores]
-    found.alarms.extend(alarms)
-    found.rates.append(float(np.mean(alarms)))
     limit = good.mean() + 3 * good.std(ddof=1)
-    found.three_deviations.extend(each.score > limit for each in scores)
-    found.small.extend(each.p_value <= SMALL for each in scores if each.p_value is not None)
+    low, high = false_alarm_interval(known["independent"], known["false_alarm_rate"])
+    least, most = stats.binom.ppf(0.025, len(held), low), stats.binom.ppf(0.975, len(held), high)
+    found.held += len(held)
+    found.alarms += alarms
+    found.three_deviations += sum(each.score > limit for each in scores)
+    found.inside += bool(least <= alarms <= most)
+    found.independent.append(known["independent"])
+    found.rules.add(known["rule"])
 
 
-def report(name: str, found: Found, *, apart: int, images: int, above: int) -> None:
-    """Print the results of one method; the `above` highest ranks of calibration are alarms."""
-    rate, three = np.mean(found.alarms), np.mean(found.three_deviations)
-    ratio = f"{rate / three:.2f}" if three else "-"
-    print(f"{name}: false alarms {rate:.3f} of {len(found.alarms)}", end="")
-    print(f", at mean + 3 deviations {three:.3f}, ratio {ratio}")
-    if above < 1:
-        print("  too few pictures for a rank: no interval, no p-values")
-        return
-    law, expected = stats.betabinom(apart, above, images + 1 - above), above / (images + 1)
-    low, high = (float(law.ppf(tail)) / apart for tail in (0.025, 0.975))
-    inside = sum(low <= one <= high for one in found.rates)
-    print(f"  {expected:.3f} are expected; between {low:.3f} and {high:.3f} (19 of 20) ", end="")
-    print(f"were {inside} of {len(found.rates)} splits")
-    print(f"  p at most {SMALL}: {np.mean(found.small):.3f}")
+def measured(texture: textures.Texture, make: Make, good: int, splits: int) -> Found:
+    """Make and look at a detector for each split."""
+    found = Found()
+    for seed in range(splits):
+        known, held = divided(texture, seed, good)
+        data = gather(replace(texture, pictures=tuple(known)), split_seed=seed)
+        look(finish(make(data, seed), data), held, found)
+    return found
+
+
+def ways(args: argparse.Namespace) -> Make:
+    """Return how a detector is made."""
+    if args.like:
+        values = {"megapixels": args.megapixels, "reports": 1}
+        wanted = with_values(settings_of(zoo.load(args.like).bundle), values)
+    else:
+        wanted = settings({}, method="local_statistics")
+    return lambda data, seed: train_best(data, wanted, seed=seed)
 
 
 def main() -> None:
-    """Measure the rates of each method."""
+    """Measure, print and write a row for each texture and number of good pictures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--category", required=True)
+    parser.add_argument("textures", nargs="+", metavar="NAME=DIR")
+    parser.add_argument("--good", type=int, nargs="+", default=[5, 10, 20, 0], metavar="N")
     parser.add_argument("--splits", type=int, default=10)
     parser.add_argument("--like", help="a detector on the shelf")
     parser.add_argument("--megapixels", type=float, default=10.0, help="of training (10)")
+    parser.add_argument("--out", type=Path, default=Path("false_alarms.csv"))
     args = parser.parse_args()
-    texture = textures.find(args.data, args.category)
-    scale, ways = 1.0, dict[str, Callable[[TrainingData, int], Bundle]]()
-    if args.like:
-        like = zoo.load(args.like).bundle
-        values = {"megapixels": args.megapixels, "reports": 1}
-        wanted = with_values(settings_of(like), values)
-        scale = wanted.scale
-        ways[like.method] = lambda data, seed: train_best(data, wanted, seed=seed)
-    simple = settings({"scale": scale}, method="local_statistics")
-    ways["local_statistics"] = lambda data, seed: train_best(data, simple, seed=seed)
-    found: dict[str, Found] = {name: Found() for name in ways}
-    for seed in range(args.splits):
-        pictures = sorted(texture.pictures, key=lambda picture: picture.key)
-        random.Random(seed).shuffle(pictures)
-        third = len(pictures) // 3
-        data = gather(replace(texture, pictures=tuple(pictures[third:])), split_seed=seed)
-        for name, make in ways.items():
-            made = finish(make(data, seed), data)
-            look(made, pictures[:third], found[name])
-            print(f"split {seed}, {name}: {found[name].rates[-1]:.3f}", flush=True)
-    images, rate = made.threshold["images"], made.threshold["false_alarm_rate"]
-    above = images + 1 - conformal_rank(images, rate)
-    print(f"{args.category}: {third} pictures held out, {images} of calibration, rate {rate:.3f}")
-    for name, each in found.items():
-        report(name, each, apart=third, images=images, above=above)
+    rows: list[dict[str, str | float]] = []
+    for place in args.textures:
+        name, _, folder = place.partition("=")
+        texture = textures.find(Path(folder), name)
+        for good in args.good:
+            if len(texture.pictures) * 2 // 3 < good:
+                continue
+            try:
+                found = measured(texture, ways(args), good, args.splits)
+            except BadImageError as error:
+                print(f"{name}, {good}: {error}")
+                continue
+            rows.append(
+                {
+                    "texture": name,
+                    "good": good or "all",
+                    "independent": float(np.median(found.independent)),
+                    "rule": "/".join(sorted(found.rules)),
+                    "held_out": found.held,
+                    "false_alarms": found.alarms / found.held,
+                    "at_three_deviations": found.three_deviations / found.held,
+                    "ratio": found.alarms / max(found.three_deviations, 1),
+                    "splits_inside": found.inside,
+                    "splits": args.splits,
+                }
+            )
+            write_csv(rows, args.out)
+            print({k: round(v, 3) if isinstance(v, float) else v for k, v in rows[-1].items()})
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Literal
 
 # Folders in that of a search: its detector, its first champion, the methods that learn nothing.
 CHAMPION, FLOOR, UNTRAINED = "best", "floor", "untrained"
+AUDIT_LOG = "test_pictures.jsonl"  # beside a bundle: what it says of each test picture
 
 Outcome = Literal["finished", "stopped_early", "failed", "interrupted"]
 Scalar = float | int | str

@@ -34,6 +34,7 @@ from registry.folder_shelf import FolderShelf
 from registry.pointer import Pointer, pointer_from_json
 from search_spaces import Space, load_file
 from zoo.data.images import as_pixels
+from zoo.data.statistics import STATISTICS
 from zoo.detectors import Detector
 from zoo.errors import BadImageError, BundleError, SpaceError
 from zoo.training import field_names
@@ -227,6 +228,13 @@ HOSTILE: dict[str, Callable[[Path], None]] = {
     "threshold a word": with_value("threshold.value", "high"),
     "threshold not a number": with_value("threshold.value", "nan"),
     "scores of words": with_value("threshold.scores", ["1", "2"]),
+    "statistics of words": with_value("threshold.statistics", {"brightness": ["1", "2"]}),
+    "statistics of nothing": with_value("threshold.statistics", {"background": []}),
+    "statistics without end": with_value("threshold.statistics", {"contrast": [0.5] * 20_000}),
+    "statistics huge": with_value("threshold.statistics", {"sharpness": [1e300, 0.0]}),
+    "statistics no list": with_value("threshold.statistics", {"sharpness": {"0": 1.0}}),
+    "statistics a number": with_value("threshold.statistics", 3),
+    "statistics none": with_value("threshold.statistics", None),
     "mean of words": with_value("calibration.mean", ["1", "2"]),
     "filter of nothing": with_value("calibration.rule.mean_filter", 2.5e300),
     "output stride huge": with_value("config.output_stride", 10**9),
@@ -344,7 +352,7 @@ PLACES = (
     "calibration.mean", "calibration.covariance", "calibration.rule.weights",
     "calibration.rule.mean_filter", "calibration.rule.top_fraction",
     "calibration.rule.aggregation", "threshold", "threshold.value", "threshold.rule",
-    "threshold.scores", "metrics", "data", "made_by", "nothing.of.ours",
+    "threshold.scores", "threshold.statistics", "metrics", "data", "made_by", "nothing.of.ours",
 )  # fmt: skip
 
 
@@ -388,6 +396,7 @@ EDGES = (
 NUMBERS: dict[str, Callable[[Any], Any]] = {
     "threshold.value": lambda edge: edge,
     "threshold.scores": lambda edge: [edge, edge],
+    "threshold.statistics": lambda edge: {key: [edge, 0.5, -0.5] for key in STATISTICS},
     "calibration.mean": lambda edge: [edge, edge],
     "calibration.covariance": lambda edge: [[edge, 0.0], [0.0, edge]],
     "calibration.rule.weights": lambda edge: [edge, edge],

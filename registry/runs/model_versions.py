@@ -15,6 +15,7 @@ from registry import bundle
 from registry.gate import Decision
 from registry.pointer import CHAMPION
 from registry.runs.store import Store, mlflow_errors
+from registry.trials import AUDIT_LOG
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,8 @@ def register(
 ) -> Registered:
     """Log a decision at a run, and make a model version of the bundle; repeating it adds nothing.
 
-    A version is found again by the digest of the bundle.
+    A version is found again by the digest of the bundle. If the bundle was audited, what it says of
+    each test picture is an artifact of the run.
 
     Args:
         store: Where.
@@ -64,6 +66,8 @@ def register(
     with mlflow_errors("write to", store.uri):
         run = run or _promotion_run(store, texture, digest)
         _log_decision(store, run, tags, metrics)
+        if (folder / AUDIT_LOG).is_file():
+            store.client.log_artifact(run, str(folder / AUDIT_LOG), "audit")
         version = _version_of(store, texture, digest)
         if version is None:
             version = _new_version(store, texture, folder, run, tags)

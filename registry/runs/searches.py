@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from mlflow.entities import Run
 
@@ -82,3 +83,15 @@ def searches(store: Store, texture: str | None = None) -> list[Search]:
             )
         )
     return found
+
+
+def log_audit(store: Store, search: str, files: Sequence[Path]) -> None:
+    """Store files of an audit with the run of its search, if the store has that run.
+
+    Raises:
+        StorageError: The store cannot be written.
+    """
+    with mlflow_errors("write to", store.uri):
+        for run in store.find({"zoo.role": "search", "zoo.search": search})[:1]:
+            for file in files:
+                store.client.log_artifact(run.info.run_id, str(file), "audit")

@@ -55,6 +55,48 @@ def test_a_folder_of_textures_says_it_of_each(
     assert wool["masks"] == "none: a test of pictures only"
 
 
+def test_what_is_not_used_is_said(capsys: pytest.CaptureFixture[str], silk: Path) -> None:
+    (found,) = said(capsys, silk)
+    assert found["unused"] == "none"
+    write(silk / "scratched" / "1.png", drawn())
+    (found,) = said(capsys, silk)
+    assert found["unused"] == "1 in scratched/"
+
+
+def test_a_picture_beside_folders_of_textures_is_no_texture(
+    capsys: pytest.CaptureFixture[str], silk: Path
+) -> None:
+    write(silk.parent / "preview.png", drawn())
+    (found,) = said(capsys, silk.parent)
+    assert found["texture"] == "silk"
+
+
+def test_a_texture_in_a_folder_of_its_own_name_is_found(
+    capsys: pytest.CaptureFixture[str], silk: Path, tmp_path: Path
+) -> None:
+    shutil.move(silk, tmp_path / "all" / "silk" / "silk")
+    (found,) = said(capsys, tmp_path / "all")
+    (same,) = said(capsys, tmp_path / "all" / "silk")
+    assert found == same
+    assert (found["texture"], found["good"]) == ("silk", 12)
+
+
+def test_folders_in_that_of_a_texture_are_not_taken_for_textures(
+    capsys: pytest.CaptureFixture[str], silk: Path
+) -> None:
+    (silk / "good").rename(silk / "better")
+    for kind, name in (("good", "1.png"), ("bad", "2.png"), ("bad", "2_label.png")):
+        write(silk / "test" / kind / name, drawn(50, 70))
+    shutil.rmtree(silk / "bad")
+    shutil.rmtree(silk / "masks")
+    (silk / "train").mkdir()
+    (silk / "better").rename(silk / "train" / "good")
+    write(silk / "test" / "loose.png", drawn())
+    (found,) = said(capsys, silk)
+    assert (found["texture"], found["layout"]) == ("silk", "mvtec")
+    assert (found["test"], found["masks"]) == ("1 bad, 1 good", 1)
+
+
 def test_a_mask_that_does_not_fit_is_refused(
     capsys: pytest.CaptureFixture[str], silk: Path
 ) -> None:

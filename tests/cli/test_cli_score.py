@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,11 +37,42 @@ def test_every_image_is_a_json_line_with_an_overlay_of_its_own(
         assert line["is_anomalous"] == score.is_anomalous == (score.score > score.threshold)
         assert line["anomalous_pixels"] == score.mask.sum()
     overlays = [Path(line["overlay"]) for line in lines]
-    assert sorted((tmp_path / "maps").iterdir()) == sorted(overlays)
-    assert len(set(overlays)) == 6, "images of one name in two folders overwrite each other"
+    below = [path.relative_to(shop.data / "weave" / "test") for path in shop.images]
+    assert overlays == [tmp_path / "maps" / path for path in below]
+    assert sorted((tmp_path / "maps").rglob("*.png")) == sorted(overlays)
     for overlay in overlays:
         with Image.open(overlay) as picture:
             assert picture.size == (4 * (72 + 4 + 72), 4 * 64), "both enlarged to 256 pixels"
+
+
+def test_scoring_again_replaces_its_overlays_and_does_not_score_them(
+    capsys: pytest.CaptureFixture[str], shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(shop.data / "weave" / "test", tmp_path / "planks"))
+    monkeypatch.chdir(tmp_path)
+    before = {path: path.read_bytes() for path in folder.rglob("*.png")}
+    for places, out in (
+        (["planks"], "planks/maps"),
+        (["planks"], str(folder / "maps")),
+        (["planks/good", "planks/hole", "planks/maps"], "planks/maps"),
+    ):
+        lines = lines_of(capsys, *places, "--out", out)
+        assert len(lines) == len(before) == 6
+        written = [folder / "maps" / path.relative_to(folder) for path in before]
+        assert sorted((folder / "maps").rglob("*.png")) == sorted(written)
+    assert {path: path.read_bytes() for path in before} == before
+    line = refused(capsys, "score", "weave", "planks/maps", "--out", "planks/maps")
+    assert "in planks/maps are overlays that `zoo score` wrote" in line
+
+
+def test_a_picture_of_the_users_is_never_overwritten(
+    capsys: pytest.CaptureFixture[str], shop: Shop, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(shop.data / "weave" / "test", tmp_path / "planks"))
+    before = {path: path.read_bytes() for path in folder.rglob("*.png")}
+    line = refused(capsys, "score", "weave", folder, "--out", folder)
+    assert f"would overwrite {min(before)}" in line
+    assert {path: path.read_bytes() for path in folder.rglob("*.png")} == before
 
 
 def test_scoring_goes_on_past_an_unreadable_image_and_says_so_at_the_end(
@@ -137,7 +169,7 @@ def test_a_terminal_shows_a_table(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     main(["score", "weave", *map(str, shop.images)])
     head, *rows = capsys.readouterr().out.splitlines()
-    assert head.split() == ["image", "verdict", "score", "p", "regions", "largest"]
+    assert head.split() == ["image", "verdict", "score", "p", "regions", "largest", "warnings"]
     detector = zoo.load("weave")
     for row, path in zip(rows, shop.images, strict=True):
         image, verdict, score, *_ = row.split()
@@ -146,6 +178,51 @@ def test_a_terminal_shows_a_table(
         assert float(score) == pytest.approx(expected.score, abs=1e-3)
     main(["score", "weave", str(shop.images[0]), "--json"])
     assert json.loads(capsys.readouterr().out)["image"] == str(shop.images[0])
+
+
+@pytest.fixture
+def dark(shop: Shop, tmp_path: Path) -> list[Path]:
+    """Three test pictures, two of them in less than half of the light."""
+    first, second, third = shop.images[:3]
+    return [first, darker(second, tmp_path / "a.png"), darker(third, tmp_path / "b.png")]
+
+
+def darker(path: Path, to: Path) -> Path:
+    with Image.open(path) as picture:
+        picture.point(lambda level: level * 0.4).save(to)
+    return to
+
+
+def test_a_line_and_a_csv_have_the_statistics_and_the_warnings(
+    capsys: pytest.CaptureFixture[str], dark: list[Path], tmp_path: Path
+) -> None:
+    lines = lines_of(capsys, *dark, "--csv", tmp_path / "scores.csv")
+    with (tmp_path / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    detector = zoo.load("weave")
+    for line, row, path in zip(lines, rows, dark, strict=True):
+        score = detector.score(path)
+        assert line["warnings"] == list(score.warnings)
+        assert line["statistics"] == pytest.approx(score.statistics, abs=1e-4)
+        assert row["warnings"] == " ".join(score.warnings)
+        assert float(row["brightness"]) == line["statistics"]["brightness"]
+    assert [bool(line["warnings"]) for line in lines] == [False, True, True]
+
+
+def test_a_terminal_marks_warnings_and_says_each_once(
+    capsys: pytest.CaptureFixture[str], dark: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    main(["score", "weave", *map(str, dark)])
+    shown = capsys.readouterr()
+    marks = [row.split()[-1] for row in shown.out.splitlines()[1:]]
+    assert marks[0] == "-"
+    assert all(int(mark) > 0 for mark in marks[1:])
+    said = shown.err.splitlines()
+    (light,) = (line for line in said if "Brightness" in line)
+    assert light.startswith("2 of 3 images: Brightness is outside of what the good pictures had")
+    assert light.endswith("zoo recalibrate weave --good DIR.")
+    assert len(said) == max(int(mark) for mark in marks[1:])
 
 
 def test_an_anomalous_image_fails_where_that_is_asked_for(

@@ -31,7 +31,7 @@ from zoo.detectors.score import Score, calibrated
 from zoo.errors import BadImageError, BundleError, ConfigError
 from zoo.methods.fcbigan.method import FCBiGAN
 from zoo.methods.local_statistics import LocalStatistics
-from zoo.scoring.thresholds import fit_threshold
+from zoo.scoring.thresholds import Rates, fit_threshold
 from zoo.training import TrainingData
 
 HEIGHT, WIDTH = 64, 72
@@ -182,7 +182,7 @@ def test_an_image_is_anomalous_where_its_p_value_is_within_the_false_alarm_rate(
     plain = Detector(tiny_bundle)
     good = [draw(HEIGHT, WIDTH, rng) for _ in range(19)]
     scores = [plain.score(each).score * plain.threshold for each in good]
-    threshold = fit_threshold(scores, false_alarm_rate=rate)
+    threshold = fit_threshold(scores, Rates(false_alarms=rate))
     detector = Detector(replace(tiny_bundle, threshold=asdict(threshold)))
     for image in (*(draw(HEIGHT, WIDTH, rng) for _ in range(20)), draw_hole(HEIGHT, WIDTH, rng)[0]):
         found = detector.score(image)

@@ -36,7 +36,7 @@ from zoo.methods.random_features import RandomFeatures
 from zoo.methods.sparse_dictionary import SparseDictionary
 from zoo.scoring.aggregation import Rule, calibrate
 from zoo.scoring.fusion import Fusion, fit_tail
-from zoo.scoring.thresholds import fit_threshold
+from zoo.scoring.thresholds import Rates, fit_threshold
 from zoo.training import TrainingData
 
 RULES = {
@@ -138,7 +138,7 @@ def test_the_p_value_is_there_where_the_detector_has_one(
     tiny_bundle: Bundle, tiny_model: bytes
 ) -> None:
     scores = tuple(np.linspace(0.1, 40, 40).tolist())
-    ranked = replace(tiny_bundle, threshold=asdict(fit_threshold(scores, false_alarm_rate=0.05)))
+    ranked = replace(tiny_bundle, threshold=asdict(fit_threshold(scores, Rates(false_alarms=0.05))))
     pixels = draw_hole(64, 72, np.random.default_rng(5))[0]
     said, found = Detector(ranked).score(pixels), run(export.to_onnx(ranked), pixels)
     assert said.p_value is not None
@@ -185,7 +185,7 @@ def fuse_all(
         bundles,
         Fusion(tails=tails, map_weights=map_weights, score_weights=score_weights),
         texture="weave",
-        threshold=asdict(fit_threshold(scores, false_alarm_rate=0.05)) | {"map_value": 2.5},
+        threshold=asdict(fit_threshold(scores, Rates(false_alarms=0.05))) | {"map_value": 2.5},
         metrics={},
         data=bundles[0].data,
         made_by={},

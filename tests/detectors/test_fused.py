@@ -39,7 +39,7 @@ from zoo.methods.local_statistics import LocalStatistics
 from zoo.methods.random_features import RandomFeatures
 from zoo.scoring.fusion import Fusion, added, fit_tail, log_tail
 from zoo.scoring.maps import image_score
-from zoo.scoring.thresholds import fit_threshold
+from zoo.scoring.thresholds import Rates, fit_threshold
 from zoo.training import TrainingData
 
 HEIGHT, WIDTH = 64, 72
@@ -234,7 +234,7 @@ def test_an_image_is_anomalous_where_its_p_value_is_within_the_false_alarm_rate(
 ) -> None:
     rng, plain = np.random.default_rng(3), Detector(made)
     scores = [plain.score(draw(HEIGHT, WIDTH, rng)).score * plain.threshold for _ in range(19)]
-    ranked = fuse_all(bundles, threshold=asdict(fit_threshold(scores, false_alarm_rate=0.1)))
+    ranked = fuse_all(bundles, threshold=asdict(fit_threshold(scores, Rates(false_alarms=0.1))))
     detector = Detector(ranked)
     for image in (*(draw(HEIGHT, WIDTH, rng) for _ in range(8)), pixels):
         found = detector.score(image)

@@ -10,18 +10,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from registry import bundle
 from registry.bundle import Bundle
+from registry.runs.search_runs import SearchRuns
+from registry.runs.store import open_store
 from tests.cli.commands import move_in, refused
+from tests.mlflow_runs import new_store
 from zoo.cli import main
 from zoo.data import textures
 from zoo.detectors.detector import Detector
 from zoo.evaluation import search_audit
 from zoo.evaluation.audit import audit, doubts
 from zoo.evaluation.search_audit import AuditedTrial, Point, compared
-from zoo.scoring.thresholds import fit_threshold
+from zoo.scoring.thresholds import Rates, fit_threshold
 from zoo.training.data import gather
 from zoo.training.fit import finish, train_best
 from zoo.training.fusing import floor, made, part_of
@@ -110,6 +114,9 @@ class Home:
         bundle.save(made, folder)
         return folder
 
+    def log_of(self, trial: str) -> Path:
+        return self.search / "audit" / f"{trial}.jsonl"
+
     def end(self, best: Bundle) -> None:
         bundle.save(best, self.search / "best")
 
@@ -117,6 +124,7 @@ class Home:
 @pytest.fixture
 def home(tmp_path: Path, drawn_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     move_in(tmp_path / "home", monkeypatch)
+    new_store(tmp_path / "home" / "mlflow.db")
     return Home(tmp_path, drawn_folder)
 
 
@@ -150,6 +158,37 @@ def test_the_audit_of_a_search_says_what_its_choice_lost(
         assert min(plot.size) > 100
     main([*ended.command, "--search", SEARCH])
     assert "spearman_held_out" in capsys.readouterr().out
+
+
+def test_the_audit_of_a_search_says_which_pictures_its_choice_misjudges(
+    capsys: pytest.CaptureFixture[str], ended: Home, trials: list[Bundle]
+) -> None:
+    uri = f"sqlite:///{ended.search.parents[1] / 'mlflow.db'}"
+    runs = SearchRuns(open_store(uri), search=SEARCH, texture="weave", params={})
+    main(ended.command)
+    said = capsys.readouterr().err
+    detector, log = Detector(trials[1]), ended.log_of("b2")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    scores = [round(detector.score(ended.weave / line["image"]).score, 6) for line in lines]
+    assert [line["score"] for line in lines] == pytest.approx(scores)
+    assert f"{log} has a line for each of 6 test pictures." in said
+    lowest = min((line["score"], line["image"]) for line in lines if line["defective"])
+    assert f"lowest: {lowest[1]} ({lowest[0]:.3f})" in said
+    assert [path.stem for path in sorted(log.parent.iterdir())] == ["a1", "b2", "c3", "d4"]
+    stored = MlflowClient(uri).list_artifacts(runs.run_id, "audit")
+    assert [each.path for each in stored] == ["audit/audit.csv", "audit/b2.jsonl"]
+
+
+def test_an_audit_without_mlflow_is_on_disk_and_says_so(
+    capsys: pytest.CaptureFixture[str], ended: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (ended.search.parent / "file").write_text("in the way")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{ended.search.parent}/file/x.db")
+    main([*ended.command, "--json"])
+    ended_with = capsys.readouterr()
+    assert json.loads(ended_with.out)["champion"] == "b2"
+    assert f"The audit is in {ended.search}, and not in MLflow: Cannot open" in ended_with.err
+    assert ended.log_of("b2").is_file()
 
 
 def test_the_methods_that_learn_nothing_and_the_sums_are_measured_beside_the_trials(
@@ -314,7 +353,7 @@ def test_false_alarms_of_a_good_threshold_are_rarely_doubted() -> None:
     for images in (16, 60):
         wrong = 0
         for _ in range(300):
-            limit = fit_threshold(rng.normal(size=images).tolist(), false_alarm_rate=0.05)
+            limit = fit_threshold(rng.normal(size=images).tolist(), Rates(false_alarms=0.05))
             alarms = int((rng.normal(size=40) > limit.value).sum())
             found = figures_of(alarms=alarms, good=40, found=0.5)
             wrong += bool(doubts(found, asdict(limit)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from registry.pointer import Edit
 from registry.runs.search_runs import SearchRuns
 from registry.runs.store import open_store
 from registry.shelf import names_on, pointer_of
+from registry.trials import AUDIT_LOG
 from tests.promotion.home import Home
 from zoo.errors import PromotionError, StorageError
 from zoo.promotion import Registry, roll_back
@@ -41,6 +43,38 @@ def test_the_audit_is_noted_at_the_run_of_the_search(home: Home, made: Bundle) -
     assert data.tags["zoo.reason"] == promotion.decision.reason
     version = home.client.get_model_version_by_alias("texture-mesh", "champion")
     assert version.run_id == runs.run_id
+
+
+def test_what_is_said_of_each_test_picture_is_in_the_home_and_at_the_run(
+    home: Home, made: Bundle
+) -> None:
+    folder = home.saved(made)
+    home.promote(folder)
+    log = home.folder / "audited" / bundle.digest(folder) / AUDIT_LOG
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    pictures = sorted((home.pictures / "test").rglob("*.png"))
+    assert [home.pictures / line["image"] for line in lines] == pictures
+    version = home.client.get_model_version_by_alias("texture-mesh", "champion")
+    kept = home.client.download_artifacts(str(version.run_id), f"audit/{AUDIT_LOG}")
+    assert Path(kept).read_bytes() == log.read_bytes()
+    assert any(str(log) in line for line in home.said)
+    assert any("of 4 defective; lowest: test/hole/" in line for line in home.said)
+
+
+def test_artifacts_that_cannot_be_stored_are_reported_and_a_repeat_stores_them(
+    home: Home, made: Bundle
+) -> None:
+    folder = home.saved(made)
+    (home.folder / "mlartifacts").write_text("in the way")
+    with pytest.raises(StorageError, match="Cannot write to the MLflow store"):
+        home.promote(folder)
+    assert names_on(home.shelf) == {}
+    (home.folder / "mlartifacts").unlink()
+    home.spoil_the_test_images()
+    home.promote(folder)
+    version = home.client.get_model_version_by_alias("texture-mesh", "champion")
+    [kept] = home.client.list_artifacts(str(version.run_id), "audit")
+    assert kept.path == f"audit/{AUDIT_LOG}"
 
 
 def test_the_history_has_each_promotion_with_its_figures_and_its_run(

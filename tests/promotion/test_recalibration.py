@@ -14,7 +14,7 @@ from zoo.promotion import recalibrate, roll_back
 def test_a_recalibrated_champion_is_a_version_with_its_lineage(home: Home, made: Bundle) -> None:
     home.promote(home.saved(made))
     new = textures.find(home.pictures / "train" / "good", "mesh")
-    done = recalibrate(new, registry=home.registry, say=home.said.append)
+    done = recalibrate("mesh", good=new, registry=home.registry, say=home.said.append)
     assert done.version == 2
     folder, version = home.shelf.resolve("mesh")
     assert version == 2
@@ -28,4 +28,4 @@ def test_a_recalibrated_champion_is_a_version_with_its_lineage(home: Home, made:
 
 def test_a_texture_without_a_champion_is_refused(home: Home) -> None:
     with pytest.raises(UnknownDetectorError):
-        recalibrate(home.texture, registry=home.registry, say=home.said.append)
+        recalibrate("mesh", good=home.texture, registry=home.registry, say=home.said.append)

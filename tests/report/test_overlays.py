@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from PIL import Image
 
 from tests.textures_drawn import draw
 from zoo.detectors.score import Score
-from zoo.errors import StorageError
+from zoo.errors import ConfigError, StorageError
 from zoo.report import overlays
 
 HEIGHT, WIDTH = 64, 72
@@ -92,6 +93,41 @@ def test_a_saved_picture_comes_back(tmp_path: Path) -> None:
     picture = overlays.overlay(PIXELS, scored(hot=3.0))
     path = overlays.save(picture, tmp_path / "new" / "a.png")
     np.testing.assert_array_equal(np.asarray(Image.open(path)), picture)
+
+
+def test_a_saved_picture_is_known_as_ours_and_others_are_not(tmp_path: Path) -> None:
+    picture = overlays.overlay(PIXELS, scored(hot=3.0))
+    assert overlays.is_ours(overlays.save(picture, tmp_path / "a.png"))
+    Image.fromarray(picture).save(tmp_path / "b.png")
+    (tmp_path / "c.png").write_bytes(b"no picture")
+    assert not any(overlays.is_ours(tmp_path / name) for name in ("b.png", "c.png", "absent.png"))
+
+
+def test_overlays_keep_the_tree_of_their_images_below_the_common_folder(tmp_path: Path) -> None:
+    names = ["a/good/000.png", "b/good/000.jpg", "b/000.tif"]
+    found = overlays.paths_of([tmp_path / name for name in names], Path("maps"))
+    assert list(found) == [tmp_path / name for name in names]
+    below = ["a/good/000.png", "b/good/000.png", "b/000.png"]
+    assert list(found.values()) == [Path("maps") / name for name in below]
+    (one,) = overlays.paths_of([tmp_path / "a" / "x.v2.jpg"], Path("maps")).values()
+    assert one == Path("maps") / "x.v2.png"
+
+
+def test_two_images_with_one_overlay_are_refused_with_both(tmp_path: Path) -> None:
+    both = [tmp_path / "x.jpg", tmp_path / "x.png"]
+    expected = re.escape(f"{both[0]} and {both[1]} would both be {Path('maps') / 'x.png'}")
+    with pytest.raises(ConfigError, match=expected):
+        overlays.paths_of(both, Path("maps"))
+
+
+def test_a_file_of_the_users_is_refused_and_an_overlay_is_not(tmp_path: Path) -> None:
+    mine, folder = tmp_path / "x.png", tmp_path / "maps"
+    picture = overlays.overlay(PIXELS, scored(hot=3.0))
+    overlays.save(picture, folder / "x.png")
+    assert overlays.paths_of([mine], folder) == {mine: folder / "x.png"}
+    Image.fromarray(picture).save(folder / "x.png")
+    with pytest.raises(ConfigError, match=re.escape(f"overwrite {folder / 'x.png'}, which")):
+        overlays.paths_of([mine], folder)
 
 
 def test_a_file_in_the_way_is_refused_with_its_path(tmp_path: Path) -> None:

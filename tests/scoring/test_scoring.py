@@ -1,14 +1,13 @@
-"""From losses to a score: rules compared with values by hand, thresholds by simulation."""
+"""From losses to a score: rules compared with values by hand."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage, stats
+from scipy import ndimage
 from scipy.spatial.distance import mahalanobis
 from torch import Tensor
 
@@ -16,12 +15,6 @@ from zoo.errors import ConfigError
 from zoo.scoring.aggregation import THESIS_RULE, Calibration, Rule, anomaly_map, calibrate
 from zoo.scoring.maps import enlarge, image_score, smooth
 from zoo.scoring.selection import MEAN_FILTERS, candidates, choose
-from zoo.scoring.thresholds import (
-    false_alarm_interval,
-    fit_pixel_threshold,
-    fit_threshold,
-    p_value,
-)
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
@@ -42,40 +35,6 @@ def flat(maps: list[Tensor]) -> Tensor:
 
 
 # ------------------------------------------------------------------------------ simulated figures
-
-
-def test_a_p_value_counts_the_good_images_at_or_above_and_the_image_itself() -> None:
-    good = [1.0, 2.0, 2.0, 5.0]
-    found = [p_value(score, good) for score in (0.5, 2.0, 3.0, 5.0, 9.0)]
-    assert found == [5 / 5, 4 / 5, 2 / 5, 2 / 5, 1 / 5]
-
-
-@pytest.mark.parametrize("p", [0.05, 0.1, 0.5])
-def test_good_images_have_a_p_value_within_p_no_more_often_than_p(p: float) -> None:
-    draws = np.random.default_rng(0).exponential(size=(4000, 20))
-    share = np.mean([p_value(row[-1], row[:-1].tolist()) <= p for row in draws])
-    assert share <= p + 3 * math.sqrt(p * (1 - p) / len(draws))
-    assert share > p - 0.06
-
-
-@pytest.mark.parametrize(("images", "rate"), [(20, 0.1), (40, 0.05), (200, 0.02)])
-def test_the_false_alarm_interval_holds_for_as_many_calibration_sets_as_it_says(
-    images: int, rate: float
-) -> None:
-    interval = false_alarm_interval(images, rate, confidence=0.9)
-    assert interval is not None
-    rng = np.random.default_rng(1)
-    rates = []
-    for _ in range(2000):
-        value = fit_threshold(rng.normal(size=images).tolist(), false_alarm_rate=rate).value
-        rates.append(stats.norm.sf(value))  # of all later good images
-    inside = np.mean([interval[0] <= each <= interval[1] for each in rates])
-    assert inside == pytest.approx(0.9, abs=0.03)
-    assert interval[0] < rate < interval[1]
-
-
-def test_where_there_is_no_rank_there_is_no_interval() -> None:
-    assert false_alarm_interval(5, 0.05) is None
 
 
 # ------------------------------------------------------------------------------------ mean filter
@@ -208,59 +167,6 @@ def test_a_hot_pixel_stays_in_its_place_when_enlarged() -> None:
     assert (rows, columns) == pytest.approx((29.5, 13.5), abs=0.6)
 
 
-# ------------------------------------------------------------------------------------ the threshold
-
-
-@pytest.mark.parametrize(
-    ("n", "rate", "rank"), [(99, 0.01, 99), (19, 0.05, 19), (20, 0.05, 20), (9, 0.5, 5)]
-)
-def test_the_threshold_is_the_conformal_rank(n: int, rate: float, rank: int) -> None:
-    scores = [float(score) for score in np.random.default_rng(0).permutation(n) + 1]
-    found = fit_threshold(scores, false_alarm_rate=rate)
-    assert (found.value, found.rule, found.images) == (rank, "conformal", n)
-    assert found.false_alarm_rate == rate
-
-
-@pytest.mark.parametrize(("n", "rate"), [(19, 0.05), (39, 0.1), (60, 0.05)])
-def test_good_images_are_above_the_threshold_no_oftener_than_stated(n: int, rate: float) -> None:
-    rng = np.random.default_rng(1)
-    draws = rng.gamma(0.7, size=(3000, n + 1))  # far from normal
-    alarms = [
-        row[-1] > fit_threshold(row[:-1].tolist(), false_alarm_rate=rate).value for row in draws
-    ]
-    error = 3 * math.sqrt(rate * (1 - rate) / 3000)
-    assert rate - 1 / (n + 1) - error < np.mean(alarms) < rate + error
-
-
-def test_few_images_have_the_prediction_bound_of_a_normal_sample() -> None:
-    scores = [1.0, 2.0, 4.0, 5.0]  # mean 3, deviation sqrt(10 / 3)
-    found = fit_threshold(scores, false_alarm_rate=0.01)
-    deviation = math.sqrt(10 / 3) * math.sqrt(1 + 1 / 4)
-    assert found.value == pytest.approx(3 + stats.t.ppf(0.99, 3) * deviation)
-    assert (found.rule, found.images) == ("normal", 4)
-
-
-def test_the_bound_for_few_images_holds_its_rate_on_normal_scores() -> None:
-    rng, rate = np.random.default_rng(2), 0.05
-    draws = rng.normal(7, 2, size=(3000, 6))
-    alarms = [
-        row[-1] > fit_threshold(row[:-1].tolist(), false_alarm_rate=rate).value for row in draws
-    ]
-    assert float(np.mean(alarms)) == pytest.approx(rate, abs=3 * math.sqrt(rate / 3000))
-
-
-@pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, float("nan")])
-def test_a_rate_that_is_none_is_refused_with_its_value(rate: float) -> None:
-    with pytest.raises(ConfigError, match=f"between 0 and 1, not {rate}"):
-        fit_threshold([1.0, 2.0, 3.0], false_alarm_rate=rate)
-
-
-@pytest.mark.parametrize("n", [0, 1])
-def test_a_threshold_from_fewer_than_two_images_is_refused_with_their_number(n: int) -> None:
-    with pytest.raises(ConfigError, match=f"at least 2 good images, not {n}"):
-        fit_threshold([1.0] * n, false_alarm_rate=0.1)
-
-
 # ---------------------------------------------------------------------------------------- the rules
 
 
@@ -358,50 +264,3 @@ def test_an_unknown_aggregation_is_refused_with_the_known_ones() -> None:
     object.__setattr__(rule, "aggregation", "median")  # typed code cannot pass it
     with pytest.raises(ConfigError, match="one of linear, max, mahalanobis, not 'median'"):
         rule.__post_init__()
-
-
-# ---------------------------------------------------------------------------- threshold of pixels
-
-
-def windows_of(seed: int) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
-    """Draw maps of windows with a tenth of defective pixels, their masks, and good maps."""
-    rng = np.random.default_rng(seed)
-    masks = [rng.random((40, 50)) < 0.1 for _ in range(4)]
-    maps = [rng.normal(size=mask.shape) + 3 * mask for mask in masks]
-    return maps, masks, [rng.normal(size=(30, 30)) for _ in range(3)]
-
-
-@pytest.mark.parametrize("prevalence", [0.002, 0.05, 0.3])
-def test_the_threshold_of_pixels_has_the_highest_f1_at_the_prevalence(prevalence: float) -> None:
-    maps, masks, good = windows_of(0)
-    found = fit_pixel_threshold(maps, masks, good, prevalence=prevalence, most_false=0.5)
-    values, labels = np.stack(maps), np.stack(masks)
-
-    def f1(threshold: float) -> float:
-        recall = (values > threshold)[labels].mean()
-        false = (values > threshold)[~labels].mean()
-        flagged = prevalence * recall + (1 - prevalence) * false
-        return float(2 * prevalence * recall / (flagged + prevalence))
-
-    best = max(f1(each) for each in np.linspace(-1, 6, 2000))
-    assert f1(found) >= best - 1e-9
-    assert f1(found - 0.5) < best
-    assert f1(found + 0.5) < best
-
-
-def test_few_pixels_of_good_pictures_lie_above_the_threshold_of_pixels() -> None:
-    maps, masks, _ = windows_of(1)
-    noisy = [5 * np.random.default_rng(2).normal(size=(60, 60))]
-    found = fit_pixel_threshold(maps, masks, noisy, most_false=0.01)
-    assert (noisy[0] > found).mean() == pytest.approx(0.01, abs=1e-3)
-
-
-def test_equal_values_are_on_one_side_of_the_threshold_of_pixels() -> None:
-    maps, masks = [np.array([[0.0, 0.0, 1.0, 1.0]])], [np.array([[False, False, True, True]])]
-    assert 0 < fit_pixel_threshold(maps, masks, [np.zeros((2, 2))]) < 1
-
-
-@pytest.mark.parametrize("mask", [False, True])
-def test_a_threshold_of_pixels_needs_defective_and_good_ones(mask: bool) -> None:
-    with pytest.raises(ConfigError, match=r"of 4, \d are defective"):
-        fit_pixel_threshold([np.zeros((2, 2))], [np.full((2, 2), mask)], [np.zeros((2, 2))])

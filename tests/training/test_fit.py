@@ -19,10 +19,12 @@ from zoo import methods
 from zoo.data import textures
 from zoo.data.defects.families import FAMILIES, held_out, judged
 from zoo.data.defects.validation import fingerprint
+from zoo.data.images import unit
+from zoo.data.variation import under_variation
 from zoo.detectors import Detector
 from zoo.errors import BadImageError, ConfigError
 from zoo.scoring.aggregation import Rule
-from zoo.scoring.thresholds import fit_pixel_threshold, fit_threshold
+from zoo.scoring.thresholds import Rates, fit_pixel_threshold, fit_threshold
 from zoo.training import (
     Checkpoint,
     Settings,
@@ -37,6 +39,7 @@ from zoo.training import (
     with_values,
 )
 from zoo.training.data import STATISTICS_IMAGES, PreparedData, validation_figures
+from zoo.training.fit import with_limits
 
 
 def made(data: TrainingData, settings: Settings, **given: Any) -> list[Checkpoint]:
@@ -196,17 +199,17 @@ def test_without_a_window_without_a_defect_there_is_no_figure_of_images(
     assert "val_image_auroc" not in figures
 
 
-def test_finishing_sets_the_thresholds_on_the_good_pictures_of_calibration_and_val(
+def test_the_limits_are_set_on_the_good_pictures_of_calibration_and_val(
     tiny_data: TrainingData, tiny_bundle: Bundle
 ) -> None:
     splits = tiny_data.splits
     many = replace(tiny_data, splits=replace(splits, calibration=splits.calibration * 5))
     more = (*splits.calibration * 5, *splits.val)
     assert len(more) > STATISTICS_IMAGES
-    finished = finish(tiny_bundle, many, false_alarm_rate=0.1)
+    finished = with_limits(tiny_bundle, many, rates=Rates(false_alarms=0.1))[0]
     detector = Detector(tiny_bundle)
     scores = [detector.score(picture.pixels).score * detector.threshold for picture in more]
-    limit = fit_threshold(scores, false_alarm_rate=0.1)
+    limit = fit_threshold(scores, Rates(false_alarms=0.1), groups=many.good_groups)
     assert finished.threshold["value"] == pytest.approx(limit.value)
     assert finished.threshold["images"] == len(more)
     assert finished.threshold["set_on"] == "calibration and val"
@@ -217,6 +220,30 @@ def test_finishing_sets_the_thresholds_on_the_good_pictures_of_calibration_and_v
     assert finished.threshold["map_value"] == pytest.approx(expected)
     same = replace(finished, threshold={}, metrics=tiny_bundle.metrics)
     assert_same(same, replace(tiny_bundle, threshold={}))
+
+
+def test_a_finished_detector_holds_its_rate_on_good_pictures_in_another_light(
+    tiny_data: TrainingData, tiny_bundle: Bundle
+) -> None:
+    rates = Rates(false_alarms=0.1)
+    limited = with_limits(tiny_bundle, tiny_data, rates=rates)[0]
+    finished = finish(tiny_bundle, tiny_data, rates=rates)
+    known = finished.threshold
+    assert (known["varied"], limited.threshold["varied"]) == (True, False)
+    assert known["images"] == len(tiny_data.good)
+    assert len(known["scores"]) >= 60
+    assert known["independent"] == len(set(tiny_data.good_groups))
+    assert known["map_value"] == limited.threshold["map_value"]
+    pictures = [
+        tiny_data.optics.exposed(under_variation(unit(each.pixels), seed=seed), each.pixels.dtype)
+        for seed in range(1000, 1004)
+        for each in tiny_data.good
+    ]
+    alarms = [
+        np.mean([Detector(made).score(each).is_anomalous for each in pictures])
+        for made in (limited, finished)
+    ]
+    assert alarms[1] < 0.2 < alarms[0]
 
 
 def test_without_a_rule_of_its_own_one_is_chosen_on_val(

@@ -19,7 +19,7 @@ from zoo.scoring import metrics, objective
 from zoo.scoring.fusion import Fusion, fit_tail, log_tail
 from zoo.scoring.maps import image_score
 from zoo.scoring.objective import image_auroc
-from zoo.scoring.thresholds import fit_pixel_threshold, fit_threshold
+from zoo.scoring.thresholds import Rates, fit_pixel_threshold, fit_threshold
 from zoo.training import (
     Part,
     TrainingData,
@@ -292,13 +292,14 @@ def test_the_threshold_of_pictures_has_the_asked_rate_and_that_of_pixels_does_no
     fusion = weighted(parts, (1.0, 0.0, *rest), (1.0, 1.0, *rest))
     pixel = []
     for rate in (0.05, 0.4):
-        found = made(parts, fusion, tiny_data, false_alarm_rate=rate)
+        found = made(parts, fusion, tiny_data, rates=Rates(false_alarms=rate))
         detector = Detector(found)
         scores = [
             float(image_score(torch.from_numpy(detector.score_map(each.pixels)), 0.01))
             for each in tiny_data.good
         ]
-        expected = fit_threshold(scores, false_alarm_rate=rate)
+        groups = tiny_data.good_groups
+        expected = fit_threshold(scores, Rates(false_alarms=rate), groups=groups)
         assert found.threshold["value"] == pytest.approx(expected.value, rel=1e-4)
         assert found.threshold["false_alarm_rate"] == rate
         assert found.threshold["images"] == len(tiny_data.good)

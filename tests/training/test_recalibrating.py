@@ -12,8 +12,18 @@ from registry.bundle import Bundle
 from zoo.data import textures
 from zoo.data.textures import Texture
 from zoo.detectors import Detector
-from zoo.errors import DataError
-from zoo.training import TrainingData, choose, made, part_of, recalibrated, untrained
+from zoo.errors import ConfigError, DataError
+from zoo.scoring.thresholds import Rates
+from zoo.training import (
+    TrainingData,
+    at_rates,
+    choose,
+    made,
+    part_of,
+    rates_of,
+    recalibrated,
+    untrained,
+)
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +84,22 @@ def test_pictures_in_other_light_are_good_again_and_defects_are_found(
         assert all(np.array_equal(one[name], other[name]) for name in one), "nothing is trained"
 
 
+@pytest.mark.parametrize("kind", ["plain", "fused"])
+def test_the_warning_of_other_light_ends_with_a_recalibration(
+    request: pytest.FixtureRequest, weave: Texture, kind: str
+) -> None:
+    old: Bundle = request.getfixturevalue(kind)
+    few = replace(weave, pictures=weave.pictures[:5])
+    new = recalibrated(old, in_other_light(few))
+    for each in weave.pictures[5:]:
+        before = Detector(old).score(darker(each.pixels)).warnings
+        assert any("Brightness" in line for line in before)
+        assert Detector(new).score(darker(each.pixels)).warnings == ()
+        assert any("Brightness" in line for line in Detector(new).score(each.pixels).warnings)
+
+
 def test_a_rate_can_be_asked_for_and_else_stays(weave: Texture, plain: Bundle) -> None:
-    rates = [recalibrated(plain, weave, false_alarm_rate=r).threshold for r in (None, 0.3)]
+    rates = [recalibrated(plain, weave, rates=r).threshold for r in (None, Rates(false_alarms=0.3))]
     assert [each["false_alarm_rate"] for each in rates] == [0.05, 0.3]
     assert rates[0]["value"] > rates[1]["value"]
 
@@ -90,3 +114,27 @@ def test_pictures_that_do_not_look_good_are_refused_by_name(weave: Texture, plai
 def test_fewer_than_five_pictures_are_refused(weave: Texture, plain: Bundle) -> None:
     with pytest.raises(DataError, match="takes 5 good pictures or more; .* has 4"):
         recalibrated(plain, replace(weave, pictures=weave.pictures[:4]))
+
+
+def test_another_operating_point_is_that_of_a_detector_made_with_it(
+    tiny_data: TrainingData,
+) -> None:
+    parts = [part_of(each, tiny_data) for each in untrained(tiny_data, say=pytest.fail)[:2]]
+    usual, wanted = (
+        made(parts, choose(parts, tiny_data), tiny_data, rates=rates)
+        for rates in (Rates(), Rates(false_alarms=0.3, look_again=0.5))
+    )
+    found = at_rates(usual, rates_of(wanted))
+    same = ("value", "look_again_value", "rule", "scores", "false_alarm_rate", "look_again_rate")
+    assert [found.threshold[name] for name in same] == [wanted.threshold[name] for name in same]
+    assert found.threshold["map_value"] == usual.threshold["map_value"]
+    assert found.threshold["look_again_value"] < found.threshold["value"]
+    assert found.threshold["value"] < usual.threshold["value"]
+
+
+def test_a_detector_without_scores_needs_pictures_for_another_operating_point(
+    plain: Bundle,
+) -> None:
+    old = {name: plain.threshold[name] for name in ("value", "rule", "images")}
+    with pytest.raises(ConfigError, match="older version made it. Give good pictures with --good"):
+        at_rates(replace(plain, threshold=old), Rates())

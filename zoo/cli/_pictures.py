@@ -9,16 +9,20 @@ from pathlib import Path
 from zoo.errors import EmptyFolderError
 
 
-def pictures_of(places: Sequence[str]) -> list[Path]:
+def pictures_of(places: Sequence[str], *, out: Path | None = None) -> list[Path]:
     """Return the files of all places, each once: a folder stands for all pictures under it.
 
     A file that does not exist stays, so that it is reported as one that cannot be read.
 
+    Args:
+        places: Files, folders and patterns.
+        out: Where overlays are written; those of a run before are left out.
+
     Raises:
-        EmptyFolderError: A folder has no picture, or a pattern matches nothing.
+        EmptyFolderError: A folder has no picture, a pattern matches nothing, or all are overlays.
     """
-    from zoo.data.images import SUFFIXES
-    from zoo.data.layouts import is_picture
+    from zoo.data.images import SUFFIXES, is_picture
+    from zoo.report.overlays import is_ours
 
     found: list[Path] = []
     for place in places:
@@ -37,7 +41,19 @@ def pictures_of(places: Sequence[str]) -> list[Path]:
                 f"end in {', '.join(SUFFIXES)}."
             )
         found += own
-    return list(dict.fromkeys(found))
+    if out is None:
+        return list(dict.fromkeys(found))
+    kept = [path for path in dict.fromkeys(found) if not (_is_in(path, out) and is_ours(path))]
+    if not kept:
+        raise EmptyFolderError(
+            f"The pictures in {' '.join(places)} are overlays that `zoo score` wrote to {out}. "
+            "Give pictures that it has not made."
+        )
+    return kept
+
+
+def _is_in(path: Path, folder: Path) -> bool:
+    return folder.absolute() in path.absolute().parents
 
 
 def _in_hidden(path: Path) -> bool:

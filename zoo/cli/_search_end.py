@@ -13,13 +13,14 @@ from zoo.data.defects.sheet import draw_sheet
 from zoo.detectors import Detector
 from zoo.errors import StorageError, one_line
 from zoo.report import overlays
-from zoo.training import METRIC, choose, floor, in_final_form, made, part_of
+from zoo.training import METRIC, choose, floor, in_final_form, made, part_of, with_threshold
 
 if TYPE_CHECKING:
     from registry.bundle import Bundle
     from registry.runs.buffer import BufferedRuns
     from registry.trials import Outcome
     from zoo.cli._search_run import Searched
+    from zoo.scoring.thresholds import Rates
     from zoo.training import TrainingData
 
 JOINED = 3  # best trained detectors that may join the sum
@@ -42,19 +43,19 @@ def closed_on_error(log: BufferedRuns) -> Iterator[None]:
 
 
 def finish_best(
-    searched: Searched, data: TrainingData, *, false_alarm_rate: float
+    searched: Searched, data: TrainingData, *, rates: Rates
 ) -> tuple[Bundle, dict[str, float]]:
     """Finish the best detectors of a search, and add them to the floor where that is better.
 
     Args:
         searched: What the search has made.
         data: The texture.
-        false_alarm_rate: Of the threshold.
+        rates: Of good pictures.
 
     Returns:
         The detector, and the figures of the search.
     """
-    found, confirmed, rate = searched.result, searched.confirmed, false_alarm_rate
+    found, confirmed = searched.result, searched.confirmed
     best = bundle.load(found.best)
     candidates = [
         *([confirmed.best] if confirmed else []),
@@ -63,8 +64,9 @@ def finish_best(
     ]
     candidates.sort(key=lambda each: -each.metrics[METRIC])
     trained = [in_final_form(each, data) for each in candidates[:JOINED]]
-    parts = [*searched.untrained, *(part_of(each, data, false_alarm_rate=rate) for each in trained)]
-    chosen = made(parts, choose(parts, data), data, false_alarm_rate=rate)
+    parts = [*searched.untrained, *(part_of(each, data, rates=rates) for each in trained)]
+    chosen = made(parts, choose(parts, data), data, rates=rates)
+    chosen = with_threshold(chosen, data, rates=rates)
     say(f"The detector is {described(chosen)}.")
     figures = {
         METRIC: chosen.metrics[METRIC],

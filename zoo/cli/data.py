@@ -36,13 +36,12 @@ def run(args: argparse.Namespace) -> None:
         BadMaskError: Masks and test pictures do not belong together.
     """
     from zoo.data import textures
-    from zoo.data.layouts import arranged, folder_names, layout_of
+    from zoo.data.layouts import arranged, textures_in
     from zoo.promotion import check_test
 
     folder: Path = args.folder.absolute()
-    own = [name for name in folder_names(folder) if layout_of(folder / name)]
-    alone = not folder.is_dir() or layout_of(folder) is not None or not own
-    for name in [folder.name] if alone else own:
+    own = textures_in(folder) if folder.is_dir() else []
+    for name in own or [folder.name]:
         texture = textures.find(folder, name)
         check_test(texture)
         found = said_of(texture, arranged(texture.root, texture.layout))
@@ -51,6 +50,7 @@ def run(args: argparse.Namespace) -> None:
 
 def said_of(texture: Texture, arrangement: Arrangement) -> dict[str, Any]:
     """Return what is said of a texture, by name."""
+    from zoo.data.layouts import unused
     from zoo.data.splits import split
     from zoo.training import studied
 
@@ -58,7 +58,11 @@ def said_of(texture: Texture, arrangement: Arrangement) -> dict[str, Any]:
     optics, notes = studied(texture, splits)
     sides = sorted({"x".join(map(str, each.pixels.shape[:2])) for each in texture.pictures})
     kinds = Counter(each.kind for each in arrangement.test)
-    masked = sum(each.mask is not None for each in arrangement.test)
+    masked = sum(each.mask is not None and each.kind != "good" for each in arrangement.test)
+    ignored = Counter(
+        each.parent.relative_to(texture.root).as_posix()
+        for each in unused(arrangement, texture.root)
+    )
     return {
         "texture": texture.name,
         "folder": str(texture.root),
@@ -70,6 +74,7 @@ def said_of(texture: Texture, arrangement: Arrangement) -> dict[str, Any]:
         "split": splits.note,
         "test": ", ".join(f"{count} {kind}" for kind, count in kinds.items()) or "none",
         "masks": masked or ("none: a test of pictures only" if arrangement.test else "none"),
+        "unused": ", ".join(f"{n} in {folder}/" for folder, n in ignored.items()) or "none",
         "camera": str(optics),
         "warnings": list(notes),
     }

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 
@@ -35,8 +35,13 @@ def table(rows: Sequence[Sequence[str]]) -> None:
         print("  ".join(cells).rstrip())
 
 
-def overlay_names(images: Sequence[Path]) -> dict[Path, str]:
-    """Name overlays after their images, with the folder where two images have the same name."""
-    if len({image.name for image in images}) == len(images):
-        return {image: f"{image.stem}.png" for image in images}
-    return {image: f"{image.resolve().parent.name}_{image.stem}.png" for image in images}
+def counted(warnings: Sequence[Sequence[str]]) -> list[str]:
+    """Return one line for the warnings of several images that agree up to the first colon.
+
+    Args:
+        warnings: Those of each image.
+    """
+    found: dict[str, list[str]] = {}
+    for line in itertools.chain.from_iterable(warnings):
+        found.setdefault(line.partition(":")[0], []).append(line)
+    return [f"{len(same)} of {len(warnings)} images: {same[0]}" for same in found.values()]

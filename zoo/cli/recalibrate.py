@@ -1,4 +1,4 @@
-"""`zoo recalibrate`: set the limits of a champion on good pictures of a new line or camera."""
+"""`zoo recalibrate`: set the limits of a champion, by rates or on pictures of a new line."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from zoo.cli import options
 from zoo.cli.output import answer, say
 from zoo.cli.promote import open_registry
 
-HELP = "set the limits of a champion on good pictures of a new line or camera, without training"
-EXAMPLE = "zoo recalibrate wood --good new-line/"
+HELP = "set the limits of a champion, without training: other rates, or pictures of a new line"
+EXAMPLE = "zoo recalibrate wood --good new-line/ --false-alarms 0.01 --look-again 0.1"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("name", help="a texture")
     parser.add_argument(
-        "--good", type=Path, required=True, metavar="DIR", help="good pictures, five or more"
+        "--good",
+        type=Path,
+        metavar="DIR",
+        help="good pictures of a new line, camera or batch, five or more (default: the limits are "
+        "set by the scores of good pictures that the detector carries)",
     )
-    parser.add_argument(
-        "--false-alarm-rate",
-        type=float,
-        metavar="RATE",
-        help="share of good pictures that may be called anomalous (default: as it is)",
-    )
+    options.add_rates(parser, default=None)
     options.add_json(parser)
 
 
@@ -33,9 +32,13 @@ def run(args: argparse.Namespace) -> None:
     from zoo.data import textures
     from zoo.promotion import recalibrate
 
-    texture = textures.find(args.good, args.name)
     done = recalibrate(
-        texture, registry=open_registry(), false_alarm_rate=args.false_alarm_rate, say=say
+        args.name,
+        registry=open_registry(),
+        good=textures.find(args.good, args.name) if args.good else None,
+        false_alarms=args.false_alarms,
+        look_again=args.look_again,
+        say=say,
     )
     answer(
         {"texture": args.name, "champion": done.version, "reason": done.decision.reason},

@@ -9,21 +9,18 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from zoo.cli import options
 from zoo.cli._pictures import pictures_of
-from zoo.cli.output import overlay_names, say
+from zoo.cli.output import counted, say
 from zoo.errors import BadImageError, one_line
-
-if TYPE_CHECKING:
-    from zoo.detectors import Score
 
 HELP = "score images: verdict, score and regions of each, as a table or JSON, and heat maps"
 EXAMPLE = "zoo score wood planks/ --out maps --csv planks.csv --fail-on-defect"
 DEFECTIVE = 1  # exit code
 PROGRESS_S = 10.0  # between two lines of progress
-COLUMNS = ("verdict", "score", "p", "regions", "largest")
+COLUMNS = ("verdict", "score", "p", "regions", "largest", "warnings")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "images", nargs="+", metavar="IMAGE", help="image files, folders of them, or patterns"
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="write each image and its map here, side by side"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write each image and its map here, side by side, in the folders of the images",
     )
     parser.add_argument(
         "--json",
@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         BadImageError: Some images could not be scored; the others were.
         EmptyFolderError: A folder has no picture, or a pattern matches none.
+        ConfigError: An overlay would overwrite another, or a file of the user's.
         SystemExit: An image is anomalous, and that is to be a failure.
     """
     import zoo
@@ -62,10 +63,11 @@ def run(args: argparse.Namespace) -> None:
     from zoo.files import write_csv
     from zoo.report import overlays
 
-    paths = pictures_of(args.images)
+    paths = pictures_of(args.images, out=args.out)
+    targets = overlays.paths_of(paths, args.out) if args.out else {}
     detector = zoo.load(args.name, device=args.device)
     scored_by = {"detector": f"{detector.name}:{detector.version}", "digest": detector.digest}
-    failed, names, rows = 0, overlay_names(paths), []
+    failed, rows, warned = 0, [], []
     show = _Table(paths) if sys.stdout.isatty() and not args.json else _json_line
     said = time.monotonic()
     for number, path in enumerate(paths):
@@ -79,12 +81,16 @@ def run(args: argparse.Namespace) -> None:
             failed += 1
             say(f"zoo: {one_line(error)}")
             continue
-        line = answer_of(path, score) | scored_by
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = {"image": str(path), "time": now} | score.as_json() | scored_by
         if args.out:
             picture = overlays.picture_and_map(pixels, score)
-            line["overlay"] = str(overlays.save(picture, args.out / names[path]))
-        rows.append(line | {"regions": len(line["regions"])})  # contours are long
+            line["overlay"] = str(overlays.save(picture, targets[path]))
+        rows.append(_flat(line))
+        warned.append(score.warnings)
         show(line)
+    for warning in counted(warned):
+        say(warning)
     if args.csv and rows:
         write_csv(rows, args.csv)
     if failed:
@@ -96,18 +102,11 @@ def run(args: argparse.Namespace) -> None:
         raise SystemExit(DEFECTIVE)
 
 
-def answer_of(path: Path, score: Score) -> dict[str, Any]:
-    """Return what is said of one image, for JSON."""
-    return {
-        "image": str(path),
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "score": round(score.score, 6),
-        "threshold": score.threshold,
-        "p_value": score.p_value,
-        "is_anomalous": score.is_anomalous,
-        "anomalous_pixels": int(score.mask.sum()),
-        "regions": [region.as_json() for region in score.regions],
-    }
+def _flat(line: dict[str, Any]) -> dict[str, Any]:
+    """Return a line of a CSV; contours are long, so regions are counted."""
+    kept = {name: each for name, each in line.items() if name != "statistics"}
+    own = {"regions": len(line["regions"]), "warnings": " ".join(line["warnings"])}
+    return {**kept, **line["statistics"], **own}
 
 
 def _json_line(line: dict[str, Any]) -> None:
@@ -131,6 +130,7 @@ class _Table:
             "-" if p is None else f"{p:.3f}",
             str(len(line["regions"])),
             "-" if largest is None else f"{largest} px",
+            str(len(line["warnings"]) or "-"),
         )
 
     def _row(self, image: str, *cells: str) -> None:

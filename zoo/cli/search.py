@@ -91,6 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Search, promote the winner, and print where it is."""
+    options.rates(args)  # refused now, not after the search
     if args.category == ALL:
         from zoo.cli import _search_all
 
@@ -126,8 +127,8 @@ def _search(args: argparse.Namespace, texture: Texture, data: TrainingData) -> d
     log = BufferedRuns(runs, folder, say=say)
     with _search_end.closed_on_error(log):
         made = searched(args, texture, data, (config, space), log, storage=storage)
-        found, rate = made.result, args.false_alarm_rate
-        best, figures = _search_end.finish_best(made, data, false_alarm_rate=rate)
+        found = made.result
+        best, figures = _search_end.finish_best(made, data, rates=options.rates(args))
         bundle.save(best, saved)
         log.champion(saved, _search_end.example_maps(best, data, folder / "maps"))
         log.close(figures, "interrupted" if found.interrupted else "finished", found.trials)

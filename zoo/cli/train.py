@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
         say(f"report {checkpoint.report}: {', '.join([value, *losses])}")
 
     train(data, wanted, seed=args.seed, device=args.device, report=report)
-    made = finish(checkpoints[0].bundle, data, false_alarm_rate=args.false_alarm_rate)
+    made = finish(checkpoints[0].bundle, data, rates=options.rates(args))
     bundle.save(made, args.out)
     say(f"Promote it with `zoo promote {args.out} --data {args.data}`.")
     answer({"detector": str(args.out), **made.metrics}, as_json=args.json)

@@ -13,6 +13,7 @@ __all__ = [
     "preprocessing",
     "relatives",
     "splits",
+    "statistics",
     "survey",
     "testset",
     "textures",

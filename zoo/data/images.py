@@ -46,6 +46,17 @@ _UNREADABLE = (
 _BITS_PER_SAMPLE, _PLANAR_CONFIGURATION = 258, 284  # TIFF tags
 
 
+def is_picture(path: Path) -> bool:
+    """Return whether a path is a file that a picture is read from, and not hidden."""
+    suffixed = path.suffix.lower() in SUFFIXES
+    return suffixed and not path.name.startswith(".") and path.is_file()
+
+
+def picture_paths(folder: Path) -> list[Path]:
+    """List the pictures in a folder, sorted, without hidden files."""
+    return sorted(filter(is_picture, folder.iterdir()))
+
+
 def _is_deep_colour(image: ImageFile.ImageFile) -> bool:
     """Return whether an opened file holds colour of more than 8 bits; call it before `load`."""
     bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))

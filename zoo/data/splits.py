@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from zoo.data.relatives import join, related
@@ -32,7 +32,7 @@ class Splits:
         calibration: Set the means, the thresholds and the false-alarm rate.
         seed: Seed of the division.
         note: How the images were divided, as text.
-        independent: Number of images without relatives, and of groups of relatives.
+        groups: The group of relatives of each image, by its key; an image without any is its own.
     """
 
     fit: tuple[Picture, ...]
@@ -40,7 +40,16 @@ class Splits:
     calibration: tuple[Picture, ...]
     seed: int
     note: str
-    independent: int
+    groups: Mapping[str, int]
+
+    @property
+    def independent(self) -> int:
+        """The number of images without relatives, and of groups of relatives."""
+        return len(set(self.groups.values()))
+
+    def groups_of(self, pictures: Sequence[Picture]) -> list[int]:
+        """Return the group of each picture; a region has that of its picture."""
+        return [self.groups[picture.key.partition("@")[0]] for picture in pictures]
 
 
 def same_source(key_a: str, key_b: str) -> bool:
@@ -141,7 +150,7 @@ def _split_groups(
 
 
 def _split_regions(
-    pictures: Sequence[Picture], seed: int, independent: int, duplicates: str
+    pictures: Sequence[Picture], seed: int, groups: Mapping[str, int], duplicates: str
 ) -> Splits:
     """Give every split one region of each picture; its place changes from picture to picture."""
     orders = list(itertools.permutations(_REGION_SHARES))
@@ -150,6 +159,7 @@ def _split_regions(
     for number, picture in enumerate(pictures):
         turn = number % len(first)
         parts.append(_regions(picture, first[turn:] + first[:turn]))
+    independent = len(set(groups.values()))
     count = f"{len(pictures)} good images are" if len(pictures) > 1 else "1 good image is"
     return Splits(
         fit=tuple(part["fit"] for part in parts),
@@ -159,7 +169,7 @@ def _split_regions(
         note=f"{count} too few to keep whole images apart; each is divided into regions: "
         f"60 % to fit, 20 % to validate, 20 % to calibrate.{duplicates}"
         + (f" They seem to come from {_photographs(independent)}." * (independent < len(parts))),
-        independent=independent,
+        groups=groups,
     )
 
 
@@ -190,10 +200,11 @@ def split(texture: Texture, *, seed: int = 0) -> Splits:
     duplicates = f" Duplicates left out: {left_out}." if left_out else ""
     links = related(pictures)
     groups = join(len(pictures), links)
+    numbers = {pictures[p].key: number for number, group in enumerate(groups) for p in group}
     independent = len(groups)
     if len(pictures) < _WHOLE_MIN:
         pictures.sort(key=lambda picture: _draw(seed, picture.key))
-        return _split_regions(pictures, seed, independent, duplicates)
+        return _split_regions(pictures, seed, numbers, duplicates)
     fit, val, calibration = _split_groups([[pictures[p] for p in g] for g in groups], seed)
     if min(len(fit), len(val), len(calibration)) < _HELD_MIN - 1:
         groups = join(len(pictures), links, largest=min(len(pictures) // 3, _HELD_MAX))
@@ -206,5 +217,5 @@ def split(texture: Texture, *, seed: int = 0) -> Splits:
         seed=seed,
         note=f"{len(pictures)} good images{sources * (independent < len(pictures))}: {len(fit)} "
         f"to fit, {len(val)} to validate, {len(calibration)} to calibrate.{duplicates}",
-        independent=independent,
+        groups=numbers,
     )

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Shaped
 
 from zoo.data.images import read_image, to_mode
-from zoo.data.layouts import arranged, check_test
+from zoo.data.layouts import TestFile, arranged, check_test
+from zoo.data.masks import read_mask
 from zoo.data.textures import Texture
-from zoo.errors import BadImageError, BadMaskError, EmptyFolderError
+from zoo.errors import BadMaskError, EmptyFolderError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,22 +45,33 @@ def has_test(texture: Texture) -> bool:
     return bool(arranged(texture.root, texture.layout).test)
 
 
-def _read_mask(path: Path, picture: Path, height: int, width: int) -> Bool[np.ndarray, "h w"]:
-    """Read the mask of a picture of this size; a pixel that is not black is anomalous.
+def _mask_of(file: TestFile, height: int, width: int) -> Bool[np.ndarray, "h w"] | None:
+    """Return the mask of a picture of this size; None if it has a label only.
 
     Raises:
-        BadMaskError: The mask is missing, cannot be read, or has another size.
+        BadMaskError: The mask is missing, cannot be read, has another size, or contradicts the
+            kind of the picture.
     """
+    picture, path = file.path, file.mask
+    if path is None:
+        return np.zeros((height, width), np.bool_) if file.kind == "good" else None
     if not path.is_file():
         raise BadMaskError(f"{picture} has no mask {path}. Add it, or remove the picture.")
-    try:
-        mask = np.asarray(read_image(path).any(axis=2))
-    except BadImageError as error:
-        raise BadMaskError(f"The mask of {picture} is damaged: {error}") from error
+    mask = read_mask(path)
     if mask.shape != (height, width):
         raise BadMaskError(
             f"{picture} is {height}x{width} pixels (height x width), but its mask {path} is "
             f"{mask.shape[0]}x{mask.shape[1]}. Replace one of them."
+        )
+    if file.kind == "good" and mask.any():
+        raise BadMaskError(
+            f"{picture} is among the good test pictures, but its mask {path} marks {mask.sum()} "
+            "pixels. Correct one of them."
+        )
+    if file.kind != "good" and not mask.any():
+        raise BadMaskError(
+            f"{picture} is among the defective test pictures ('{file.kind}'), but its mask {path} "
+            "is black everywhere. Mark the defect, or move the picture to the good ones."
         )
     return mask
 
@@ -73,19 +84,14 @@ def read_test(texture: Texture) -> Iterator[TestPicture]:
     Raises:
         EmptyFolderError: There is no test image.
         BadImageError: A picture cannot be read.
-        BadMaskError: A defective picture has no readable mask, or one of another size, or several;
-            or a mask has no picture.
+        BadMaskError: A defective picture has no readable mask, or one of another size, or several,
+            or a black one; or a mask has no picture, or two.
     """
     arrangement = arranged(texture.root, texture.layout)
-    check_test(arrangement, texture.root)
+    check_test(arrangement)
     for file in arrangement.test:
         pixels = to_mode(read_image(file.path), texture.mode)
-        height, width = pixels.shape[:2]
-        mask: Bool[np.ndarray, "h w"] | None = None
-        if file.kind == "good":
-            mask = np.zeros((height, width), np.bool_)
-        elif file.mask is not None:
-            mask = _read_mask(file.mask, file.path, height, width)
+        mask = _mask_of(file, *pixels.shape[:2])
         name = file.path.relative_to(texture.root).as_posix()
         yield TestPicture(name=name, kind=file.kind, pixels=pixels, mask=mask)
     if not arrangement.test:

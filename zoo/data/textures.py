@@ -14,7 +14,15 @@ import numpy as np
 from jaxtyping import Shaped
 
 from zoo.data.images import Mode, Tables, content_key, jpeg_tables, read_image, to_mode
-from zoo.data.layouts import LAYOUTS, Layout, arranged, folder_names, layout_of
+from zoo.data.layouts import (
+    LAYOUTS,
+    Layout,
+    arranged,
+    folder_names,
+    layout_of,
+    textures_in,
+    unwrapped,
+)
 from zoo.errors import BadImageError, DataError, EmptyFolderError, did_you_mean
 
 MVTEC_TEXTURES = ("carpet", "grid", "leather", "tile", "wood")
@@ -81,17 +89,14 @@ def _root(data: Path, category: str) -> tuple[Path, Layout]:
         near = did_you_mean(data.name, folder_names(data.parent))
         raise EmptyFolderError(f"No folder {data} to look for texture '{category}' in.{near}")
     root = data / category if (data / category).is_dir() else data
+    root = unwrapped(root) if root.name == category else root
     layout = layout_of(root)
     subfolders = folder_names(root)
-    if root == data and layout in (None, "bare"):
-        # A single picture beside the folders of textures does not make `data` a texture.
-        ignored: tuple[Layout | None, ...] = (None,) if layout is None else (None, "bare")
-        textures = [name for name in subfolders if layout_of(root / name) not in ignored]
-        if textures:
-            raise EmptyFolderError(
-                f"No texture '{category}' in {data}; it has {', '.join(textures)}."
-                f"{did_you_mean(category, textures)} {LAYOUTS}"
-            )
+    if root == data and (textures := textures_in(data)):
+        raise EmptyFolderError(
+            f"No texture '{category}' in {data}; it has {', '.join(textures)}."
+            f"{did_you_mean(category, textures)} {LAYOUTS}"
+        )
     if layout is None:
         found = f"the folders {', '.join(subfolders)}" if subfolders else "no folder"
         raise EmptyFolderError(

@@ -6,6 +6,7 @@ the same ones.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
@@ -54,6 +55,14 @@ def vary(
     noise = torch.randn(y.shape, generator=generator, device=device)
     y = y + 2 * NOISE * amount * draws[5].clamp_min(0) * noise
     return y.clamp(-1, 1).to(x.dtype)
+
+
+def under_variation(image: Float[np.ndarray, "h w c"], *, seed: int) -> Float[np.ndarray, "h w c"]:
+    """Return one picture, with intensities from 0 to 1, under other light, focus and noise."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.from_numpy(np.ascontiguousarray(image, np.float32)).movedim(2, 0)[None]
+    y = vary(x * 2 - 1, 1.0, generator=generator)[0]
+    return ((y + 1) / 2).movedim(0, 2).numpy()
 
 
 def _shade(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from registry.bundle import FUSION, Bundle, all_weights
 from zoo import methods
 from zoo.data.images import Mode
 from zoo.data.preprocessing import Preprocessing
+from zoo.data.statistics import STATISTICS, Usual, usual_of
 from zoo.errors import BundleError, ConfigError
 from zoo.methods import Losses, Method
 from zoo.scoring.aggregation import Calibration, Rule, joined
@@ -36,6 +38,7 @@ _UNFIT = (
 LARGEST, SMALLEST, BEYOND = 1e12, 1e-20, 1e18
 LARGEST_AREA = 10**9  # pixels of the smallest region; more than any picture has
 MOST_KNOTS = 1000  # of a tail; ours have less than forty
+MOST_GOOD = 10_000  # values of a statistic; ours have sixty
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +77,7 @@ class Card:
         map_threshold: The limit of normal pixels of the map, in the same units.
         good_scores: Scores of the calibration pictures if the threshold was set by rank.
         smallest_region: Pixels of a region; good pictures rarely have one of so many.
+        statistics: Those of the good pictures, ascending, by name; empty in older bundles.
         pipeline: How the map of a plain detector is computed; a fused one has none.
         parts: The cards of the parts of a fused detector.
         fusion: How the maps of the parts become one; a plain detector has none.
@@ -83,6 +87,7 @@ class Card:
     map_threshold: float
     good_scores: tuple[float, ...]
     smallest_region: int = 1
+    statistics: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     pipeline: Pipeline | None = None
     parts: tuple[Card, ...] = ()
     fusion: Fusion | None = None
@@ -115,6 +120,11 @@ class Card:
             return float(self.fusion.top_fraction)
         return float(self.pipelines[0].calibration.rule.top_fraction)
 
+    @cached_property
+    def usual(self) -> dict[str, Usual]:
+        """What is usual of the statistics of a picture."""
+        return usual_of(self.statistics)
+
     @property
     def mode(self) -> Mode:
         """Grey (L) or colour (RGB); all parts have the same."""
@@ -140,12 +150,8 @@ def read(bundle: Bundle) -> Card:
         preprocessing = _preprocessing(bundle.preprocessing)
         method = _method(bundle)
         methods.check_weights(method, tensors_of(bundle), channels=preprocessing.channels)
-        value, good = _threshold(bundle.threshold)
         return Card(
-            threshold=value,
-            map_threshold=_limit(bundle.threshold.get("map_value", value)),
-            good_scores=good,
-            smallest_region=_area(bundle.threshold.get("smallest_region", 1)),
+            **_limits(bundle.threshold),
             pipeline=Pipeline(
                 method=method,
                 preprocessing=preprocessing,
@@ -250,9 +256,10 @@ def of(bundle: Bundle) -> dict[str, Any]:
         `texture`, `method`, `config`, `preprocessing`, `rule`; `metrics` by split; `threshold`
         with its expected false-alarm rate and, if it was set by rank, the 95 % interval of the
         true rate; `data` with licence and fingerprint; `made_by`; `megabytes`; and
-        `seconds_per_image` if the detector was audited. `intensities` says in words which ones
-        are told apart. A fused detector has `parts`, by name, in place of `config`,
-        `preprocessing`, `intensities` and `rule`.
+        `seconds_per_image` if the detector was audited. `statistics` says in words what the good
+        pictures had, and where warnings begin. `intensities` says in words which ones are told
+        apart. A fused detector has `parts`, by name, in place of `config`, `preprocessing`,
+        `intensities` and `rule`.
     """
     figures = {
         split: {
@@ -267,6 +274,7 @@ def of(bundle: Bundle) -> dict[str, Any]:
         "method": bundle.method,
         "metrics": {split: each for split, each in figures.items() if each},
         "threshold": _shown_threshold(bundle.threshold),
+        "statistics": {k: str(v) for k, v in usual_of(_statistics(bundle.threshold)).items()},
         **(_shown_parts(bundle) if bundle.parts else _shown_pipeline(bundle)),
         "data": {name: value for name, value in bundle.data.items() if name != "fit"}
         | {"fit": f"{len(bundle.data.get('fit', ()))} pictures or regions"},
@@ -293,15 +301,7 @@ def _read_fused(bundle: Bundle) -> Card:
         modes = sorted({part.mode for part in parts})
         if len(modes) > 1:
             raise ValueError(f"its parts have the modes {' and '.join(modes)}, not one")
-        value, good = _threshold(bundle.threshold)
-        return Card(
-            threshold=value,
-            map_threshold=_limit(bundle.threshold.get("map_value", value)),
-            good_scores=good,
-            smallest_region=_area(bundle.threshold.get("smallest_region", 1)),
-            parts=tuple(parts),
-            fusion=fusion,
-        )
+        return Card(**_limits(bundle.threshold), parts=tuple(parts), fusion=fusion)
     except _UNFIT as error:
         raise unfit(bundle, error) from error
 
@@ -321,11 +321,28 @@ def _fusion(card: Mapping[str, Any]) -> Fusion:
     return Fusion(tails=tuple(tails), **values)
 
 
-def _threshold(known: Mapping[str, Any]) -> tuple[float, tuple[float, ...]]:
-    """Return the threshold, and the scores that it was set from by rank."""
-    scores = known.get("scores", ())
+def _limits(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a card that say what is normal; p-values need a threshold by rank."""
+    scores, value = known.get("scores", ()), _limit(known["value"])
     _check_numbers(*scores)
-    return _limit(known["value"]), tuple(scores) if str(known["rule"]) == "conformal" else ()
+    return {
+        "threshold": value,
+        "map_threshold": _limit(known.get("map_value", value)),
+        "good_scores": tuple(scores) if str(known["rule"]) == "conformal" else (),
+        "smallest_region": _area(known.get("smallest_region", 1)),
+        "statistics": _statistics(known),
+    }
+
+
+def _statistics(known: Mapping[str, Any]) -> dict[str, tuple[float, ...]]:
+    """Return the values of each statistic that this version knows; older bundles have none."""
+    card = dict(known.get("statistics", {}))
+    found = {name: card[name] for name in STATISTICS if name in card}
+    for name, values in found.items():
+        if not isinstance(values, list | tuple) or not 0 < len(values) <= MOST_GOOD:
+            raise ValueError(f"the statistic {name} is no list of 1 to {MOST_GOOD} values")
+        _check_numbers(*values)
+    return {name: tuple(sorted(map(float, values))) for name, values in found.items()}
 
 
 def _limit(value: Any) -> float:
@@ -383,7 +400,7 @@ def _shown_intensities(bundle: Bundle) -> str:
 
 
 def _shown_threshold(known: Mapping[str, Any]) -> dict[str, Any]:
-    shown = {name: value for name, value in known.items() if name != "scores"}
+    shown = {name: each for name, each in known.items() if name not in ("scores", "statistics")}
     if known["rule"] == "conformal":
         interval = false_alarm_interval(known["images"], known["false_alarm_rate"])
         shown["false_alarm_interval"] = interval and [round(end, 4) for end in interval]

@@ -18,8 +18,9 @@ import torch
 from jaxtyping import Float, Shaped
 
 from registry.bundle import Bundle, load
-from zoo.data.images import as_pixels, has_colour
+from zoo.data.images import as_pixels, has_colour, to_mode
 from zoo.data.preprocessing import Preprocessing
+from zoo.data.statistics import statistics_of, warnings_of
 from zoo.detectors.card import Pipeline, part_names
 from zoo.detectors.devices import available
 from zoo.detectors.ready import Ready, built
@@ -288,14 +289,18 @@ class Detector:
         card = now.card
         sums = dict.fromkeys((card.map_weights, card.score_weights))  # often the same
         scores = []
-        for maps in now.maps(pictures, *sums):
+        for pixels, maps in zip(pictures, now.maps(pictures, *sums), strict=True):
             score = float(image_score(torch.from_numpy(maps[-1]), card.top_fraction))
+            map_ = calibrated(maps[0], card.map_threshold)
+            found = statistics_of(to_mode(pixels, card.mode), map_) if card.statistics else {}
             scores.append(
                 Score(
-                    map=calibrated(maps[0], card.map_threshold),
+                    map=map_,
                     score=calibrated(score, card.threshold),
                     p_value=p_value(score, card.good_scores) if card.good_scores else None,
                     smallest_region=card.smallest_region,
+                    statistics=found,
+                    warnings=warnings_of(found, card.usual, now.bundle.texture),
                 )
             )
         return scores

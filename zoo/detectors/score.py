@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,10 @@ class Score:
         threshold: A score or a pixel above it is anomalous. It is 1: the score is divided by the
             detector's limit of pictures, the map by its limit of pixels, which is usually higher.
         smallest_region: Pixels of a region; good pictures rarely have one of so many.
+        statistics: Light, detail and colour of the picture and the median of its map, by the names
+            of `zoo.data.statistics`; empty if the detector does not know those of good pictures.
+        warnings: A line for each statistic that is outside of what the good pictures had: the score
+            may then be wrong. The part before the first colon is the same for all pictures.
     """
 
     map: Float[np.ndarray, "h w"]
@@ -32,6 +37,8 @@ class Score:
     p_value: float | None = None
     threshold: float = 1.0
     smallest_region: int = 1
+    statistics: Mapping[str, float] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def is_anomalous(self) -> bool:
@@ -50,12 +57,26 @@ class Score:
 
         return find_regions(self.map, self.mask, smallest=self.smallest_region)
 
+    def as_json(self) -> dict[str, Any]:
+        """Return all but the map, for JSON; the score is rounded."""
+        return {
+            "score": round(self.score, 6),
+            "threshold": self.threshold,
+            "p_value": self.p_value,
+            "is_anomalous": self.is_anomalous,
+            "anomalous_pixels": int(self.mask.sum()),
+            "regions": [region.as_json() for region in self.regions],
+            "statistics": {name: round(value, 6) for name, value in self.statistics.items()},
+            "warnings": list(self.warnings),
+        }
+
     def __repr__(self) -> str:
         """Show everything but the pixels."""
         height, width = self.map.shape
+        warned = f", warnings={len(self.warnings)}" * bool(self.warnings)
         return (
             f"Score(score={self.score:.4g}, threshold={self.threshold:.4g}, "
-            f"is_anomalous={self.is_anomalous}, map={height}x{width})"
+            f"is_anomalous={self.is_anomalous}, map={height}x{width}{warned})"
         )
 
 

@@ -16,64 +16,86 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from zoo.data.images import content_key
+from zoo.data.layouts import arranged, check_test
 from zoo.data.testset import has_test, read_test
 from zoo.data.textures import Texture
-from zoo.detectors import Detector
+from zoo.detectors import Detector, Score
 from zoo.scoring import metrics
-from zoo.scoring.thresholds import expected_alarms
+from zoo.scoring.thresholds import expected_alarms, independent_images
 
 SURPRISE = 0.025  # probability below which false alarms are more than chance
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scored:
-    """The results of one detector on all test images.
+class ScoredPicture:
+    """The result of one detector for one test image.
 
     Attributes:
-        maps: One map an image.
-        masks: True is defective; None if an image has a label and no mask.
-        scores: One score an image.
-        alarms: Whether the detector calls the image anomalous.
-        keys: A hash of each picture and its mask.
-        seconds: Time to score all images, without the time to read them.
+        name: Path of the image relative to the texture's folder.
+        kind: "good", or the type of the defect.
+        mask: True is defective; None if the image has a label and no mask.
+        key: A hash of the picture and its mask.
+        score: What the detector says.
+        seconds: Time to score it, without the time to read it.
     """
 
-    maps: Sequence[Float[np.ndarray, "_ _"]]
-    masks: Sequence[Bool[np.ndarray, "_ _"] | None]
-    scores: Float[np.ndarray, " n"]
-    alarms: Bool[np.ndarray, " n"]
-    keys: Sequence[str]
+    name: str
+    kind: str
+    mask: Bool[np.ndarray, "h w"] | None
+    key: str
+    score: Score
     seconds: float
+
+    @property
+    def defective(self) -> bool:
+        """Whether it shows a defect."""
+        return self.mask is None or bool(self.mask.any())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """The results of one detector on all test images."""
+
+    pictures: Sequence[ScoredPicture]
+
+    @property
+    def scores(self) -> Float[np.ndarray, " n"]:
+        """One score an image."""
+        return np.array([each.score.score for each in self.pictures])
+
+    @property
+    def alarms(self) -> Bool[np.ndarray, " n"]:
+        """Whether the detector calls the image anomalous."""
+        return np.array([each.score.is_anomalous for each in self.pictures], np.bool_)
 
     @property
     def defective(self) -> Bool[np.ndarray, " n"]:
         """Which images show a defect."""
-        return np.array([mask is None or bool(mask.any()) for mask in self.masks], np.bool_)
+        return np.array([each.defective for each in self.pictures], np.bool_)
 
     @property
     def located(self) -> bool:
         """Whether a mask shows where a defect is."""
-        return any(mask is not None and bool(mask.any()) for mask in self.masks)
+        return any(each.mask is not None and each.defective for each in self.pictures)
 
     def with_masks(
         self,
     ) -> tuple[list[Float[np.ndarray, "_ _"]], list[Bool[np.ndarray, "_ _"]]]:
         """Return the maps and masks of all images but those that have a label only."""
-        pairs = [
-            (m, mask) for m, mask in zip(self.maps, self.masks, strict=True) if mask is not None
-        ]
+        pairs = [(each.score.map, each.mask) for each in self.pictures if each.mask is not None]
         return [each for each, _ in pairs], [mask for _, mask in pairs]
 
 
 def check(texture: Texture) -> None:
     """Read every test image and its mask, so that a damaged file is found before the work starts.
 
-    Without test images there is nothing to check.
+    Without test images there must be no masks.
 
     Raises:
         BadImageError: An image cannot be read.
-        BadMaskError: A mask is missing, or its size is not that of its image.
+        BadMaskError: Images and masks do not belong together.
     """
+    check_test(arranged(texture.root, texture.layout))
     if has_test(texture):
         for _ in read_test(texture):
             pass
@@ -87,27 +109,23 @@ def score_test(detector: Detector, texture: Texture) -> Scored:
         BadImageError: An image cannot be read.
         BadMaskError: An image has no mask.
     """
-    maps, masks, scores, alarms, keys = [], [], [], [], []
-    seconds = 0.0
+    pictures = []
     for picture in read_test(texture):
         began = time.perf_counter()
         score = detector.score(picture.pixels)
-        seconds += time.perf_counter() - began
-        assert not isinstance(score, list)
-        maps.append(score.map.astype(np.float32, copy=False))
-        masks.append(picture.mask)
-        scores.append(score.score)
-        alarms.append(score.is_anomalous)
+        seconds = time.perf_counter() - began
         truth = "defective" if picture.mask is None else content_key(picture.mask[:, :, None])
-        keys.append(f"{content_key(picture.pixels)} {truth}")
-    return Scored(
-        maps=maps,
-        masks=masks,
-        scores=np.array(scores),
-        alarms=np.array(alarms, np.bool_),
-        keys=keys,
-        seconds=seconds,
-    )
+        pictures.append(
+            ScoredPicture(
+                name=picture.name,
+                kind=picture.kind,
+                mask=picture.mask,
+                key=f"{content_key(picture.pixels)} {truth}",
+                score=score,
+                seconds=seconds,
+            )
+        )
+    return Scored(pictures=pictures)
 
 
 def pixel_ap(scored: Scored) -> float:
@@ -129,8 +147,11 @@ def figures(scored: Scored) -> dict[str, float]:
         `test_aupro`, `test_pixel_f1` of the mask and `test_pixel_f1_best` of the best threshold.
         With good images also `test_false_alarm_rate`. With both also `test_image_auroc`.
     """
-    defective, images = scored.defective, len(scored.maps)
-    found = {"test_images": float(images), "test_seconds_per_image": scored.seconds / images}
+    defective, seconds = scored.defective, [each.seconds for each in scored.pictures]
+    found = {
+        "test_images": float(defective.size),
+        "test_seconds_per_image": float(np.mean(seconds)),
+    }
     if scored.located:
         scores, labels = _pooled(scored)
         found["test_pixel_ap"] = metrics.average_precision(scores, labels)
@@ -163,7 +184,7 @@ def doubts(found: Mapping[str, float], threshold: Mapping[str, Any]) -> list[str
     lines = []
     good, rate = int(found.get("test_good_images", 0)), float(threshold["false_alarm_rate"])
     alarms = round(found.get("test_false_alarm_rate", 0.0) * good)
-    expected = expected_alarms(good, images=int(threshold["images"]), false_alarm_rate=rate)
+    expected = expected_alarms(good, images=independent_images(threshold), false_alarm_rate=rate)
     if alarms and expected.sf(alarms - 1) < SURPRISE:
         lines.append(
             f"It calls {alarms} of {good} good test pictures anomalous, where {rate:.0%} are "

@@ -130,7 +130,9 @@ def measure(job: Job) -> Fit:
     detector.map(texture.pictures[0].pixels)
     peak = peak_megabytes()
     scored = score_test(detector, texture)
-    keys = hashlib.sha256("\n".join(sorted(scored.keys)).encode()).hexdigest()
+    keys = hashlib.sha256(
+        "\n".join(sorted(each.key for each in scored.pictures)).encode()
+    ).hexdigest()
     return Fit(
         system=job.system.name,
         seed=job.seed,
@@ -141,7 +143,7 @@ def measure(job: Job) -> Fit:
             "fit_seconds": seconds,
             "peak_megabytes": peak,
         },
-        tested=f"{len(scored.keys)} to test, {int(scored.defective.sum())} of them defective "
+        tested=f"{len(scored.pictures)} to test, {int(scored.defective.sum())} of them defective "
         f"(sha256:{keys[:12]})",
     )
 

@@ -22,7 +22,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from zoo.detectors import Detector, calibrated
 from zoo.evaluation.change_point import Watched, watch
 from zoo.evaluation.stream import Stream, read
-from zoo.scoring.thresholds import conformal_rank, expected_alarms
+from zoo.scoring.thresholds import conformal_rank, expected_alarms, independent_images
 
 OWN = ALARMS, SCORE = "alarms", "score"
 # What to look at if a statistic of the pixels changed; for any other, what took the pictures.
@@ -191,7 +191,8 @@ def measure(detector: Detector, stream: Stream) -> Drift:
 def _calibration(detector: Detector) -> dict[str, Float[np.ndarray, " _"]]:
     """Return the good values of the score, in the units of lines, and of each statistic."""
     known = detector.bundle.threshold
-    scores = [calibrated(each, detector.threshold) for each in known.get("scores", ())]
+    as_taken = known.get("scores_as_taken") or known.get("scores", ())
+    scores = [calibrated(each, detector.threshold) for each in as_taken]
     values = {**known.get("statistics", {}), SCORE: scores}
     return {name: np.array(each, np.float64) for name, each in values.items()}
 
@@ -207,7 +208,7 @@ def _alarms_of_calibration(known: Mapping[str, Any]) -> Float[np.ndarray, " n"]:
 
     So many of n + 1 are expected. Without a rank it is one: the test is then less sensitive.
     """
-    images = int(known["images"])
+    images = independent_images(known)
     above = max(1, images + 1 - conformal_rank(images, float(known["false_alarm_rate"])))
     return np.repeat([0.0, 1.0], [images + 1 - above, above])
 
@@ -272,7 +273,9 @@ def _counted(
     alarms: Bool[np.ndarray, " n"], known: Mapping[str, Any], day: str | None = None
 ) -> Alarms:
     expected = expected_alarms(
-        len(alarms), images=int(known["images"]), false_alarm_rate=float(known["false_alarm_rate"])
+        len(alarms),
+        images=independent_images(known),
+        false_alarm_rate=float(known["false_alarm_rate"]),
     )
     least, most = expected.ppf(INTERVAL)
     return Alarms(

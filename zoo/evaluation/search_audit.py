@@ -22,12 +22,13 @@ from zoo.data.testset import has_test
 from zoo.data.textures import Texture
 from zoo.detectors import Detector
 from zoo.errors import BundleError, DataError, SearchError, did_you_mean
+from zoo.evaluation import audit_log
 from zoo.evaluation.audit import pixel_ap, score_test
 from zoo.files import write_csv
 from zoo.report.plots import Scatter, draw_scatter
 
 FEWEST_TRIALS = 3  # a rank correlation of two trials is always 1 or -1
-TABLE, PLOT = "audit.csv", "audit.png"
+TABLE, PLOT, LOGS = "audit.csv", "audit.png", "audit"
 _TRIAL = re.compile(r"[^_]+_(?P<name>[^_]+)_(?P<number>\d+)_")  # Ray's name of a trial's folder
 
 
@@ -137,7 +138,7 @@ def kept_detectors(folder: Path, *, say: Callable[[str], None]) -> list[AuditedT
     reported to `say` and skipped.
     """
     trials: list[AuditedTrial] = []
-    own = (CHAMPION, FLOOR, UNTRAINED)
+    own = (CHAMPION, FLOOR, UNTRAINED, LOGS)
     folders = (each for each in folder.iterdir() if each.is_dir() and each.name not in own)
     for trial in sorted(folders, key=_number):
         name = _TRIAL.match(trial.name)
@@ -163,6 +164,10 @@ def kept_detectors(folder: Path, *, say: Callable[[str], None]) -> list[AuditedT
 
 def audit_search(folder: Path, texture: Texture, *, say: Callable[[str], None]) -> SearchAudit:
     """Measure every trial of an ended search on the test images, and write a table and a plot.
+
+    For each detector there is also a file with a line for each test picture. The defective pictures
+    to which the chosen detector gives the lowest scores, and the good ones with the highest, are
+    reported to `say`.
 
     The detectors are measured one after the other, so only the maps of one are in memory. The table
     is written again after each, so that an interruption loses one trial only.
@@ -192,6 +197,7 @@ def audit_search(folder: Path, texture: Texture, *, say: Callable[[str], None]) 
         scored = score_test(Detector(bundle.load(each.folder)), texture)
         if not scored.located:
             raise DataError(_without_defects(texture))
+        audit_log.write(scored, log_of(folder, each.trial))
         points.append(
             Point(
                 trial=each.trial,
@@ -215,7 +221,14 @@ def audit_search(folder: Path, texture: Texture, *, say: Callable[[str], None]) 
         },
     )
     draw_scatter(plot, folder / PLOT)
+    for line in audit_log.nearest(log_of(folder, found.champion)):
+        say(line)
     return found
+
+
+def log_of(folder: Path, trial: str) -> Path:
+    """Return the file with what the detector of a trial says of each test picture."""
+    return folder / LOGS / f"{trial}.jsonl"
 
 
 def compared(search: str, points: Sequence[Point], *, champion: str | None = None) -> SearchAudit:

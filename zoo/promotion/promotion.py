@@ -18,12 +18,14 @@ from registry.gate import Decision
 from registry.names import checked_name
 from registry.runs.store import open_store
 from registry.shelf import Shelf
+from registry.trials import AUDIT_LOG
 from zoo.data.splits import same_source
 from zoo.data.testset import has_test
 from zoo.data.textures import Texture
 from zoo.detectors import Detector
 from zoo.errors import BundleError, PromotionError, UnknownDetectorError
-from zoo.evaluation.audit import audit, check, doubts
+from zoo.evaluation import audit_log
+from zoo.evaluation.audit import check, doubts, figures, score_test
 from zoo.home import home
 from zoo.promotion.comparison import Maps, compare, window_ap, window_maps
 from zoo.promotion.publication import Promotion, Registry, publish, published_before
@@ -65,7 +67,8 @@ def promote(
     What follows the gate has an order in which a crash at any point leaves users a working
     champion, the old or the new one, and the same command completes the promotion:
 
-    1. the audit, saved under the home, where a repetition finds it;
+    1. the audit, saved with a line for each test picture under the home, where a repetition finds
+       it;
     2. a version in MLflow, found again by the digest of the bundle, with the reason as a tag;
     3. the shelf, whose pointer is all that users see;
     4. MLflow's alias, last, so that it never names a bundle that is not served. If only this step
@@ -109,6 +112,8 @@ def promote(
     if decision.promoted and has_test(texture):
         say("Auditing the winner on the test images.")
         folder = _audited(challenger, folder, texture)
+        for line in audit_log.nearest(folder / AUDIT_LOG):
+            say(line)
         found = doubts(bundle.load(folder).metrics, challenger.bundle.threshold)
         for doubt in found:
             say(f"Warning: {doubt}")
@@ -239,12 +244,14 @@ def _against_champion(
 
 
 def _audited(detector: Detector, folder: Path, texture: Texture) -> Path:
-    """Return a bundle with the figures of its audit; a bundle is audited once."""
+    """Return a bundle with the figures of its audit, and its log; a bundle is audited once."""
     target = home() / "audited" / bundle.digest(folder)
     try:
         if bundle.same_detector(bundle.load(target), detector.bundle):
             return target
     except BundleError:
         pass  # not audited yet, or the audit was interrupted before it was saved
-    bundle.save(bundle.with_metrics(detector.bundle, audit(detector, texture)), target)
+    scored = score_test(detector, texture)
+    audit_log.write(scored, target / AUDIT_LOG)
+    bundle.save(bundle.with_metrics(detector.bundle, figures(scored)), target)
     return target

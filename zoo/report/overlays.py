@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,15 +12,18 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Shaped, UInt8
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from zoo.data.images import to_rgb8
-from zoo.files import writing
+from zoo.errors import ConfigError
+from zoo.files import write_whole, writing
 
 if TYPE_CHECKING:
     from zoo.detectors import Score
 
 MAX_OPACITY = 0.55  # of the colour of the highest values over the picture
 MIN_SIDE = 256  # pixels; smaller images are enlarged
+MARK = "Software", "texture-zoo"  # in the PNG file
 RED, GREEN = (255, 40, 40), (60, 255, 60)
 
 
@@ -65,14 +70,54 @@ def picture_and_map(
 
 
 def save(picture: UInt8[np.ndarray, "h w 3"], path: Path) -> Path:
-    """Write a picture; its folder is made if it does not exist.
+    """Write a picture in one step, marked as one of ours; its folder is made if need be.
 
     Raises:
         StorageError: The disk is full or the folder cannot be written.
     """
+    content, mark = io.BytesIO(), PngInfo()
+    mark.add_text(*MARK)
+    Image.fromarray(picture).save(content, "png", pnginfo=mark)
     with writing(path, f"the picture {path.name}"):
-        Image.fromarray(picture).save(path)
+        write_whole(path, content.getvalue())
     return path
+
+
+def is_ours(path: Path) -> bool:
+    """Return whether a file is a picture that `save` wrote."""
+    try:
+        with Image.open(path) as picture:
+            return picture.info.get(MARK[0]) == MARK[1]
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
+
+
+def paths_of(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """Return where the overlay of each image goes: below `folder` as below their common folder.
+
+    Raises:
+        ConfigError: Two images would have one overlay, or there is a file that `save` did not
+            write.
+    """
+    where = {image: Path(os.path.abspath(image)) for image in images}
+    common = os.path.commonpath([path.parent for path in where.values()])
+    found: dict[Path, Path] = {}
+    owners: dict[Path, Path] = {}
+    for image, path in where.items():
+        target = folder / path.relative_to(common).with_suffix(".png")
+        other = owners.setdefault(target, image)
+        if other != image:
+            raise ConfigError(
+                f"The overlays of {other} and {image} would both be {target}. Rename one of them, "
+                "or write their overlays into two folders."
+            )
+        if os.path.exists(target) and not is_ours(target):
+            raise ConfigError(
+                f"The overlay of {image} would overwrite {target}, which is not marked as an "
+                "overlay of `zoo score`. Name another folder with --out, or remove the file."
+            )
+        found[image] = target
+    return found
 
 
 def stacked(pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> UInt8[np.ndarray, "h w 3"]:

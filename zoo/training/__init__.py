@@ -6,10 +6,18 @@ It does not use Ray, MLflow or test pictures.
 from __future__ import annotations
 
 from zoo.training.data import PreparedData, TrainingData, gather, smallest_side, studied
-from zoo.training.fit import METRIC, Checkpoint, finish, in_final_form, train, train_best
+from zoo.training.fit import (
+    METRIC,
+    Checkpoint,
+    finish,
+    in_final_form,
+    train,
+    train_best,
+    with_threshold,
+)
 from zoo.training.fusing import Part, choose, floor, made, part_of, untrained, window_maps_of
 from zoo.training.provenance import provenance, versions
-from zoo.training.recalibrating import recalibrated
+from zoo.training.recalibrating import at_rates, rates_of, recalibrated
 from zoo.training.settings import (
     Settings,
     field_names,
@@ -26,6 +34,7 @@ __all__ = [
     "PreparedData",
     "Settings",
     "TrainingData",
+    "at_rates",
     "choose",
     "field_names",
     "finish",
@@ -36,6 +45,7 @@ __all__ = [
     "part_of",
     "preset",
     "provenance",
+    "rates_of",
     "recalibrated",
     "settings",
     "settings_of",
@@ -46,5 +56,6 @@ __all__ = [
     "untrained",
     "versions",
     "window_maps_of",
+    "with_threshold",
     "with_values",
 ]

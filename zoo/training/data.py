@@ -26,9 +26,9 @@ from zoo.scoring import metrics, objective
 from zoo.scoring.aggregation import Calibration, Rule, anomaly_map, calibrate
 from zoo.scoring.maps import enlarge, image_score
 from zoo.scoring.selection import candidates, choose
-from zoo.scoring.thresholds import Threshold, fit_threshold
+from zoo.scoring.thresholds import Rates, Threshold, fit_threshold
 
-FALSE_ALARM_RATE = 0.05  # needs 19 good images for a threshold by rank; 1 % needs 99
+RATES = Rates()
 GOOD_PICTURES = 60  # that thresholds are set on, if there are more
 STATISTICS_IMAGES = 8  # calibration images for mean and covariance: millions of pixels
 
@@ -69,6 +69,11 @@ class TrainingData:
         makes its scores of them hardly lower, and few pictures set a threshold badly.
         """
         return (*self.splits.calibration, *self.splits.val)[:GOOD_PICTURES]
+
+    @property
+    def good_groups(self) -> list[int]:
+        """The group of relatives of each of these pictures."""
+        return self.splits.groups_of(self.good)
 
 
 def gather(
@@ -169,7 +174,7 @@ class PreparedData:
         ]
         top = calibration.rule.top_fraction
         scores = [float(image_score(anomaly_map(each, calibration), top)) for each in good]
-        found = fit_threshold(scores, false_alarm_rate=FALSE_ALARM_RATE)
+        found = fit_threshold(scores, RATES)
         threshold = replace(found, set_on="calibration")
         return calibration, validation_figures(maps, self.data.validation, top), threshold
 

@@ -6,27 +6,33 @@ sets the statistics and the threshold on *calibration*, and makes a bundle of al
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from registry.bundle import Bundle
 from zoo import methods
-from zoo.detectors import Detector, available, tensors_of
+from zoo.data.images import unit
+from zoo.data.statistics import statistics_of
+from zoo.data.variation import under_variation
+from zoo.detectors import Detector, available, calibrated, tensors_of
 from zoo.methods import Method, Progress
 from zoo.scoring.aggregation import Calibration
 from zoo.scoring.maps import image_score
 from zoo.scoring.regions import smallest_region
-from zoo.scoring.thresholds import fit_pixel_threshold, fit_threshold
-from zoo.training.data import FALSE_ALARM_RATE, PreparedData, TrainingData, check_sizes
+from zoo.scoring.thresholds import Rates, fit_pixel_threshold, fit_threshold
+from zoo.training.data import RATES, PreparedData, TrainingData, check_sizes
 from zoo.training.provenance import provenance, versions
 from zoo.training.settings import Settings, settings_of
 
+VARIED = 60  # fewest pictures under variation that the threshold of a picture is set on
 THIN = 2  # every second pixel in both directions is enough to compare maps
 METRIC = "val_pixel_ap"  # the objective of a search, and of the choice of a checkpoint
 
@@ -135,21 +141,47 @@ def train_best(
     return best[0].bundle
 
 
-def finish(
-    bundle: Bundle, data: TrainingData, *, false_alarm_rate: float = FALSE_ALARM_RATE
-) -> Bundle:
+def finish(bundle: Bundle, data: TrainingData, *, rates: Rates = RATES) -> Bundle:
     """Complete a checkpoint: set its final form, and its thresholds on all good pictures.
 
     During training the threshold is set on the first few calibration pictures only.
     """
-    return with_limits(in_final_form(bundle, data), data, false_alarm_rate=false_alarm_rate)[0]
+    made = with_limits(in_final_form(bundle, data), data, rates=rates)[0]
+    return with_threshold(made, data, rates=rates)
+
+
+def with_threshold(bundle: Bundle, data: TrainingData, *, rates: Rates = RATES) -> Bundle:
+    """Set the threshold of pictures on good pictures under benign variation.
+
+    Good pictures of a production line differ more than the few that a detector is calibrated on:
+    by light, focus and noise at least. A rate that holds under the ranges of `zoo.data.variation`
+    is a rate that holds on them. Few pictures get several draws each, which count as relatives.
+
+    Args:
+        bundle: With the limits that `with_limits` or `limits` set; those of pixels stay.
+        data: The texture.
+        rates: Of good pictures.
+    """
+    detector, pictures = Detector(bundle), data.good
+    groups = data.good_groups
+    turns = -(-VARIED // len(pictures))
+    scores = []
+    for turn, (at, picture) in itertools.product(range(turns), enumerate(pictures)):
+        seen = under_variation(unit(picture.pixels), seed=turn * len(pictures) + at)
+        pixels = data.optics.exposed(seen, picture.pixels.dtype)
+        found = torch.from_numpy(detector.score_map(pixels))
+        scores.append(float(image_score(found, detector.top_fraction)))
+    threshold = fit_threshold(scores, rates, groups=groups * turns)
+    known = asdict(replace(threshold, images=len(pictures), varied=True))
+    as_taken = {"scores_as_taken": bundle.threshold["scores"]}
+    return replace(bundle, threshold=dict(bundle.threshold) | known | as_taken)
 
 
 Maps = list[Float[Tensor, "_ _"]]
 
 
 def with_limits(
-    bundle: Bundle, data: TrainingData, *, false_alarm_rate: float = FALSE_ALARM_RATE
+    bundle: Bundle, data: TrainingData, *, rates: Rates = RATES
 ) -> tuple[Bundle, Maps, Maps]:
     """Set the limits of a detector on the good pictures of `data` and its validation windows.
 
@@ -160,7 +192,7 @@ def with_limits(
     good = [torch.from_numpy(detector.map(picture.pixels)) for picture in data.good]
     windows = [torch.from_numpy(detector.map(window.image)) for window in data.validation]
     scores = [float(image_score(each, detector.top_fraction)) for each in good]
-    own = limits(scores, good, windows, data, false_alarm_rate=false_alarm_rate)
+    own = limits(scores, good, windows, data, rates=rates)
     return replace(bundle, threshold=own), good, windows
 
 
@@ -170,16 +202,18 @@ def limits(
     windows: Sequence[Float[Tensor, "_ _"]],
     data: TrainingData,
     *,
-    false_alarm_rate: float,
+    rates: Rates,
 ) -> dict[str, Any]:
     """Return the limits of a bundle: of the score of a picture, of a pixel, of a region.
+
+    With them are the statistics of the good pictures; later pictures are compared with these.
 
     Args:
         scores: Of the good pictures of `data`.
         good: Maps of the same pictures.
         windows: Maps of the validation windows.
         data: The texture.
-        false_alarm_rate: Of pictures.
+        rates: Of good pictures.
     """
     pixel = fit_pixel_threshold(
         [each[::THIN, ::THIN].numpy() for each in windows],
@@ -187,10 +221,24 @@ def limits(
         [each[::THIN, ::THIN].numpy() for each in good],
     )
     area = smallest_region(
-        [each.numpy() > pixel for each in good], false_alarm_rate=false_alarm_rate
+        [each.numpy() > pixel for each in good], false_alarm_rate=rates.false_alarms
     )
-    found = fit_threshold(scores, false_alarm_rate=false_alarm_rate)
-    return asdict(found) | {"map_value": pixel, "smallest_region": area}
+    found = fit_threshold(scores, rates, groups=data.good_groups)
+    return asdict(found) | {
+        "map_value": pixel,
+        "smallest_region": area,
+        "statistics": _statistics(data, [calibrated(each.numpy(), pixel) for each in good]),
+    }
+
+
+def _statistics(
+    data: TrainingData, maps: Sequence[Float[np.ndarray, "_ _"]]
+) -> dict[str, list[float]]:
+    """Return the ascending values of each statistic of the good pictures."""
+    found = [
+        statistics_of(picture.pixels, each) for picture, each in zip(data.good, maps, strict=True)
+    ]
+    return {name: sorted(round(each[name], 6) for each in found) for name in found[0]}
 
 
 def in_final_form(bundle: Bundle, data: TrainingData) -> Bundle:

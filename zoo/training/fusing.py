@@ -23,7 +23,8 @@ from zoo.scoring import metrics, objective
 from zoo.scoring.fusion import Fusion, Tail, added, fit_tail, log_tail
 from zoo.scoring.maps import image_score
 from zoo.scoring.objective import BINS, WIN_SHARE, Paired
-from zoo.training.data import FALSE_ALARM_RATE, TrainingData, validation_figures
+from zoo.scoring.thresholds import Rates
+from zoo.training.data import RATES, TrainingData, validation_figures
 from zoo.training.fit import THIN, limits, train_best, with_limits
 from zoo.training.provenance import provenance, versions
 from zoo.training.settings import Settings
@@ -63,11 +64,9 @@ class Part:
         return f"{self.bundle.method}@{self.bundle.preprocessing['scale']:g}"
 
 
-def part_of(
-    bundle: Bundle, data: TrainingData, *, false_alarm_rate: float = FALSE_ALARM_RATE
-) -> Part:
+def part_of(bundle: Bundle, data: TrainingData, *, rates: Rates = RATES) -> Part:
     """Measure a detector on good pictures, which set its thresholds, and on *val*."""
-    complete, good, windows = with_limits(bundle, data, false_alarm_rate=false_alarm_rate)
+    complete, good, windows = with_limits(bundle, data, rates=rates)
     tail = fit_tail(good)
     return Part(
         bundle=complete,
@@ -240,7 +239,7 @@ def made(
     fusion: Fusion,
     data: TrainingData,
     *,
-    false_alarm_rate: float = FALSE_ALARM_RATE,
+    rates: Rates = RATES,
 ) -> Bundle:
     """Return the detector of a sum: its threshold, and its figures on *val*.
 
@@ -273,7 +272,7 @@ def made(
         [part.bundle for part in parts],
         fusion,
         texture=data.texture,
-        threshold=limits(scores, sums[0], found.windows, data, false_alarm_rate=false_alarm_rate),
+        threshold=limits(scores, sums[0], found.windows, data, rates=rates),
         metrics=figures,
         data=provenance(data),
         made_by=versions(),

@@ -1,38 +1,70 @@
-"""New limits for a detector, from a few good pictures of a new line, camera or batch.
+"""New limits for a detector: another operating point, or good pictures of a new line or camera.
 
-Nothing is trained. The intensities are normalised by the new pictures, which undoes other light,
+Nothing is trained. Another operating point needs the scores that the detector carries. With new
+pictures, the intensities are normalised by the new pictures, which undoes other light,
 and tails and thresholds are set on them; defects are painted on them for the threshold of pixels.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
 
 from registry.bundle import Bundle
+from zoo.data import relatives
 from zoo.data.splits import Splits
 from zoo.data.textures import Texture
 from zoo.detectors import Detector, fusion_of
-from zoo.errors import DataError
+from zoo.errors import ConfigError, DataError
 from zoo.scoring.maps import image_score
+from zoo.scoring.thresholds import Rates, fit_threshold
 from zoo.training.data import TrainingData, data_of
+from zoo.training.fit import with_threshold
 from zoo.training.fusing import made, part_of
 
+_SET_AGAIN = ("value", "false_alarm_rate", "rule", "look_again_rate", "look_again_value")
 FEWEST = 5  # good pictures
 SUSPECT = 6.0  # deviations, by the median: a picture beyond it does not look good
 
 
+def rates_of(bundle: Bundle) -> Rates:
+    """Return the operating point of a detector."""
+    return Rates(
+        false_alarms=float(bundle.threshold["false_alarm_rate"]),
+        look_again=bundle.threshold.get("look_again_rate"),
+    )
+
+
+def at_rates(bundle: Bundle, rates: Rates) -> Bundle:
+    """Return the detector at another operating point, by the scores of good pictures it carries.
+
+    Only the limits of a picture change; those of pixels and of regions stay.
+
+    Raises:
+        ConfigError: The detector is from a version that did not store its scores.
+    """
+    known = bundle.threshold
+    if len(known.get("scores", ())) < 2:
+        raise ConfigError(
+            f"The detector of '{bundle.texture}' carries no scores of good pictures, because an "
+            "older version made it. Give good pictures with --good DIR."
+        )
+    found = fit_threshold(known["scores"], rates, groups=known.get("groups"))
+    fields = {name: each for name, each in asdict(found).items() if name in _SET_AGAIN}
+    return replace(bundle, threshold=dict(known) | fields)
+
+
 def recalibrated(
-    bundle: Bundle, texture: Texture, *, false_alarm_rate: float | None = None, seed: int = 0
+    bundle: Bundle, texture: Texture, *, rates: Rates | None = None, seed: int = 0
 ) -> Bundle:
     """Return the detector with new limits.
 
     Args:
         bundle: The detector.
         texture: The new good pictures.
-        false_alarm_rate: Of the threshold of a picture; None keeps that of the detector.
+        rates: The operating point; None keeps that of the detector.
         seed: Of the painted defects.
 
     Raises:
@@ -45,16 +77,16 @@ def recalibrated(
             f"{len(texture.pictures)}. Add some."
         )
     data = _data(texture, seed)
-    rate = false_alarm_rate or float(bundle.threshold["false_alarm_rate"])
+    rates = rates or rates_of(bundle)
     parts = [
-        part_of(_normalised(each, data), data, false_alarm_rate=rate)
-        for each in bundle.parts or (bundle,)
+        part_of(_normalised(each, data), data, rates=rates) for each in bundle.parts or (bundle,)
     ]
     if bundle.parts:
         fusion = replace(fusion_of(bundle), tails=tuple(part.tail for part in parts))
-        found = made(parts, fusion, data, false_alarm_rate=rate)
+        found = made(parts, fusion, data, rates=rates)
     else:
         found = parts[0].bundle
+    found = with_threshold(found, data, rates=rates)
     _refuse_suspects(Detector(found), texture)
     kept = {name: value for name, value in bundle.metrics.items() if not name.startswith("test_")}
     return replace(
@@ -67,13 +99,14 @@ def recalibrated(
 
 def _data(texture: Texture, seed: int) -> TrainingData:
     """Return the new pictures with windows painted on them; nothing is fitted, so none is apart."""
+    groups = relatives.groups(texture.pictures)
     splits = Splits(
         fit=texture.pictures,
         val=texture.pictures,
         calibration=(),
         seed=seed,
         note=f"{len(texture.pictures)} pictures to recalibrate",
-        independent=len(texture.pictures),
+        groups={texture.pictures[p].key: n for n, group in enumerate(groups) for p in group},
     )
     return data_of(texture, splits, validation_seed=seed)
 

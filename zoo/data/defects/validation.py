@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float, Shaped
 
 from zoo.data.defects.families import judged
@@ -22,7 +21,7 @@ from zoo.data.defects.painting import MIN_SIDE, SOFTEST, Look, extent, paint
 from zoo.data.defects.placebo import Donors, donors_of, material, placebo
 from zoo.data.images import unit
 from zoo.data.textures import Picture
-from zoo.data.variation import vary
+from zoo.data.variation import under_variation
 from zoo.errors import ConfigError, EmptyFolderError
 
 WINDOW = 384  # pixels; largest side of the windows on which validation defects are painted
@@ -123,9 +122,7 @@ class WindowPainter:
     ) -> Shaped[np.ndarray, "h w c"]:
         """Return the pixels of the file that the camera would have written."""
         if varied:
-            generator = torch.Generator().manual_seed(seed)
-            x = torch.from_numpy(np.ascontiguousarray(image, np.float32)).movedim(2, 0)[None]
-            image = ((vary(x * 2 - 1, 1.0, generator=generator)[0] + 1) / 2).movedim(0, 2).numpy()
+            image = under_variation(image, seed=seed)
         return self.optics.exposed(image, good.pixels.dtype)
 
     def defective(
