@@ -38,7 +38,7 @@ _UNFIT = (
 LARGEST, SMALLEST, BEYOND = 1e12, 1e-20, 1e18
 LARGEST_AREA = 10**9  # pixels of the smallest region; more than any picture has
 MOST_KNOTS = 1000  # of a tail; ours have less than forty
-MOST_GOOD = 10_000  # values of a statistic; ours have sixty
+MOST_GOOD = 10_000  # good pictures; ours are sixty
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -324,12 +324,14 @@ def _fusion(card: Mapping[str, Any]) -> Fusion:
 def _limits(known: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a card that say what is normal; p-values need a threshold by rank."""
     scores, value = known.get("scores", ()), _limit(known["value"])
-    _check_numbers(*scores)
+    _check_numbers(*scores, *known.get("scores_as_taken", ()))
+    _whole(known, "images", MOST_GOOD)
+    _whole(known, "independent", MOST_GOOD)
     return {
         "threshold": value,
         "map_threshold": _limit(known.get("map_value", value)),
         "good_scores": tuple(scores) if str(known["rule"]) == "conformal" else (),
-        "smallest_region": _area(known.get("smallest_region", 1)),
+        "smallest_region": _whole(known, "smallest_region", LARGEST_AREA),
         "statistics": _statistics(known),
     }
 
@@ -352,9 +354,10 @@ def _limit(value: Any) -> float:
     return float(value)
 
 
-def _area(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST_AREA:
-        raise ValueError(f"the smallest region is {value!r}")
+def _whole(known: Mapping[str, Any], name: str, most: int) -> int:
+    value = known.get(name, 1)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise ValueError(f"{name} is {value!r:.40}")
     return value
 
 
