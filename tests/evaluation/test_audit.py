@@ -250,6 +250,8 @@ def test_test_images_without_defects_are_refused(
     capsys: pytest.CaptureFixture[str], ended: Home
 ) -> None:
     shutil.rmtree(ended.weave / "test" / "hole")
+    assert "has no picture among those of the test" in refused(capsys, *ended.command)
+    shutil.rmtree(ended.weave / "ground_truth")
     assert "No test image of 'weave'" in refused(capsys, *ended.command)
     shutil.rmtree(ended.weave / "test")
     assert "No test image of 'weave'" in refused(capsys, *ended.command)
