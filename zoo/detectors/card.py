@@ -324,9 +324,8 @@ def _fusion(card: Mapping[str, Any]) -> Fusion:
 def _limits(known: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a card that say what is normal; p-values need a threshold by rank."""
     scores, value = known.get("scores", ()), _limit(known["value"])
-    _check_numbers(*scores, *known.get("scores_as_taken", ()))
-    _whole(known, "images", MOST_GOOD)
-    _whole(known, "independent", MOST_GOOD)
+    counts = [_whole(known, name, MOST_GOOD) for name in ("images", "independent")]
+    _check_numbers(*counts, *scores, *known.get("scores_as_taken", ()))
     return {
         "threshold": value,
         "map_threshold": _limit(known.get("map_value", value)),
