@@ -11,6 +11,8 @@ import pytest
 from tests.textures_drawn import draw
 from zoo.data.statistics import (
     STATISTICS,
+    cause,
+    distance,
     picture_statistics,
     statistics_of,
     usual_of,
@@ -100,8 +102,8 @@ def test_bytes_and_sixteen_bits_have_the_same_statistics() -> None:
 def test_a_region_has_the_statistics_of_its_picture(region: tuple[slice, slice]) -> None:
     shade = np.linspace(0.95, 1.05, 224, dtype=np.float32)[:, None]
     whole = leather(2) * shade
-    for name, distance in moved(whole[region], whole).items():
-        assert distance < 1, name
+    for name, away in moved(whole[region], whole).items():
+        assert away < 1, name
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 900, 3), (5, 4, 1), (31, 33, 3), (3000, 33, 1)])
@@ -185,6 +187,14 @@ def test_light_multiplies_so_a_black_picture_is_unusual_where_light_varies_much(
     varied = np.linspace(0.2, 0.7, 30).tolist()
     assert not warned(0.15, varied)
     assert warned(0.0, varied)
+
+
+def test_a_distance_of_one_is_where_a_warning_of_many_like_pictures_begins() -> None:
+    for name in STATISTICS:
+        (usual,) = usual_of({name: [0.5] * 60}).values()
+        ends = distance(name, np.array([usual.lower, 0.5, usual.upper]), 0.5)
+        assert ends == pytest.approx([-1, 0, 1])
+        assert cause(name).startswith("The ")
 
 
 def test_a_warning_says_what_was_found_what_was_usual_and_what_to_do() -> None:

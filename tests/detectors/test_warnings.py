@@ -199,3 +199,12 @@ def test_the_card_says_the_range_in_words_and_hides_the_values(fused: Bundle) ->
     assert list(shown["statistics"]) == ["brightness", "contrast", "sharpness", "background"]
     assert not {"statistics", "scores", "scores_as_taken", "groups"} & set(shown["threshold"])
     json.dumps(shown)
+
+
+@pytest.mark.parametrize("name", ["images", "independent"])
+@pytest.mark.parametrize("value", [0, -1, 10**9, 2.5, "many", True])
+def test_a_number_of_good_pictures_that_cannot_be_is_refused(
+    plain: Bundle, name: str, value: object
+) -> None:
+    with pytest.raises(BundleError, match=rf"{name} is {value!r}"):
+        Detector(replace(plain, threshold=plain.threshold | {name: value}))

@@ -39,6 +39,10 @@ class _Kind:
     least: float
     is_ratio: bool = False
 
+    def scaled(self, values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """Return values as they are compared."""
+        return np.log(np.maximum(values, 0) + _DARK) if self.is_ratio else values
+
 
 # A tenth of the light is less than the gain that detectors are judged under (`zoo.data.variation`),
 # and more than what a defect on a tenth of a picture does to its median; so is a fifth of the
@@ -173,7 +177,7 @@ def _usual(kind: _Kind, values: Float[np.ndarray, " n"]) -> Usual:
         return Usual(low=low, high=high, lower=-math.inf, upper=math.inf)
     from scipy.special import stdtrit  # imported here: to load a detector does not need SciPy
 
-    scale = np.log(np.maximum(values, 0) + _DARK) if kind.is_ratio else values
+    scale = kind.scaled(values)
     reach = stdtrit(n - 1, 1 - RATE / 2) * scale.std(ddof=1) * math.sqrt(1 + 1 / n)
     ends = scale.mean() + np.array([-1, 1]) * max(float(reach), kind.least)
     if kind.is_ratio:
@@ -220,3 +224,20 @@ def warnings_of(
         if name in found and name in good
         if not good[name].lower <= found[name] <= good[name].upper
     )
+
+
+def distance(name: str, values: Float[np.ndarray, " n"], usual: float) -> Float[np.ndarray, " n"]:
+    """Return how far values of a statistic are above a usual one; below 1 it does not matter.
+
+    Args:
+        name: One of `STATISTICS`.
+        values: Values of the statistic.
+        usual: What they are compared with.
+    """
+    kind = _KINDS[name]
+    return np.asarray((kind.scaled(values) - kind.scaled(np.array([usual]))) / kind.least)
+
+
+def cause(name: str) -> str:
+    """Return in words what may differ if a statistic, one of `STATISTICS`, does."""
+    return _KINDS[name].differs

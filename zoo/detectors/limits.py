@@ -58,7 +58,7 @@ def read(known: Mapping[str, Any]) -> Limits:
         picture=value,
         look_again=value if lower is None else min(_limit(lower), value),
         pixel=_limit(known.get("map_value", value)),
-        smallest_region=_area(known.get("smallest_region", 1)),
+        smallest_region=_whole(known, "smallest_region", LARGEST_AREA),
         good_scores=scores,
         good_weights=weights,
         statistics=_statistics(known),
@@ -85,7 +85,8 @@ def _good(known: Mapping[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...
     """Return the scores of good pictures and their weights; p-values need a threshold by rank."""
     scores = known.get("scores", ())
     groups = (scores and known.get("groups")) or range(len(scores))
-    check_numbers(*scores, *groups)
+    counts = [_whole(known, name, MOST_GOOD) for name in ("images", "independent")]
+    check_numbers(*counts, *scores, *groups, *known.get("scores_as_taken", ()))
     if len(scores) > MOST_GOOD or len(groups) != len(scores):
         raise ValueError(f"it has {len(scores)} scores of good pictures, and {len(groups)} groups")
     if str(known["rule"]) != "conformal":
@@ -111,9 +112,10 @@ def _limit(value: Any) -> float:
     return float(value)
 
 
-def _area(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST_AREA:
-        raise ValueError(f"the smallest region is {value!r}")
+def _whole(known: Mapping[str, Any], name: str, most: int) -> int:
+    value = known.get(name, 1)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise ValueError(f"{name} is {value!r:.40}")
     return value
 
 

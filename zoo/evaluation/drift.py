@@ -19,32 +19,16 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy.lib.stride_tricks import sliding_window_view
 
+from zoo.data import statistics
 from zoo.detectors import Detector, calibrated
 from zoo.evaluation.change_point import Watched, watch
 from zoo.evaluation.stream import Stream, read
 from zoo.scoring.thresholds import conformal_rank, expected_alarms, independent_images
 
 OWN = ALARMS, SCORE = "alarms", "score"
-# What to look at if a statistic of the pixels changed; for any other, what took the pictures.
-CAUSES = {
-    "brightness": "the light and the exposure",
-    "contrast": "the light, the exposure and the lens",
-    "sharpness": "the focus, the lens and the speed of the material",
-    "red_green": "the white balance and the colour of the light",
-    "blue_yellow": "the white balance and the colour of the light",
-    "background": "whether the material still fills the picture",
-}
-# A smaller change, of a ratio as a share, does not matter to a detector however certain it is.
-LEAST = {
-    SCORE: 0.05,
-    "brightness": 0.05,
-    "contrast": 0.1,
-    "sharpness": 0.15,
-    "red_green": 0.05,
-    "blue_yellow": 0.05,
-    "background": 0.1,
-}
-RATIOS = ("brightness", "contrast")
+# A smaller change does not matter to a detector, however certain it is: of the score in units of
+# the threshold, of a statistic as a share of the distance at which a picture may get a warning.
+LEAST_OF_SCORE, LEAST_OF_STATISTIC = 0.05, 0.5
 RECENT = 10  # pictures whose median says how large a change is
 FALSE_REPORT = 0.01  # probability of a report, ever, about a stream that does not change
 DIGITS = 6  # of a value: lines and bundles have so many, and equal values must be equal
@@ -96,8 +80,8 @@ class Quantity:
 
     Attributes:
         name: `alarms`, `score` or a statistic of the pixels.
-        calibration: Number of good pictures of the calibration that it is compared with; for the
-            alarms one more, the next one.
+        calibration: Number of independent good pictures that it is compared with; for the alarms
+            one more, the next one.
         pictures: Number of scored pictures that have it.
         before: Its median in the calibration and before the change; for alarms the share.
         now: Its median since the change, or of all pictures if there is none.
@@ -187,12 +171,27 @@ def measure(detector: Detector, stream: Stream) -> Drift:
 
 
 def _calibration(detector: Detector) -> dict[str, Float[np.ndarray, " _"]]:
-    """Return the good values of the score, in the units of lines, and of each statistic."""
+    """Return the good values of the score, in the units of lines, and of each statistic.
+
+    Where some calibration pictures are relatives, such as crops of one photograph, there are as
+    many values as independent pictures, evenly spread over the ranks.
+    """
     known = detector.bundle.threshold
     as_taken = known.get("scores_as_taken") or known.get("scores", ())
     scores = [calibrated(each, detector.threshold) for each in as_taken]
-    values = {**known.get("statistics", {}), SCORE: scores}
-    return {name: np.array(each, np.float64) for name, each in values.items()}
+    good = known.get("statistics", {})
+    values = {name: good[name] for name in statistics.STATISTICS if name in good}
+    return {
+        name: _spread(np.array(each, np.float64), independent_images(known))
+        for name, each in {**values, SCORE: scores}.items()
+    }
+
+
+def _spread(values: Float[np.ndarray, " n"], count: int) -> Float[np.ndarray, " _"]:
+    """Return at most so many of the values, evenly spread over their ranks."""
+    if len(values) <= count:
+        return values
+    return np.asarray(np.quantile(values, (np.arange(count) + 0.5) / count, method="nearest"))
 
 
 def _of_regions(detector: Detector) -> bool:
@@ -222,10 +221,12 @@ def _mattered(
     if found.told is None or found.since is None or name == ALARMS or before is None:
         return found.told
     width = min(RECENT, found.told - found.since + 1)
-    recent = sliding_window_view(values[found.told - width + 1 :], width)
-    moved = (np.median(recent, axis=1) - before) * (1 if found.rose else -1)
-    least = LEAST.get(name, 0.0) * (abs(before) if name in RATIOS else 1)
-    large = np.flatnonzero(moved >= least)
+    recent = np.median(sliding_window_view(values[found.told - width + 1 :], width), axis=1)
+    if name == SCORE:
+        moved = (recent - before) / LEAST_OF_SCORE
+    else:
+        moved = statistics.distance(name, recent, before) / LEAST_OF_STATISTIC
+    large = np.flatnonzero(moved >= 1 if found.rose else moved <= -1)
     return found.told + int(large[0]) if len(large) else None
 
 
@@ -318,11 +319,11 @@ def _said(quantity: Quantity, change: Change) -> str:
             "they defective?"
         )
     if quantity.name == SCORE:
-        cause = "the material, the camera and the light"
+        cause = "The material, the camera or the light"
     else:
-        cause = CAUSES.get(quantity.name, "the camera and the light")
+        cause = statistics.cause(quantity.name)
     before = "" if quantity.before is None else f" instead of {quantity.before:.4g}"
     return (
         f"The {quantity.name} of the pictures is {went} since {since}: {quantity.now:.4g}{before}. "
-        f"Check {cause}."
+        f"{cause} differs."
     )
