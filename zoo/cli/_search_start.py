@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import search_spaces
 from registry import bundle
 from registry.trials import FLOOR, UNTRAINED
-from zoo.cli import options
+from zoo.cli import _rates
 from zoo.cli.output import say
 from zoo.cli.promote import open_registry, promoted
 from zoo.data.defects.placebo import donors_of, material
@@ -84,7 +84,7 @@ def fit_floor(
     parts = [part_of(each, data) for each in untrained(data, say=say)]
     for part in parts:
         bundle.save(part.bundle, folder / UNTRAINED / part.name)
-    found = made(parts, choose(parts, data), data, rates=options.rates(args))
+    found = made(parts, choose(parts, data), data, rates=_rates.rates(args))
     bundle.save(found, folder / FLOOR)
     say(
         f"Methods that learn nothing ({', '.join(part.name for part in parts)}) have {METRIC} "

@@ -8,12 +8,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.cli import _rates
 from zoo.cli.output import say
 from zoo.errors import ConfigError
 
 if TYPE_CHECKING:
     from zoo.data.textures import Texture
-    from zoo.scoring.thresholds import Rates
     from zoo.training import TrainingData
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, None: 1}
@@ -63,39 +63,8 @@ def add_settings(parser: argparse.ArgumentParser, *, metavar: str = "FIELD=VALUE
 
 def add_training(parser: argparse.ArgumentParser) -> None:
     """Add `--false-alarms`, `--look-again` and `--seed`."""
-    add_rates(parser, default=0.05)
+    _rates.add_rates(parser, default=0.05)
     parser.add_argument("--seed", type=int, default=0, help="random seed (default: 0)")
-
-
-def add_rates(parser: argparse.ArgumentParser, *, default: float | None) -> None:
-    """Add `--false-alarms` and `--look-again`, the operating point; None leaves it as it is."""
-    parser.add_argument(
-        "--false-alarms",
-        "--false-alarm-rate",
-        type=float,
-        default=default,
-        metavar="RATE",
-        help="share of good images that may be called defective "
-        f"(default: {'as it is' if default is None else default})",
-    )
-    parser.add_argument(
-        "--look-again",
-        type=float,
-        metavar="RATE",
-        help="share of good images that may be defective or worth a second look, a third answer "
-        f"(default: {'as it is' if default is None else 'two answers'})",
-    )
-
-
-def rates(args: argparse.Namespace) -> Rates:
-    """Return the operating point that `add_rates` asked for.
-
-    Raises:
-        ConfigError: A rate is none, or the second is not above the first.
-    """
-    from zoo.scoring.thresholds import Rates
-
-    return Rates(false_alarms=args.false_alarms, look_again=args.look_again)
 
 
 def add_reason(parser: argparse.ArgumentParser) -> None:

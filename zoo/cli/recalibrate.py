@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from zoo.cli import options
+from zoo.cli import _rates, options
 from zoo.cli.output import answer, say
 from zoo.cli.promote import open_registry
 
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="good pictures of a new line, camera or batch, five or more (default: the limits are "
         "set by the scores of good pictures that the detector carries)",
     )
-    options.add_rates(parser, default=None)
+    _rates.add_rates(parser, default=None)
     options.add_json(parser)
 
 

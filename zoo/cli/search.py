@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.cli import options
+from zoo.cli import _rates, options
 from zoo.cli.output import answer, say
 from zoo.cli.promote import promoted
 from zoo.errors import StorageError
@@ -23,10 +23,7 @@ ALL = "all"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add = parser.add_argument
-    options.add_data(
-        parser,
-        category="the texture's name; `all` searches for MVTec's five textures at once, on one Ray",
-    )
+    options.add_data(parser, category="the texture's name; `all`: MVTec's five, on one Ray")
     add(
         "--time-budget",
         type=options.seconds,
@@ -91,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Search, promote the winner, and print where it is."""
-    options.rates(args)  # refused now, not after the search
+    _rates.rates(args)  # refused now, not after the search
     if args.category == ALL:
         from zoo.cli import _search_all
 
@@ -128,7 +125,7 @@ def _search(args: argparse.Namespace, texture: Texture, data: TrainingData) -> d
     with _search_end.closed_on_error(log):
         made = searched(args, texture, data, (config, space), log, storage=storage)
         found = made.result
-        best, figures = _search_end.finish_best(made, data, rates=options.rates(args))
+        best, figures = _search_end.finish_best(made, data, rates=_rates.rates(args))
         bundle.save(best, saved)
         log.champion(saved, _search_end.example_maps(best, data, folder / "maps"))
         log.close(figures, "interrupted" if found.interrupted else "finished", found.trials)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from zoo.cli import options
+from zoo.cli import _rates, options
 from zoo.cli.output import answer, say
 from zoo.methods import DEFAULT, METHODS, PRESETS
 
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
         say(f"report {checkpoint.report}: {', '.join([value, *losses])}")
 
     train(data, wanted, seed=args.seed, device=args.device, report=report)
-    made = finish(checkpoints[0].bundle, data, rates=options.rates(args))
+    made = finish(checkpoints[0].bundle, data, rates=_rates.rates(args))
     bundle.save(made, args.out)
     say(f"Promote it with `zoo promote {args.out} --data {args.data}`.")
     answer({"detector": str(args.out), **made.metrics}, as_json=args.json)
