@@ -148,6 +148,24 @@ def test_a_score_says_what_is_above_its_threshold() -> None:
     assert repr(found) == "Score(score=2.1, threshold=2, verdict='defective', map=2x3)"
 
 
+def test_a_detector_with_a_band_gives_three_answers(
+    tiny_bundle: Bundle, pixels: np.ndarray
+) -> None:
+    raw = Detector(tiny_bundle).score(pixels).score * tiny_bundle.threshold["value"]
+    cases = [(raw + 2, raw + 1, "good"), (raw + 1, raw - 1, "look again"), (raw - 1, raw - 2, "")]
+    for value, lower, expected in cases:
+        limits = {"value": value, "look_again_value": lower, "look_again_rate": 0.2}
+        found = Detector(
+            replace(tiny_bundle, threshold=dict(tiny_bundle.threshold) | limits)
+        ).score(pixels)
+        assert found.verdict == (expected or "defective")
+        assert found.as_json()["verdict"] == found.verdict
+        assert found.is_anomalous == (not expected)
+        assert found.look_again == pytest.approx(calibrated(lower, value))
+    two = Detector(tiny_bundle).score(pixels)
+    assert two.look_again == two.threshold
+
+
 def test_the_score_is_the_mean_of_the_highest_pixels_of_the_map(
     detector: Detector, pixels: np.ndarray
 ) -> None:
@@ -189,6 +207,16 @@ def test_an_image_is_anomalous_where_its_p_value_is_within_the_false_alarm_rate(
         assert found.p_value is not None
         assert found.is_anomalous == (found.p_value <= rate)
     assert found.p_value == 1 / 20
+
+
+def test_relatives_share_one_vote_in_a_p_value(tiny_bundle: Bundle, pixels: np.ndarray) -> None:
+    plain = Detector(tiny_bundle)
+    raw = plain.score(pixels).score * plain.threshold
+    scores = [raw - 1] * 30 + [raw + 1] * 10
+    groups = [*range(30), *[30] * 10]  # the ten higher ones are crops of one picture
+    threshold = fit_threshold(scores, Rates(false_alarms=0.2), groups=groups)
+    found = Detector(replace(tiny_bundle, threshold=asdict(threshold))).score(pixels)
+    assert found.p_value == pytest.approx((1 + 1) / (1 + 31))
 
 
 def test_too_few_good_images_give_no_p_value(detector: Detector, pixels: np.ndarray) -> None:

@@ -138,7 +138,9 @@ def test_the_p_value_is_there_where_the_detector_has_one(
     tiny_bundle: Bundle, tiny_model: bytes
 ) -> None:
     scores = tuple(np.linspace(0.1, 40, 40).tolist())
-    ranked = replace(tiny_bundle, threshold=asdict(fit_threshold(scores, Rates(false_alarms=0.05))))
+    groups = [*range(30), *[30] * 10]
+    limit = fit_threshold(scores, Rates(false_alarms=0.05), groups=groups)
+    ranked = replace(tiny_bundle, threshold=asdict(limit))
     pixels = draw_hole(64, 72, np.random.default_rng(5))[0]
     said, found = Detector(ranked).score(pixels), run(export.to_onnx(ranked), pixels)
     assert said.p_value is not None

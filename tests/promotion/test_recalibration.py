@@ -7,7 +7,7 @@ import pytest
 from registry.bundle import Bundle, load
 from tests.promotion.home import Home
 from zoo.data import textures
-from zoo.errors import UnknownDetectorError
+from zoo.errors import ConfigError, UnknownDetectorError
 from zoo.promotion import recalibrate, roll_back
 
 
@@ -29,3 +29,28 @@ def test_a_recalibrated_champion_is_a_version_with_its_lineage(home: Home, made:
 def test_a_texture_without_a_champion_is_refused(home: Home) -> None:
     with pytest.raises(UnknownDetectorError):
         recalibrate("mesh", good=home.texture, registry=home.registry, say=home.said.append)
+
+
+def test_another_operating_point_is_a_version_too(home: Home, made: Bundle) -> None:
+    home.promote(home.saved(made))
+    done = recalibrate(
+        "mesh", registry=home.registry, false_alarms=0.2, look_again=0.4, say=home.said.append
+    )
+    found = load(home.shelf.resolve("mesh")[0])
+    assert done.version == 2
+    assert "stored scores: false alarms 20.00%, look again 40.00%" in done.decision.reason
+    assert found.threshold["look_again_value"] < found.threshold["value"]
+    assert found.threshold["value"] < made.threshold["value"]
+    assert {name.partition("_")[0] for name in found.metrics} & {"val", "test"} == {"val"}
+    recalibrate("mesh", registry=home.registry, look_again=0.0, say=home.said.append)
+    two = load(home.shelf.resolve("mesh")[0]).threshold
+    assert (two["false_alarm_rate"], two["look_again_rate"]) == (0.2, None)
+    assert two["value"] == found.threshold["value"]
+
+
+def test_a_recalibration_to_nothing_new_is_refused(home: Home, made: Bundle) -> None:
+    home.promote(home.saved(made))
+    with pytest.raises(ConfigError, match="Nothing to change: give good pictures with --good DIR"):
+        recalibrate("mesh", registry=home.registry, say=home.said.append)
+    with pytest.raises(ConfigError, match="'look again' is 0.01, and that of false alarms 0.05"):
+        recalibrate("mesh", registry=home.registry, look_again=0.01, say=home.said.append)

@@ -40,7 +40,8 @@ def rates_of(bundle: Bundle) -> Rates:
 def at_rates(bundle: Bundle, rates: Rates) -> Bundle:
     """Return the detector at another operating point, by the scores of good pictures it carries.
 
-    Only the limits of a picture change; those of pixels and of regions stay.
+    Only the limits of a picture change; those of pixels and of regions stay. The figures of an
+    audit are left out.
 
     Raises:
         ConfigError: The detector is from a version that did not store its scores.
@@ -53,7 +54,7 @@ def at_rates(bundle: Bundle, rates: Rates) -> Bundle:
         )
     found = fit_threshold(known["scores"], rates, groups=known.get("groups"))
     fields = {name: each for name, each in asdict(found).items() if name in _SET_AGAIN}
-    return replace(bundle, threshold=dict(known) | fields)
+    return replace(bundle, threshold=dict(known) | fields, metrics=_untested(bundle))
 
 
 def recalibrated(
@@ -88,13 +89,17 @@ def recalibrated(
         found = parts[0].bundle
     found = with_threshold(found, data, rates=rates)
     _refuse_suspects(Detector(found), texture)
-    kept = {name: value for name, value in bundle.metrics.items() if not name.startswith("test_")}
     return replace(
         found,
-        metrics=kept,
+        metrics=_untested(bundle),
         data=bundle.data | {"recalibrated_on": [picture.key for picture in texture.pictures]},
         made_by=bundle.made_by,
     )
+
+
+def _untested(bundle: Bundle) -> dict[str, float]:
+    """Return the figures of a detector without those of its audit, which had other limits."""
+    return {name: each for name, each in bundle.metrics.items() if not name.startswith("test_")}
 
 
 def _data(texture: Texture, seed: int) -> TrainingData:
