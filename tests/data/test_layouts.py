@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from zoo.data.layouts import arranged, layout_of, unused
 from zoo.data.testset import has_test, read_test
 from zoo.data.textures import find
 from zoo.errors import BadMaskError
+from zoo.evaluation.audit import check
 
 
 def hole(height: int = 48, width: int = 64, *, value: tuple[int, ...] = (255,)) -> np.ndarray:
@@ -261,6 +263,16 @@ def test_black_masks_of_good_pictures_are_no_masks_without_a_picture(tmp_path: P
     write(tmp_path / "ground_truth" / "ok" / "7.png", hole())
     with pytest.raises(BadMaskError, match=r"ok.7\.png is among the good .* marks 50 pixels"):
         list(read_test(find(tmp_path, "x")))
+
+
+def test_a_defective_picture_with_a_black_mask_counts_as_good_and_is_told(tmp_path: Path) -> None:
+    btad(tmp_path)
+    (mask,) = (tmp_path / "ground_truth" / "ko").iterdir()
+    write(mask, black())
+    texture = find(tmp_path, "x")
+    assert not any(each.defective for each in read_test(texture))
+    (line,) = check(texture)
+    assert re.match(r"1 test pictures .* black mask, test.ko.8\.bmp for one: they count as", line)
 
 
 def test_a_good_and_a_defective_picture_of_one_name_share_no_mask(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import pytest
 from tests.cli.commands import refused
 from tests.data.pictures_written import drawn, write, write_good, write_truncated
 from tests.data.test_layouts import (
-    black,
     btad,
     flat,
     hole,
@@ -87,11 +86,6 @@ def of_a_name_that_two_have(picture: Path, mask: Path) -> str:
     return f"2 test pictures in {re.escape(str(picture.parent))} are called '{picture.stem}'"
 
 
-def black_on_a_defect(picture: Path, mask: Path) -> str:
-    write(mask, black())
-    return f"{re.escape(str(picture))} is among the defective .* {re.escape(str(mask))} is black"
-
-
 WRONG = [
     of_another_size,
     without_a_picture,
@@ -99,17 +93,10 @@ WRONG = [
     damaged,
     twice,
     of_a_name_that_two_have,
-    black_on_a_defect,
 ]
 
 
-# In KolektorSDD a black label is what makes a picture a good one.
-CASES = [
-    (layout, wrong)
-    for layout in MADE
-    for wrong in WRONG
-    if not (wrong is black_on_a_defect and layout.startswith("kolektor"))
-]
+CASES = [(layout, wrong) for layout in MADE for wrong in WRONG]
 
 # Layouts that may be one folder: the folders of both have the same names.
 ALIKE = [

@@ -43,8 +43,9 @@ def run(args: argparse.Namespace) -> None:
     own = textures_in(folder) if folder.is_dir() else []
     for name in own or [folder.name]:
         texture = textures.find(folder, name)
-        check_test(texture)
+        doubtful = check_test(texture)
         found = said_of(texture, arranged(texture.root, texture.layout))
+        found["warnings"] += doubtful
         answer(found, as_json=args.json)
 
 

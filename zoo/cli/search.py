@@ -98,7 +98,8 @@ def run(args: argparse.Namespace) -> None:
     if not args.no_promote:
         from zoo.promotion import check_test
 
-        check_test(texture)  # now, because the audit reads the test images only at the end
+        for line in check_test(texture):  # now: the audit reads the test images only at the end
+            say(line)
     answer(_search(args, texture, options.gather_data(texture)), as_json=args.json)
 
 

@@ -23,8 +23,9 @@ class TestPicture:
         name: Path relative to the texture's folder.
         kind: "good", or the type of the defect.
         pixels: Of type uint8 or uint16, in the texture's mode.
-        mask: True where the image is anomalous; all False for a good image. None for a defective
-            image of a texture that has labels and no masks.
+        mask: True where the image is anomalous; all False for a good image, and for one whose
+            mask is black among the defective ones, such as a crop of a defective picture. None for
+            a defective image of a texture that has labels and no masks.
     """
 
     __test__ = False  # pytest would take it for a class of tests, because of its name
@@ -68,11 +69,6 @@ def _mask_of(file: TestFile, height: int, width: int) -> Bool[np.ndarray, "h w"]
             f"{picture} is among the good test pictures, but its mask {path} marks {mask.sum()} "
             "pixels. Correct one of them."
         )
-    if file.kind != "good" and not mask.any():
-        raise BadMaskError(
-            f"{picture} is among the defective test pictures ('{file.kind}'), but its mask {path} "
-            "is black everywhere. Mark the defect, or move the picture to the good ones."
-        )
     return mask
 
 
@@ -85,7 +81,7 @@ def read_test(texture: Texture) -> Iterator[TestPicture]:
         EmptyFolderError: There is no test image.
         BadImageError: A picture cannot be read.
         BadMaskError: A defective picture has no readable mask, or one of another size, or several,
-            or a black one; or a mask has no picture, or two.
+            or a mask has no picture, or two.
     """
     arrangement = arranged(texture.root, texture.layout)
     check_test(arrangement)

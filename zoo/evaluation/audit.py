@@ -86,19 +86,27 @@ class Scored:
         return [each for each, _ in pairs], [mask for _, mask in pairs]
 
 
-def check(texture: Texture) -> None:
+def check(texture: Texture) -> list[str]:
     """Read every test image and its mask, so that a damaged file is found before the work starts.
 
     Without test images there must be no masks.
+
+    Returns:
+        Lines for the user about masks that may be wrong.
 
     Raises:
         BadImageError: An image cannot be read.
         BadMaskError: Images and masks do not belong together.
     """
     check_test(arranged(texture.root, texture.layout))
-    if has_test(texture):
-        for _ in read_test(texture):
-            pass
+    pictures = read_test(texture) if has_test(texture) else ()
+    black = [each.name for each in pictures if each.kind != "good" and not each.defective]
+    if not black:
+        return []
+    return [
+        f"{len(black)} test pictures of a kind of defect have a black mask, {black[0]} for one: "
+        "they count as good. Mark the defects, if they have any."
+    ]
 
 
 def score_test(detector: Detector, texture: Texture) -> Scored:

@@ -135,14 +135,17 @@ def promote(
     return done
 
 
-def check_test(texture: Texture) -> None:
+def check_test(texture: Texture) -> list[str]:
     """Refuse, before a search, test images that the audit of its winner would refuse.
+
+    Returns:
+        Lines for the user about masks that may be wrong.
 
     Raises:
         BadImageError: One cannot be read.
         BadMaskError: One has no mask, or one of another size.
     """
-    check(texture)
+    return check(texture)
 
 
 def _training_data(challenger: Bundle, folder: Path, texture: Texture) -> TrainingData:
