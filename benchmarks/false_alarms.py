@@ -135,9 +135,9 @@ def main() -> None:
                     "independent": float(np.median(found.independent)),
                     "rule": "/".join(sorted(found.rules)),
                     "held_out": found.held,
-                    "false_alarms": found.alarms / found.held,
-                    "at_three_deviations": found.three_deviations / found.held,
-                    "ratio": found.alarms / max(found.three_deviations, 1),
+                    "false_alarms": float(found.alarms / found.held),
+                    "at_three_deviations": float(found.three_deviations / found.held),
+                    "ratio": float(found.alarms / max(found.three_deviations, 1)),
                     "splits_inside": found.inside,
                     "splits": args.splits,
                 }

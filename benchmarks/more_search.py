@@ -130,7 +130,7 @@ def draw(done: list[dict[str, str | float]], path: Path) -> None:
             label=name,
         )
     axes.set(xlabel="minutes of search, two CPU cores", ylabel="test_pixel_ap", ylim=(0, 1))
-    axes.legend()
+    axes.legend(loc="lower right")
     figure.savefig(path, dpi=120)
 
 
