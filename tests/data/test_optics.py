@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from zoo.data import textures
+from zoo.data.defects.fit_pictures import FitPictures
 from zoo.data.defects.optics import Optics, measure_optics
 from zoo.data.defects.painting import Look, paint
+from zoo.data.defects.validation import validation_set
+from zoo.data.preprocessing import Preprocessing, intensity_range
 from zoo.data.textures import Picture
 
 
@@ -118,3 +123,54 @@ def test_a_defect_is_no_sharper_than_the_camera() -> None:
     assert steepest(2.0) < 0.55 * steepest(0.5)
     # The slope of a step that is blurred with a standard deviation of 2 pixels.
     assert steepest(2.0) < 1.3 / (2.0 * np.sqrt(2 * np.pi))
+
+
+# ------------------------------------------------------------------------------ 12 bits in 16
+
+
+def in_bits(picture: Picture, bits: int) -> Picture:
+    """Return a picture of 16 bits as a camera of fewer writes it into a file of 16."""
+    return replace(picture, pixels=picture.pixels >> (16 - bits))
+
+
+def test_a_camera_of_12_bits_is_measured_as_one_of_16() -> None:
+    whole = [board(blur=1.5, seed=seed) for seed in range(3)]
+    deep, _ = measure_optics(whole)
+    optics, notes = measure_optics([in_bits(picture, 12) for picture in whole])
+    assert (deep.white, optics.white) == (1.0, 4095 / 65535)
+    assert optics.blur == pytest.approx(deep.blur, rel=0.02)
+    assert optics.noise_at(0.5) == pytest.approx(deep.noise_at(0.5), rel=0.02)
+    assert not notes
+    assert "white is 0.0625 of what the file allows" in str(optics)
+
+
+@pytest.mark.parametrize("bits", [10, 12])
+def test_validation_and_training_paint_on_few_bits_as_on_all(bits: int) -> None:
+    whole = [board(blur=1.5, seed=seed) for seed in range(4)]
+    few = [in_bits(picture, bits) for picture in whole]
+    sets = [
+        validation_set(each, seed=0, optics=measure_optics(each)[0], per_family=4, window=128)
+        for each in (whole, few)
+    ]
+    assert len(sets[0]) == len(sets[1]) > 20
+    top = 2**bits - 1
+    for one, other in zip(*sets, strict=True):
+        assert (one.family, one.varied) == (other.family, other.varied)
+        assert (one.mask == other.mask).mean() > 0.99
+        difference = np.abs(one.image / 65535 - other.image / top)
+        assert difference.mean() < 0.005, (one.family, one.varied)
+    paintings = []
+    for pictures in (whole, few):
+        pixels = [each.pixels for each in pictures]
+        low, high = intensity_range(pixels)
+        source = FitPictures(
+            pixels,
+            Preprocessing(mode="L", scale=1.0, low=low, high=high),
+            device=torch.device("cpu"),
+            optics=measure_optics(pictures)[0],
+        )
+        rng = np.random.default_rng(1)
+        paintings.append([source.painting(48, rng, placebos=0.5) for _ in range(8)])
+    for first, second in zip(*paintings, strict=True):
+        assert (first.after - second.after).abs().mean() < 0.02
+        assert (first.mask == second.mask).mean() > 0.98

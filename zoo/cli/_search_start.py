@@ -55,7 +55,7 @@ def prepared(
     space, note = fitting(space, smallest_side(data), widen=args.space is None)
     notes = [note]
     pixels = [picture.pixels for picture in data.splits.fit]
-    if args.space is None and donors_of(material(pixels)).arranged:
+    if args.space is None and donors_of(material(pixels, data.optics)).arranged:
         space = starting_with(space, "placebo_share", 0.0)
         notes.append(
             "Good material fits only its own place here, so the first trial is taught without "

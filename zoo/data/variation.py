@@ -34,7 +34,7 @@ def vary(
         x: Prepared pictures or patches, in [-1, 1].
         amount: Factor on all ranges; 0 changes nothing, 1 is the ranges of this module.
         generator: Source of random numbers, on the device of x.
-        low: Intensity that -1 stands for, as in `Preprocessing`.
+        low: Intensity that -1 stands for, where 1 is the white of the camera.
         high: Intensity that 1 stands for.
         scale: Scale of the pictures; a blur is meant in pixels of the file.
     """

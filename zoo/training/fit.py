@@ -19,7 +19,6 @@ from torch import Tensor
 
 from registry.bundle import Bundle
 from zoo import methods
-from zoo.data.images import unit
 from zoo.data.statistics import statistics_of
 from zoo.data.variation import under_variation
 from zoo.detectors import Detector, available, calibrated, tensors_of
@@ -167,7 +166,7 @@ def with_threshold(bundle: Bundle, data: TrainingData, *, rates: Rates = RATES) 
     turns = -(-VARIED // len(pictures))
     scores = []
     for turn, (at, picture) in itertools.product(range(turns), enumerate(pictures)):
-        seen = under_variation(unit(picture.pixels), seed=turn * len(pictures) + at)
+        seen = under_variation(data.optics.light(picture.pixels), seed=turn * len(pictures) + at)
         pixels = data.optics.exposed(seen, picture.pixels.dtype)
         found = torch.from_numpy(detector.score_map(pixels))
         scores.append(float(image_score(found, detector.top_fraction)))

@@ -21,7 +21,7 @@ from zoo.data.defects.families import FAMILIES
 from zoo.data.defects.optics import Optics
 from zoo.data.defects.painting import SOFTEST, Look, extent, paint
 from zoo.data.defects.placebo import Donors, donors_of, material, placebo
-from zoo.data.images import to_mode, unit
+from zoo.data.images import to_mode
 from zoo.data.preprocessing import Preprocessing, prepare
 
 SIZES = (0.05, 0.6)  # of a defect, as shares of a window; a window is up to two patches wide
@@ -65,10 +65,10 @@ class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
             pixels: uint8 or uint16.
             preprocessing: How a picture becomes a tensor.
             device: Of the tensors.
-            optics: The camera of the pictures.
+            optics: The camera of the pictures; None is a perfect one.
             unseen: Families that are never painted.
         """
-        self.preprocessing, self.optics = preprocessing, optics
+        self.preprocessing, self.optics = preprocessing, optics or Optics()
         self.pixels = [to_mode(each, preprocessing.mode) for each in pixels]
         self.prepared = [prepare(each, preprocessing).to(device) for each in self.pixels]
         self.families = tuple(name for name in FAMILIES if name not in unseen)
@@ -103,7 +103,7 @@ class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
     @cached_property
     def donors(self) -> Donors:
         """The material of placebos."""
-        return donors_of(material(self.pixels))
+        return donors_of(material(self.pixels, self.optics))
 
     def painting(
         self, patch: int, rng: np.random.Generator, *, placebos: float = 0.0, softness: bool = False
@@ -118,7 +118,7 @@ class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
 
         """
         pixels, donor = (self._window(patch, rng) for _ in range(2))
-        image = unit(pixels)
+        image = self.optics.light(pixels)
         edited = np.zeros(image.shape[:2], np.bool_)
         if rng.random() < placebos:
             for _ in range(int(rng.integers(1, 3))):
@@ -145,12 +145,11 @@ class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
                     contrast=float(rng.uniform(*CONTRASTS)),
                     softness=_softness(rng, softness),
                 ),
-                donor=unit(donor),
+                donor=self.optics.light(donor),
                 optics=self.optics,
             )
             mask |= added
-        camera = self.optics or Optics()
-        x = prepare(camera.exposed(image, pixels.dtype), self.preprocessing)
+        x = prepare(self.optics.exposed(image, pixels.dtype), self.preprocessing)
         return Painting(
             before=prepare(pixels, self.preprocessing),
             after=x,
@@ -165,7 +164,7 @@ class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
         height, width = (min(length, int(side)) for length in pixels.shape[:2])
         top = int(rng.integers(pixels.shape[0] - height + 1))
         left = int(rng.integers(pixels.shape[1] - width + 1))
-        if self.optics is not None and self.optics.tables:
+        if self.optics.tables:
             top, left = top // 8 * 8, left // 8 * 8
         return pixels[top : top + height, left : left + width]
 

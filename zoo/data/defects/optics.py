@@ -42,6 +42,8 @@ class Optics:
         correlation: Correlation of the noise of neighbouring pixels, from 0 to 1.
         step: Step of the intensities, as a share of the full scale.
         tables: Quantisation tables of the JPEG files; None if the pictures are no JPEG files.
+        white: The full scale as a share of that of the file: a camera of 12 bits uses a sixteenth
+            of a file of 16.
     """
 
     blur: float | None = None
@@ -50,6 +52,7 @@ class Optics:
     correlation: float = 0.0
     step: float = 0.0
     tables: Tables | None = None
+    white: float = 1.0
 
     def __str__(self) -> str:
         """Describe the camera in one line."""
@@ -62,7 +65,12 @@ class Optics:
             f"{blur}; noise is {100 * self.noise_at(0.5):.2f} % of the full scale in the middle "
             f"of it, with a correlation of {self.correlation:.2f}; "
             f"{'JPEG' if self.tables else 'no JPEG'}, steps of 1/{1 / max(self.step, 1e-5):.0f}"
+            f"{f'; white is {self.white:.3g} of what the file allows' * (self.white < 1)}"
         )
+
+    def light(self, pixels: Shaped[np.ndarray, "h w c"]) -> Float[np.ndarray, "h w c"]:
+        """Return the intensities of the pixels of a file, from 0 to 1 for white."""
+        return unit(pixels) / np.float32(self.white)
 
     def noise_at(self, level: float) -> float:
         """Return the standard deviation of the noise at an intensity in [0, 1]."""
@@ -112,8 +120,8 @@ class Optics:
     def exposed(
         self, image: Float[np.ndarray, "h w c"], dtype: np.dtype
     ) -> Shaped[np.ndarray, "h w c"]:
-        """Return an image in [0, 1] as the pixels of a file of the texture."""
-        top = np.iinfo(dtype).max
+        """Return intensities from 0 to 1 as the pixels of a file of the texture."""
+        top = np.iinfo(dtype).max * self.white
         levels = np.rint(np.clip(image, 0, 1) / self.step) * self.step if self.step else image
         return self.filed(np.rint(np.clip(levels, 0, 1) * top).astype(dtype))
 
@@ -132,7 +140,8 @@ def measure_optics(pictures: Sequence[Picture]) -> tuple[Optics, list[str]]:
         before and after a known blur). Ours: the sharpest edges of all pictures count.
     """
     chosen = pictures[:: max(1, len(pictures) // PICTURES)][:PICTURES]
-    planes = [unit(picture.pixels).mean(axis=2) for picture in chosen]
+    white = _white([picture.pixels for picture in pictures])
+    planes = [unit(picture.pixels).mean(axis=2) / np.float32(white) for picture in chosen]
     notes = []
     blur, why = _blur(planes)
     if why:
@@ -149,8 +158,9 @@ def measure_optics(pictures: Sequence[Picture]) -> tuple[Optics, list[str]]:
             noise=noise,
             noise_gain=gain,
             correlation=correlation,
-            step=_step([picture.pixels for picture in chosen]),
+            step=_step([picture.pixels for picture in chosen]) / white,
             tables=tables if first.dtype == np.uint8 else None,
+            white=white,
         ),
         notes,
     )
@@ -205,6 +215,16 @@ def _noise(planes: Sequence[Float[np.ndarray, "_ _"]]) -> tuple[float, float, fl
     mean = [sum(each) for each in zip(*shared, strict=True)]
     correlation = float(np.clip(mean[0] / max(mean[1], 1e-12), 0, 0.9))
     return float(np.sqrt(black)), gain, correlation
+
+
+def _white(pictures: Sequence[Shaped[np.ndarray, "_ _ _"]]) -> float:
+    """Return the full scale of the camera, as a share of that of the file.
+
+    It has as many bits as the brightest pixel, and at least 8.
+    """
+    top = int(np.iinfo(pictures[0].dtype).max)
+    bits = max(8, *(int(pixels.max()).bit_length() for pixels in pictures))
+    return float((2**bits - 1) / top)
 
 
 def _step(pictures: Sequence[Shaped[np.ndarray, "_ _ _"]]) -> float:

@@ -17,7 +17,6 @@ from zoo.data.defects.brush import Pixels, Plane, measure
 from zoo.data.defects.families import FAMILIES
 from zoo.data.defects.optics import Optics
 from zoo.data.defects.painting import framed, laid, seen_by_camera
-from zoo.data.images import unit
 
 # Families whose shape is cut out of the picture; the others displace or blur what is there.
 SHAPES = tuple(
@@ -77,9 +76,11 @@ class Donors:
         return np.asarray(searched[top : top + side, left : left + side])
 
 
-def material(pixels: Sequence[Shaped[np.ndarray, "_ _ c"]]) -> list[Float[np.ndarray, "_ _ c"]]:
+def material(
+    pixels: Sequence[Shaped[np.ndarray, "_ _ c"]], optics: Optics
+) -> list[Float[np.ndarray, "_ _ c"]]:
     """Return up to about `PICTURES` of these uint8 or uint16 pictures, spread evenly, in [0, 1]."""
-    return [unit(each) for each in pixels[:: max(1, len(pixels) // PICTURES)]]
+    return [optics.light(each) for each in pixels[:: max(1, len(pixels) // PICTURES)]]
 
 
 def donors_of(images: Sequence[Float[np.ndarray, "_ _ c"]], *, seed: int = 0) -> Donors:

@@ -19,7 +19,6 @@ from zoo.data.defects.families import judged
 from zoo.data.defects.optics import Optics
 from zoo.data.defects.painting import MIN_SIDE, SOFTEST, Look, extent, paint
 from zoo.data.defects.placebo import Donors, donors_of, material, placebo
-from zoo.data.images import unit
 from zoo.data.textures import Picture
 from zoo.data.variation import under_variation
 from zoo.errors import ConfigError, EmptyFolderError
@@ -105,12 +104,13 @@ class WindowPainter:
     ) -> WindowPainter:
         """Prepare the pictures, in a random order."""
         order = np.random.default_rng(seed).permutation(len(pictures)).tolist()
+        camera = optics or Optics()
         return cls(
             pictures=pictures,
             order=order,
             window=window,
-            optics=optics or Optics(),
-            donors=donors_of(material([pictures[index].pixels for index in order])),
+            optics=camera,
+            donors=donors_of(material([pictures[index].pixels for index in order], camera)),
         )
 
     def good(self, turn: int, rng: np.random.Generator) -> Picture:
@@ -143,7 +143,7 @@ class WindowPainter:
         donor = cut_window(self.pictures[other], self.window, rng)
         smallest, largest = sizes_on(min(good.pixels.shape[:2]), self.window)
         image, mask = paint(
-            unit(good.pixels),
+            self.optics.light(good.pixels),
             family,
             rng=rng,
             look=Look(
@@ -151,7 +151,7 @@ class WindowPainter:
                 contrast=0.05 + 0.95 * contrast,
                 softness=float(rng.uniform(0, SOFTEST)) * (turn % 2),
             ),
-            donor=unit(donor.pixels),
+            donor=self.optics.light(donor.pixels),
             optics=self.optics,
         )
         sizes, contrasts = ("small", "medium", "large"), ("faint", "clear")
@@ -168,7 +168,7 @@ class WindowPainter:
     def unchanged(self, turn: int, family: str, rng: np.random.Generator) -> Window | None:
         """Return a good window, or one with a placebo; None if no material fits."""
         good = self.good(turn, rng)
-        image = unit(good.pixels)
+        image = self.optics.light(good.pixels)
         if family == PLACEBO:
             smallest, largest = sizes_on(min(good.pixels.shape[:2]), self.window)
             for _ in range(_PLACEBO_TRIES):

@@ -193,7 +193,7 @@ def batches(
     for one.
     """
     generator, preprocessing = fakes.generator, fakes.pictures.preprocessing
-    half = config.batch // 2
+    half, white = config.batch // 2, fakes.pictures.optics.white
     for start in range(0, config.defect_rounds, DRAWN_AT_ONCE):
         rounds = min(DRAWN_AT_ONCE, config.defect_rounds - start)
         good = patches.draw(rounds * half)
@@ -205,8 +205,8 @@ def batches(
             both,
             config.variation,
             generator=generator,
-            low=preprocessing.low,
-            high=preprocessing.high,
+            low=preprocessing.low / white,
+            high=preprocessing.high / white,
             scale=preprocessing.scale,
         )
         masks = torch.cat([torch.zeros_like(painted.masks), painted.masks])
