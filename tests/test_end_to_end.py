@@ -199,7 +199,7 @@ def test_the_registered_version_is_a_bundle_and_nothing_of_it_is_pickled(
     files = sorted(Path(version.source.removeprefix("file://")).rglob("*"))
     assert [file.name for file in files] == ["bundle.json", "weights.safetensors"]
     kinds = {path.suffix for path in (searched.home / "mlartifacts").rglob("*") if path.is_file()}
-    assert kinds <= {".safetensors", ".json", ".png"}
+    assert kinds <= {".safetensors", ".json", ".jsonl", ".png"}
     shelved = list((searched.home / "shelf" / "objects").iterdir())
     assert len(shelved) == 2, "what learns nothing, and what was searched"
     for each in shelved:
