@@ -222,6 +222,17 @@ def test_the_limits_are_set_on_the_good_pictures_of_calibration_and_val(
     assert_same(same, replace(tiny_bundle, threshold={}))
 
 
+def test_draws_of_one_photograph_are_not_independent_pictures(
+    tiny_data: TrainingData, tiny_bundle: Bundle
+) -> None:
+    splits = replace(tiny_data.splits, groups=dict.fromkeys(tiny_data.splits.groups, 0))
+    one = replace(tiny_data, splits=splits)
+    known = finish(tiny_bundle, one).threshold
+    assert len(known["scores"]) >= 60
+    assert known["independent"] == known["images"] == len(one.good)
+    assert known["rule"] == "normal"
+
+
 def test_a_finished_detector_holds_its_rate_on_good_pictures_in_another_light(
     tiny_data: TrainingData, tiny_bundle: Bundle
 ) -> None:

@@ -72,8 +72,12 @@ class TrainingData:
 
     @property
     def good_groups(self) -> list[int]:
-        """The group of relatives of each of these pictures."""
-        return self.splits.groups_of(self.good)
+        """The group of relatives of each of these pictures; each is its own if all are relatives.
+
+        Several draws of one picture are relatives in any case.
+        """
+        groups = self.splits.groups_of(self.good)
+        return groups if len(set(groups)) > 1 else list(range(len(groups)))
 
 
 def gather(
