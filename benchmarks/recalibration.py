@@ -48,8 +48,7 @@ def measured(detector: Detector, texture: textures.Texture, act: Change) -> dict
     values, labels, calls = [], [], []
     for picture in pictures[:: -(-len(pictures) // MOST)]:
         score = detector.score(act(picture.pixels))
-        defective = picture.mask is None or bool(picture.mask.any())
-        calls.append((defective, score.is_anomalous, bool(score.warnings)))
+        calls.append((picture.defective, score.is_anomalous, bool(score.warnings)))
         if picture.mask is not None:
             values.append(score.map.ravel())
             labels.append(picture.mask.ravel())

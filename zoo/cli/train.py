@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> None:
         with_values,
     )
 
+    rates = _rates.rates(args)  # refused now, not after the training
     data = options.gather_data(options.find_texture(args))
     values = dict(map(options.setting, args.set))
     if args.preset:
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
         say(f"report {checkpoint.report}: {', '.join([value, *losses])}")
 
     train(data, wanted, seed=args.seed, device=args.device, report=report)
-    made = finish(checkpoints[0].bundle, data, rates=_rates.rates(args))
+    made = finish(checkpoints[0].bundle, data, rates=rates)
     bundle.save(made, args.out)
     say(f"Promote it with `zoo promote {args.out} --data {args.data}`.")
     answer({"detector": str(args.out), **made.metrics}, as_json=args.json)

@@ -236,8 +236,8 @@ def of(bundle: Bundle) -> dict[str, Any]:
 
     Returns:
         `texture`, `method`, `config`, `preprocessing`, `rule`; `metrics` by split; `threshold`
-        with its expected false-alarm rate and, if it was set by rank, the 95 % interval of the
-        true rate; `data` with licence and fingerprint; `made_by`; `megabytes`; and
+        with its expected false-alarm rate and the 95 % interval of the true rate; `data` with
+        licence and fingerprint; `made_by`; `megabytes`; and
         `seconds_per_image` if the detector was audited. `statistics` says in words what the good
         pictures had, and where warnings begin. `intensities` says in words which ones are told
         apart. A fused detector has `parts`, by name, in place of `config`, `preprocessing`,

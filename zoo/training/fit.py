@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from registry.bundle import Bundle
@@ -168,12 +168,17 @@ def with_threshold(bundle: Bundle, data: TrainingData, *, rates: Rates = RATES) 
     for turn, (at, picture) in itertools.product(range(turns), enumerate(pictures)):
         seen = under_variation(data.optics.light(picture.pixels), seed=turn * len(pictures) + at)
         pixels = data.optics.exposed(seen, picture.pixels.dtype)
-        found = torch.from_numpy(detector.score_map(pixels))
-        scores.append(float(image_score(found, detector.top_fraction)))
+        scores.append(raw_score(detector, pixels))
     threshold = fit_threshold(scores, rates, groups=groups * turns)
     known = asdict(replace(threshold, images=len(pictures), varied=True))
     as_taken = {"scores_as_taken": bundle.threshold["scores"]}
     return replace(bundle, threshold=dict(bundle.threshold) | known | as_taken)
+
+
+def raw_score(detector: Detector, pixels: Shaped[np.ndarray, "h w c"]) -> float:
+    """Return the score of a picture in the units of its map, not divided by the threshold."""
+    found = torch.from_numpy(detector.score_map(pixels))
+    return float(image_score(found, detector.top_fraction))
 
 
 Maps = list[Float[Tensor, "_ _"]]

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 
 import numpy as np
-import torch
 
 from registry.bundle import Bundle
 from zoo.data import relatives
@@ -18,10 +17,9 @@ from zoo.data.splits import Splits
 from zoo.data.textures import Texture
 from zoo.detectors import Detector, fusion_of
 from zoo.errors import ConfigError, DataError
-from zoo.scoring.maps import image_score
 from zoo.scoring.thresholds import Rates, fit_threshold
 from zoo.training.data import TrainingData, data_of
-from zoo.training.fit import with_threshold
+from zoo.training.fit import raw_score, with_threshold
 from zoo.training.fusing import made, part_of
 
 _SET_AGAIN = ("value", "false_alarm_rate", "rule", "look_again_rate", "look_again_value")
@@ -87,8 +85,8 @@ def recalibrated(
         found = made(parts, fusion, data, rates=rates)
     else:
         found = parts[0].bundle
-    found = with_threshold(found, data, rates=rates)
     _refuse_suspects(Detector(found), texture)
+    found = with_threshold(found, data, rates=rates)
     return replace(
         found,
         metrics=_untested(bundle),
@@ -123,16 +121,7 @@ def _normalised(bundle: Bundle, data: TrainingData) -> Bundle:
 
 def _refuse_suspects(detector: Detector, texture: Texture) -> None:
     """Refuse pictures whose scores are far above those of the others."""
-    scores = np.array(
-        [
-            float(
-                image_score(
-                    torch.from_numpy(detector.score_map(picture.pixels)), detector.top_fraction
-                )
-            )
-            for picture in texture.pictures
-        ]
-    )
+    scores = np.array([raw_score(detector, picture.pixels) for picture in texture.pictures])
     middle = np.median(scores)
     spread = max(1.4826 * float(np.median(np.abs(scores - middle))), 0.02 * abs(float(middle)))
     suspects = [
