@@ -7,7 +7,7 @@ import ray
 
 from tests.search.tiny_searches import config
 from zoo.errors import ConfigError
-from zoo.search.cluster import CLUSTER_SLOTS, cluster, trial_slots
+from zoo.search.cluster import CLUSTER_SLOTS, cluster, default_threads, trial_slots
 
 
 @pytest.mark.parametrize("where", ["127.0.0.1:9", "ray://127.0.0.1:9"])
@@ -45,3 +45,29 @@ def test_trials_at_once_share_the_gpus_or_else_the_cpus(
 ) -> None:
     monkeypatch.setattr(ray, "cluster_resources", lambda: resources)
     assert trial_slots(config("p", **limits)) == expected
+
+
+@pytest.mark.parametrize(
+    ("nodes", "limits", "expected"),
+    [
+        ([{"CPU": 16.0}], {}, 1),
+        ([{"CPU": 16.0, "GPU": 1.0}], {}, 8),
+        ([{"CPU": 16.0, "GPU": 1.0}], {"gpus_per_trial": 1.0}, 16),
+        ([{"CPU": 16.0, "GPU": 1.0}], {"gpus_per_trial": 0.0}, 1),
+        ([{"CPU": 2.0}, {"CPU": 64.0, "GPU": 4.0}, {"CPU": 4.0, "GPU": 1.0}], {}, 2),
+        ([{"CPU": 1.0, "GPU": 2.0}], {}, 1),
+        ([{"CPU": 2.0}], {"gpus_per_trial": 0.5}, 1),
+    ],
+)
+def test_trials_on_gpus_share_the_cpus_of_their_node(
+    nodes: list[dict[str, float]],
+    limits: dict[str, float],
+    expected: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    total = {kind: sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU")}
+    monkeypatch.setattr(ray, "cluster_resources", lambda: total)
+    gone = {"Alive": False, "Resources": {"CPU": 1.0, "GPU": 8.0}}
+    alive = [{"Alive": True, "Resources": node} for node in nodes]
+    monkeypatch.setattr(ray, "nodes", lambda: [gone, *alive])
+    assert default_threads(config("p", **limits)) == expected

@@ -166,6 +166,17 @@ def test_map_and_score_are_chosen_apart(windows: TrainingData, plain: list[Part]
     assert choose([*plain, clear], windows).score_weights[2] == 1.0
 
 
+def test_the_score_has_the_sum_of_the_map_where_validation_is_not_sure(
+    windows: TrainingData,
+) -> None:
+    """The other part ranks the windows as well, but its map is worse."""
+    clear = drawn(windows, "fcbigan", signal=4.0, seed=5)
+    flat = [torch.full_like(each, float(each.quantile(0.99))) for each in clear.windows]
+    same_rank = replace(drawn(windows, UNTRAINED[0], signal=0.0, seed=1), windows=flat)
+    found = choose([same_rank, clear], windows)
+    assert found.score_weights == found.map_weights
+
+
 def test_without_an_untrained_part_the_sum_begins_with_all(windows: TrainingData) -> None:
     trained = [drawn(windows, "fcbigan", signal=2.0, seed=seed) for seed in (1, 2)]
     assert floor(trained).map_weights == (1.0, 1.0)

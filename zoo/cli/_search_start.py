@@ -109,7 +109,7 @@ def _new(args: argparse.Namespace, data: TrainingData, storage: Path) -> SearchC
         seed=args.seed,
         trials=args.trials,
         time_budget_s=args.time_budget,
-        threads=args.threads,
+        threads=args.threads or 1,  # with GPUs more, when Ray is up
         gpus_per_trial=args.gpus_per_trial,
         reports=args.reports,
         pace_s=args.pace or args.time_budget,

@@ -49,9 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--threads",
         type=options.positive,
-        default=1,
         metavar="N",
-        help="CPU cores for each trial (default: 1)",
+        help="CPU cores for each trial (default: 1; with GPUs an equal share of the cores)",
     )
     add(
         "--gpus-per-trial",
@@ -120,6 +119,8 @@ def _search(args: argparse.Namespace, texture: Texture, data: TrainingData) -> d
     folder = storage / config.name
     saved = folder / CHAMPION
     params = _search_start.run_params(config, data, space)
+    if args.threads is None:  # they are known when Ray is up; usage has the CPU time
+        del params["threads"]
     store = open_store(tracking_uri())
     runs = SearchRuns(store, search=config.name, texture=config.texture, params=params)
     log = BufferedRuns(runs, folder, say=say)

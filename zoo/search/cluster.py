@@ -80,3 +80,17 @@ def trial_slots(config: SearchConfig) -> tuple[float, int]:
         share = 0.5 if gpus else 0.0
     slots = gpus // share if share else resources.get("CPU", 0.0) // config.threads
     return share, int(slots) or CLUSTER_SLOTS
+
+
+def default_threads(config: SearchConfig) -> int:
+    """Return the CPUs of each trial if the user names no number.
+
+    On CPUs it is 1. On GPUs the CPUs of a node are divided among its trials, as all but one of a
+    trial's CPUs paint synthetic defects for the GPU. The node with the fewest for a trial decides;
+    a cluster that is scaled to zero has none yet, so it is 1 there.
+    """
+    share, _ = trial_slots(config)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    with_gpus = [each for each in nodes if share and each.get("GPU", 0.0) >= share]
+    parts = [each.get("CPU", 0.0) // (each["GPU"] // share) for each in with_gpus]
+    return max(1, int(min(parts, default=1)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from zoo.methods.fcbigan.losses import (
     reconstruction_penalty,
 )
 from zoo.methods.fcbigan.networks import Networks, half_precision, initialise
+from zoo.methods.fcbigan.painters import workers_for
 from zoo.methods.protocol import Progress, Report
 
 WARM_UP = 0.02  # share of the training in which the learning rate of the segmenter rises
@@ -250,13 +252,6 @@ def fit(
         rotations=config.rotations,
         fixed=config.fixed_patches,
     )
-    fakes = DefectPatches(
-        FitPictures.of(images),
-        patch=patch,
-        generator=generator,
-        placebos=config.placebo_share,
-        softness=config.soft_defects,
-    )
     latent = (config.batch, networks.config.latent_channels, *[patch // networks.cell] * 2)
     half, rounds = config.batch // 2, config.defect_rounds if networks.segmenter else 0
     restores = bool(rounds) and networks.config.restoration
@@ -266,38 +261,49 @@ def fit(
         generator.set_state(state["generator"])
         step, done = state["step"], state["report"]
 
-    for number in range(done + 1, config.reports + 1):
-        end = whole * number // config.reports
-        networks.train()
-        total = torch.zeros(5, device=device)
-        if rounds:
-            fakes.paint()
-        for now in range(step, end):
-            # No cache: the weights change within a step, so their bfloat16 copies must change too.
-            with torch.autocast(
-                device.type, torch.bfloat16, enabled=half_precision(device), cache_enabled=False
-            ):
-                x = patches.draw(config.batch).contiguous(memory_format=torch.channels_last)
-                z = torch.randn(latent, generator=generator, device=device)
-                restored = fakes.draw(half, rotations=config.rotations) if restores else None
-                total[:4] += play(players, x, z, restored)
-                drawn = batches(patches, fakes, config) if rounds else ()
-                for turn, (both, masks) in enumerate(drawn):
-                    players.pace((now + turn / rounds) / whole)
-                    total[4] += spot(players, both, masks) / rounds
-                    players.average("segmenter", decay=config.defect_ema)
-            players.average("encoder", "generator", "discriminator", decay=config.ema)
-        metrics = _means(total, end - step, end)
-        step = end
-        place = {"step": step, "report": number, "generator": generator.get_state()}
-        report(
-            Progress(
-                weights=players.scoring().state_dict(),
-                report=number,
-                metrics=metrics,
-                state=players.state() | place,
-            )
+    pictures = FitPictures.of(images)
+    with closing(
+        DefectPatches(
+            pictures,
+            patch=patch,
+            generator=generator,
+            placebos=config.placebo_share,
+            softness=config.soft_defects,
+            workers=workers_for(device, pictures),
         )
+    ) as fakes:
+        for number in range(done + 1, config.reports + 1):
+            end = whole * number // config.reports
+            networks.train()
+            total = torch.zeros(5, device=device)
+            if rounds:
+                fakes.begin((end - step) * half * (rounds + restores))
+            for now in range(step, end):
+                # No cache: the weights change within a step, so their copies must change too.
+                with torch.autocast(
+                    device.type, torch.bfloat16, enabled=half_precision(device), cache_enabled=False
+                ):
+                    x = patches.draw(config.batch).contiguous(memory_format=torch.channels_last)
+                    z = torch.randn(latent, generator=generator, device=device)
+                    restored = fakes.draw(half, rotations=config.rotations) if restores else None
+                    total[:4] += play(players, x, z, restored)
+                    drawn = batches(patches, fakes, config) if rounds else ()
+                    for turn, (both, masks) in enumerate(drawn):
+                        players.pace((now + turn / rounds) / whole)
+                        total[4] += spot(players, both, masks) / rounds
+                        players.average("segmenter", decay=config.defect_ema)
+                players.average("encoder", "generator", "discriminator", decay=config.ema)
+            metrics = _means(total, end - step, end)
+            step = end
+            place = {"step": step, "report": number, "generator": generator.get_state()}
+            report(
+                Progress(
+                    weights=players.scoring().state_dict(),
+                    report=number,
+                    metrics=metrics,
+                    state=players.state() | place,
+                )
+            )
     return players.scoring()
 
 
