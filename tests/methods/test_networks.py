@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from zoo.methods.fcbigan.config import LATENT_PLANES, NetworkConfig, receptive_f
 from zoo.methods.fcbigan.networks import Networks, Segmenter, whole_cells
 from zoo.methods.fcbigan.scorer import fcbigan_losses
 from zoo.methods.fcbigan.training import new_networks
+from zoo.methods.precision import single_precision
 
 NORMS = ("none", "batch")
 HEIGHT, WIDTH = 24, 32
@@ -40,9 +42,10 @@ def built(seed: int = 0, **values: Any) -> Networks:
 
 
 @pytest.fixture(autouse=True)
-def single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a processor multiplies in bfloat16, equal sums differ in their last digits."""
-    monkeypatch.setattr(scorer, "half_precision", lambda device: False)
+def in_single_precision() -> Iterator[None]:
+    """In bfloat16 sums that are equal differ in their last digits."""
+    with single_precision():
+        yield
 
 
 @pytest.fixture(params=NORMS)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         flat,
         settable,
     )
+    from zoo.methods.precision import single_precision
     from zoo.methods.protocol import Losses, Method, Progress, Report, Shape
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "named",
     "names",
     "settable",
+    "single_precision",
 ]
 
 
@@ -71,7 +73,7 @@ def name_of(method: Method) -> str:
 def __getattr__(name: str) -> Any:
     """Import the protocol and the configuration, and torch with them, when they are first used."""
     if name in __all__:
-        for module in ("protocol", "configuration"):
+        for module in ("protocol", "configuration", "precision"):
             found = import_module(f"zoo.methods.{module}")
             if hasattr(found, name):
                 return getattr(found, name)

@@ -361,12 +361,6 @@ def initialise(
             nn.init.kaiming_normal_(parameter, a=0.2, generator=generator)
 
 
-def half_precision(device: torch.device) -> bool:
-    """Return whether a device multiplies in bfloat16 faster than in float32."""
-    on_cpu = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)  # not in every torch
-    return device.type == "cuda" or (device.type == "cpu" and bool(on_cpu()))
-
-
 def folded(networks: Networks) -> Networks:
     """Fold each batch norm into the convolution before it, in place, for scoring only.
 

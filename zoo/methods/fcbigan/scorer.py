@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.methods.fcbigan.losses import discriminator_score, reconstruction_error
-from zoo.methods.fcbigan.networks import Networks, half_precision, whole_cells
+from zoo.methods.fcbigan.networks import Networks, whole_cells
+from zoo.methods.precision import half_precision
 
 # Axes to flip: none, horizontal, vertical, and both (a rotation by 180 degrees).
 VIEWS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))
@@ -76,7 +77,7 @@ def _of_piece(
     nothing = torch.zeros_like(whole[:, 0])
     losses, segmenter = [nothing, nothing], networks.segmenter
     restored = segmenter is not None and networks.config.restoration and used[2]
-    half = half_precision(whole.device) and not torch.compiler.is_compiling()
+    half = half_precision(whole.device)
     with torch.autocast(whole.device.type, torch.bfloat16, enabled=half):
         if used[0] or used[1] or restored:
             z = networks.encoder(whole)

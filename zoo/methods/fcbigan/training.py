@@ -30,8 +30,9 @@ from zoo.methods.fcbigan.losses import (
     generator_loss,
     reconstruction_penalty,
 )
-from zoo.methods.fcbigan.networks import Networks, half_precision, initialise
+from zoo.methods.fcbigan.networks import Networks, initialise
 from zoo.methods.fcbigan.painters import workers_for
+from zoo.methods.precision import half_precision
 from zoo.methods.protocol import Progress, Report
 
 WARM_UP = 0.02  # share of the training in which the learning rate of the segmenter rises
