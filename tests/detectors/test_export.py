@@ -32,7 +32,6 @@ from zoo.methods.fcbigan.config import NetworkConfig
 from zoo.methods.fcbigan.networks import Networks, initialise
 from zoo.methods.fcbigan.scorer import fcbigan_losses
 from zoo.methods.local_statistics import LocalStatistics
-from zoo.methods.precision import single_precision
 from zoo.methods.random_features import RandomFeatures
 from zoo.methods.sparse_dictionary import SparseDictionary
 from zoo.scoring.aggregation import Rule, calibrate
@@ -55,13 +54,6 @@ RULES = {
         1,
     ),
 }
-
-
-@pytest.fixture(autouse=True)
-def in_single_precision() -> Iterator[None]:
-    """A file for another runtime computes in float32."""
-    with single_precision():
-        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from zoo.methods.fcbigan.config import LATENT_PLANES, NetworkConfig, receptive_f
 from zoo.methods.fcbigan.networks import Networks, Segmenter, whole_cells
 from zoo.methods.fcbigan.scorer import fcbigan_losses
 from zoo.methods.fcbigan.training import new_networks
-from zoo.methods.precision import single_precision
 
 NORMS = ("none", "batch")
 HEIGHT, WIDTH = 24, 32
@@ -39,13 +37,6 @@ def built(seed: int = 0, **values: Any) -> Networks:
         if name.endswith("running_var"):
             values_of.uniform_(0.5, 2, generator=generator)
     return found.eval()
-
-
-@pytest.fixture(autouse=True)
-def in_single_precision() -> Iterator[None]:
-    """In bfloat16 sums that are equal differ in their last digits."""
-    with single_precision():
-        yield
 
 
 @pytest.fixture(params=NORMS)

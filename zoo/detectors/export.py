@@ -113,8 +113,6 @@ def compare(
         pictures: "h w c", uint8 or uint16, at least one.
         bits: Bits of a channel that the model takes.
 
-    Both compute in float32.
-
     Raises:
         BadImageError: A picture is too small, or has 16 bits where the model takes 8.
     """
@@ -127,8 +125,7 @@ def compare(
     differences, torch_s, onnx_s = [], [], []
     for pixels in (_fitting(bundle, each, bits, least) for each in pictures):
         began = time.perf_counter()
-        with methods.single_precision():
-            ours = detector.score(pixels)
+        ours = detector.score(pixels)
         scored = time.perf_counter()
         anomaly, score = session.run(["map", "score"], {"image": pixels})
         onnx_s.append(time.perf_counter() - scored)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
         flat,
         settable,
     )
-    from zoo.methods.precision import single_precision
     from zoo.methods.protocol import Losses, Method, Progress, Report, Shape
 
 __all__ = [
@@ -45,7 +44,6 @@ __all__ = [
     "named",
     "names",
     "settable",
-    "single_precision",
 ]
 
 
@@ -73,7 +71,7 @@ def name_of(method: Method) -> str:
 def __getattr__(name: str) -> Any:
     """Import the protocol and the configuration, and torch with them, when they are first used."""
     if name in __all__:
-        for module in ("protocol", "configuration", "precision"):
+        for module in ("protocol", "configuration"):
             found = import_module(f"zoo.methods.{module}")
             if hasattr(found, name):
                 return getattr(found, name)

@@ -168,7 +168,7 @@ class Windows(nn.Module):
             output_stride: As in `forward`.
         """
         height, width = x.shape[-2:]
-        out = self(x, output_stride)[:, None].float()
+        out = self(x, output_stride)[:, None]
         if output_stride > 1:
             size = [(side - 1) * output_stride + 1 for side in out.shape[-2:]]
             out = functional.interpolate(out, size, mode="bilinear", align_corners=True)
@@ -227,8 +227,7 @@ class Segmenter(nn.Module):
         """Return a logit for every pixel of an image of any size, interpolated between squares."""
         height, width = x.shape[-2:]
         whole = whole_cells(x, self.cell)
-        logits = self(whole)[:, None].float()
-        logits = functional.interpolate(logits, whole.shape[-2:], mode="bilinear")
+        logits = functional.interpolate(self(whole)[:, None], whole.shape[-2:], mode="bilinear")
         return logits[:, 0, :height, :width]
 
     @staticmethod

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from zoo.methods.fcbigan.losses import discriminator_score, reconstruction_error
 from zoo.methods.fcbigan.networks import Networks, whole_cells
-from zoo.methods.precision import half_precision
 
 # Axes to flip: none, horizontal, vertical, and both (a rotation by 180 degrees).
 VIEWS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))
@@ -77,19 +76,17 @@ def _of_piece(
     nothing = torch.zeros_like(whole[:, 0])
     losses, segmenter = [nothing, nothing], networks.segmenter
     restored = segmenter is not None and networks.config.restoration and used[2]
-    half = half_precision(whole.device)
-    with torch.autocast(whole.device.type, torch.bfloat16, enabled=half):
-        if used[0] or used[1] or restored:
-            z = networks.encoder(whole)
-        drawn = networks.generator(z).float() if used[0] or restored else None
-        if used[0]:
-            assert drawn is not None
-            losses[0] = reconstruction_error(whole, drawn)
-        if used[1]:
-            pair = networks.discriminator.pair(whole, z)
-            output = networks.discriminator.windows.everywhere(pair, output_stride=output_stride)
-            losses[1] = discriminator_score(output)
-        if segmenter is not None:
-            seen = networks.segmenter_input(whole, drawn) if used[2] else whole
-            losses.append(segmenter.everywhere(seen) if used[2] else nothing)
+    if used[0] or used[1] or restored:
+        z = networks.encoder(whole)
+    drawn = networks.generator(z) if used[0] or restored else None
+    if used[0]:
+        assert drawn is not None
+        losses[0] = reconstruction_error(whole, drawn)
+    if used[1]:
+        pair = networks.discriminator.pair(whole, z)
+        output = networks.discriminator.windows.everywhere(pair, output_stride=output_stride)
+        losses[1] = discriminator_score(output)
+    if segmenter is not None:
+        seen = networks.segmenter_input(whole, drawn) if used[2] else whole
+        losses.append(segmenter.everywhere(seen) if used[2] else nothing)
     return torch.stack(losses, dim=1)

@@ -32,7 +32,6 @@ from zoo.methods.fcbigan.losses import (
 )
 from zoo.methods.fcbigan.networks import Networks, initialise
 from zoo.methods.fcbigan.painters import workers_for
-from zoo.methods.precision import half_precision
 from zoo.methods.protocol import Progress, Report
 
 WARM_UP = 0.02  # share of the training in which the learning rate of the segmenter rises
@@ -306,6 +305,12 @@ def fit(
                 )
             )
     return players.scoring()
+
+
+def half_precision(device: torch.device) -> bool:
+    """Return whether a device multiplies in bfloat16 faster than in float32."""
+    on_cpu = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)  # not in every torch
+    return device.type == "cuda" or (device.type == "cpu" and bool(on_cpu()))
 
 
 def steps(config: TrainConfig, patch: int) -> int:
