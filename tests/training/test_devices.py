@@ -6,6 +6,7 @@ On a machine without a GPU only the CPU is tested.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import metadata
@@ -22,7 +23,7 @@ from zoo import methods
 from zoo.data.patches import Patches
 from zoo.detectors import Detector
 from zoo.methods import backbone
-from zoo.methods.fcbigan import defect_patches, training
+from zoo.methods.fcbigan import defect_patches, graphs, training
 from zoo.methods.fcbigan.config import NetworkConfig, TrainConfig
 from zoo.methods.fcbigan.defect_patches import DefectPatches
 from zoo.methods.fcbigan.training import Players, batches, new_networks, play, spot
@@ -140,8 +141,22 @@ def test_no_round_waits_for_the_gpu(tiny_data: TrainingData) -> None:
             players.average("segmenter", decay=0.9)
 
     step()  # the first one makes the optimisers' state
-    torch.cuda.set_sync_debug_mode("error")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls this mode a prototype
+        torch.cuda.set_sync_debug_mode("error")
     try:
         step()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_replayed_round_trains_as_one_that_is_launched_kernel_by_kernel(
+    tiny_data: TrainingData, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer = settings(SEGMENTED | {"megapixels": 0.2, "reports": 1})
+    found = []
+    for warm_up in (graphs.WARM_UP, 10**9):
+        monkeypatch.setattr(graphs, "WARM_UP", warm_up)
+        found.append(train_best(tiny_data, longer, seed=0, device=device).weights)
+    for name, each in found[0].items():
+        np.testing.assert_allclose(found[1][name], each, rtol=0.05, atol=0.02, err_msg=name)
