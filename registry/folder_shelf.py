@@ -10,7 +10,8 @@ from registry import bundle
 from registry.names import checked_name, named_version, parsed, unknown
 from registry.objects import checked_object, locked, textures_in, write_object
 from registry.pointer import Edit, Pointer, needed, pointer_from_json
-from zoo.files import storage_error, write_whole
+from zoo.errors import BundleError
+from zoo.files import TEXT, read_regular, storage_error, write_whole
 
 
 class FolderShelf:
@@ -31,9 +32,15 @@ class FolderShelf:
             BundleError: The pointer is damaged.
         """
         path = self._path(texture)
-        if not path.is_file():
+        try:
+            content = read_regular(path, most=TEXT)
+        except (FileNotFoundError, NotADirectoryError):
             return Pointer(texture=texture)
-        return pointer_from_json(path.read_bytes(), where=str(path))
+        except OSError as error:
+            raise BundleError(
+                f"The pointer {path} cannot be read: {error.strerror}. Restore it from a backup."
+            ) from error
+        return pointer_from_json(content, where=str(path))
 
     def pointers(self) -> dict[str, Pointer]:
         """Return the pointer of each texture."""

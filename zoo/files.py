@@ -6,6 +6,7 @@ import csv
 import errno
 import io
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,51 @@ ADVICE = {
     errno.EFBIG: "the file grew beyond the limit set for files; raise it (ulimit -f)",
     errno.ENOTDIR: f"a file is in the way of a folder; {_ELSEWHERE}",
 }
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+)
+TEXT = (
+    2**24
+)  # bytes of a text that a person writes, such as a search space; ours have a few thousand
+
+
+def check_regular(path: Path, *, most: int) -> int:
+    """Return the size of a regular file. A pipe or a device may never end, or wait for ever.
+
+    Args:
+        path: The file; links are followed.
+        most: Bytes that it may have.
+
+    Raises:
+        OSError: There is no such file, it is no regular file, or it is larger.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        kind = next((name for is_it, name in _KINDS if is_it(status.st_mode)), "a special file")
+        raise OSError(errno.EINVAL, f"it is {kind} and not a regular file", str(path))
+    if status.st_size > most:
+        sizes = f"{status.st_size / 1e6:.0f} MB, and at most {most / 1e6:.0f} MB are read"
+        raise OSError(errno.EINVAL, f"it has {sizes}", str(path))
+    return status.st_size
+
+
+def read_regular(path: Path, *, most: int) -> bytes:
+    """Read a regular file of at most `most` bytes.
+
+    Raises:
+        OSError: As in `check_regular`; or it has more bytes than it states.
+    """
+    size = check_regular(path, most=most)
+    with path.open("rb") as file:
+        content = file.read(size + 1)
+    if len(content) > size:
+        raise OSError(errno.EINVAL, "it grows while it is read", str(path))
+    return content
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
+
+from zoo.errors import ConfigError
+
+MEGAPIXELS = 512.0  # of the largest picture that is read
 
 
 def home() -> Path:
@@ -29,3 +34,22 @@ def ray_address() -> str:
 def trial_storage() -> str | None:
     """Return `ZOO_STORAGE`, where Ray keeps the trials of a cluster; None is the home."""
     return os.environ.get("ZOO_STORAGE") or None
+
+
+def most_megapixels() -> float:
+    """Return `ZOO_MAX_MEGAPIXELS`, the size of the largest picture that is read; 512 by default.
+
+    Raises:
+        ConfigError: It is no number above 0.
+    """
+    text = os.environ.get("ZOO_MAX_MEGAPIXELS") or str(MEGAPIXELS)
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0 < found < math.inf:
+        raise ConfigError(
+            f"ZOO_MAX_MEGAPIXELS must be a number above 0, not '{text}'. Correct it, or leave it "
+            "out for the default."
+        )
+    return found

@@ -25,6 +25,7 @@ from zoo.data.layouts import (
 )
 from zoo.errors import BadImageError, DataError, EmptyFolderError, did_you_mean
 
+LICENCE = 2**16  # letters of a licence file that are read; its first line is shown
 MVTEC_TEXTURES = ("carpet", "grid", "leather", "tile", "wood")
 MVTEC_OBJECTS = ("bottle", "cable", "capsule", "hazelnut", "metal_nut", "pill", "screw")
 MVTEC_NAMES = {*MVTEC_TEXTURES, *MVTEC_OBJECTS, "toothbrush", "transistor", "zipper"}
@@ -128,7 +129,8 @@ def _licence(root: Path, layout: Layout, name: str) -> str:
         for path in sorted(folder.iterdir()):
             is_text = path.suffix.lower() in ("", ".txt", ".md") and path.is_file()
             if is_text and path.stem.lower() in ("license", "licence"):
-                lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+                with path.open(encoding="utf-8", errors="replace") as file:
+                    lines = file.read(LICENCE).splitlines()
                 for line in filter(None, (line.strip("# \t\ufeff") for line in lines)):
                     return line
     if layout == "mvtec" and not MVTEC_NAMES.isdisjoint((name, root.name)):

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from zoo.methods.configuration import check_fields
 from zoo.methods.protocol import (
     Images,
     Losses,
@@ -40,6 +41,10 @@ class LocalStatistics(Method):
     untrained = True
     loss_names = ("distance",)
     patch: int = 15
+
+    def __post_init__(self) -> None:
+        """Refuse a value that is out of its range."""
+        check_fields(self, [("patch", self.patch >= 1, "1 or more")])
 
     @property
     def export_side(self) -> int:
