@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import secrets
 import socket
 import sys
 from contextlib import contextmanager, redirect_stdout
@@ -33,6 +35,8 @@ def cluster(address: str | None = None) -> Iterator[None]:
     """
     where = address or ray_address()
     try:
+        if where == "local":
+            _keep_token()
         _check_port(where)
         ray.init(
             address=where,
@@ -58,6 +62,12 @@ def cluster(address: str | None = None) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def _keep_token() -> None:
+    """Give a local Ray a token where it cannot keep one in the user's home, as in a container."""
+    if not os.access(os.path.expanduser("~"), os.W_OK | os.X_OK):
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def _check_port(where: str) -> None:
