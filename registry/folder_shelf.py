@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import time
 from pathlib import Path
 
 from registry import bundle
-from registry.names import checked_name, named_version, parsed, unknown
+from registry.names import checked_name, file_name, named_version, parsed, unknown
 from registry.objects import checked_object, locked, textures_in, write_object
 from registry.pointer import Edit, Pointer, needed, pointer_from_json
 from zoo.errors import BundleError
-from zoo.files import TEXT, read_regular, storage_error, write_whole
+from zoo.files import TEXT, check_writable, read_regular, reading, storage_error, write_whole
 
 
 class FolderShelf:
@@ -21,22 +22,27 @@ class FolderShelf:
         """Set the folder; it is made by the first publication."""
         self._root = root
 
+    @reading("the shelf")
     def textures(self) -> list[str]:
         """Return the names of all textures."""
         return textures_in(self._root / "textures")
 
+    @reading("the shelf")
     def pointer(self, texture: str) -> Pointer:
         """Return the pointer of one texture.
 
         Raises:
             BundleError: The pointer is damaged.
+            StorageError: It cannot be read.
         """
         path = self._path(texture)
         try:
             content = read_regular(path, most=TEXT)
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return Pointer(texture=texture)
         except OSError as error:
+            if error.errno != errno.EINVAL:  # it is no regular file
+                raise
             raise BundleError(
                 f"The pointer {path} cannot be read: {error.strerror}. Restore it from a backup."
             ) from error
@@ -56,7 +62,8 @@ class FolderShelf:
             PromotionError: `edit` refuses; nothing has changed then.
             StorageError: The disk is full or read-only; the shelf serves what it served before.
         """
-        path = self._path(checked_name(texture))
+        texture = checked_name(texture)
+        path = self._path(texture)
         digest = bundle.digest(folder) if folder else ""
         try:
             with locked(self._root):
@@ -71,16 +78,29 @@ class FolderShelf:
             raise storage_error(what, error) from error
         return pointer
 
+    def check_writable(self, texture: str) -> None:
+        """Refuse a name that cannot be published, and a folder that cannot be written.
+
+        Raises:
+            ConfigError: The texture has a name that no shelf takes.
+            StorageError: The folder cannot be written, or its disk is nearly full.
+        """
+        checked_name(texture)
+        for part in ("textures", "objects"):
+            check_writable(self._root / part, f"'{texture}'")
+
     def fetch(self, name: str) -> Path:
         """Return the folder of the bundle of this name; errors as in `resolve`."""
         return self.resolve(name)[0]
 
+    @reading("the shelf")
     def resolve(self, name: str) -> tuple[Path, int]:
         """Return the folder of the bundle of this name, every byte checked, and its version.
 
         Raises:
             UnknownDetectorError: No detector has that name.
             BundleError: It is damaged.
+            StorageError: The shelf cannot be read.
         """
         texture, reference = parsed(name)
         if not self._path(texture).is_file():
@@ -89,6 +109,7 @@ class FolderShelf:
         version = named_version(pointer, reference, where=str(self._root))
         return checked_object(self._root, pointer.versions[version]), version
 
+    @reading("the shelf")
     def ages(self) -> dict[str, float]:
         """Return the seconds since each object was last written, by digest."""
         folders = [each for each in (self._root / "objects").glob("[!.]*") if each.is_dir()]
@@ -119,4 +140,4 @@ class FolderShelf:
         return True
 
     def _path(self, texture: str) -> Path:
-        return self._root / "textures" / f"{texture}.json"
+        return self._root / "textures" / f"{file_name(texture)}.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 from zoo.errors import ConfigError
 
@@ -23,7 +24,10 @@ def shelf_address() -> str:
 
 def tracking_uri() -> str:
     """Return `MLFLOW_TRACKING_URI`, else the SQLite store `mlflow.db` under the home."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home().resolve() / 'mlflow.db'}"
+    path = str(home().resolve() / "mlflow.db")
+    if {"%", "?"} & set(path):  # signs of an address; MLflow makes the folders of what is no `/`
+        path = quote(path, safe="")
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{path}"
 
 
 def ray_address() -> str:

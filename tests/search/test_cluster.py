@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import ray
 
@@ -21,6 +26,26 @@ def test_an_address_without_a_ray_is_refused_with_what_to_check(
     monkeypatch.setenv("RAY_ADDRESS", where)
     with pytest.raises(ConfigError, match=said), cluster():
         pytest.fail("there is none")
+
+
+@pytest.mark.cluster
+def test_a_folder_too_long_for_the_sockets_of_ray_is_refused_with_what_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("long" * 30)))
+    said = "Cannot start a Ray on this machine: .*Set RAY_TMPDIR=/tmp"
+    with pytest.raises(ConfigError, match=said), cluster("local"):
+        pytest.fail("it started")
+
+
+@pytest.mark.cluster
+def test_a_local_ray_starts_where_the_home_of_the_user_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    environment = os.environ | {"HOME": str(tmp_path / "file")}
+    code = "from zoo.search.cluster import cluster\nwith cluster('local'): print('started')"
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ended.stderr.endswith("started\n"), ended.stderr
 
 
 @pytest.mark.parametrize(

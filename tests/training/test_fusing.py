@@ -146,6 +146,17 @@ def test_the_map_is_hedged_with_what_learns_nothing_if_that_costs_a_tenth_at_mos
     assert choose([noise, clear], windows).map_weights == (float(hedged), 1.0)
 
 
+def test_a_trained_part_does_not_join_what_is_better_without_it(windows: TrainingData) -> None:
+    """A search that is too short has bad trials; its detector was then below the floor."""
+    bad = drawn(windows, UNTRAINED[0], signal=0.0, seed=1)
+    good = drawn(windows, UNTRAINED[1], signal=5.5, seed=2)
+    trained = drawn(windows, "fcbigan", signal=0.0, seed=3)
+    both = [a + b for a, b in zip(good.windows, trained.windows, strict=True)]
+    lost = 1 - figure(both, windows) / figure(good.windows, windows)
+    assert 0.01 < lost < 0.1
+    assert choose([bad, good, trained], windows).map_weights == (0.0, 1.0, 0.0)
+
+
 def figure(maps: Sequence[torch.Tensor], data: TrainingData) -> float:
     masks = [window.mask for window in data.validation]
     counts = metrics.count([each.numpy() for each in maps], masks, bins=512)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.cli import _rates, options
 from zoo.cli.output import answer, say
-from zoo.cli.promote import promoted
+from zoo.cli.promote import open_registry, promoted
 from zoo.errors import StorageError
 
 if TYPE_CHECKING:
@@ -95,9 +95,9 @@ def run(args: argparse.Namespace) -> None:
         return
     texture = options.find_texture(args)
     if not args.no_promote:
-        from zoo.promotion import check_test
+        from zoo.promotion import check_promotion
 
-        for line in check_test(texture):  # now: the audit reads the test images only at the end
+        for line in check_promotion(texture, open_registry()):  # now, and not after hours
             say(line)
     answer(_search(args, texture, options.gather_data(texture)), as_json=args.json)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import secrets
 import socket
 import sys
 from contextlib import contextmanager, redirect_stdout
@@ -28,10 +30,13 @@ def cluster(address: str | None = None) -> Iterator[None]:
     """Join the Ray at `address` or `RAY_ADDRESS`, or start a local one, until the block ends.
 
     Raises:
-        ConfigError: No Ray answers at the address, its version is another, or the token is wrong.
+        ConfigError: No Ray answers at the address, its version is another, or the token is wrong;
+            or a local one cannot start.
     """
     where = address or ray_address()
     try:
+        if where == "local":
+            _keep_token()
         _check_port(where)
         ray.init(
             address=where,
@@ -40,9 +45,13 @@ def cluster(address: str | None = None) -> Iterator[None]:
             logging_level=logging.ERROR,
         )
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        if where == "local":
-            raise
         reason = str(error.__cause__ or error).strip().split(". ")[0].splitlines()[0]
+        if where == "local":
+            raise ConfigError(
+                f"Cannot start a Ray on this machine: {reason}. Ray keeps its sockets and logs "
+                "under RAY_TMPDIR, TMPDIR or /tmp, whichever is set first; it must be short, and "
+                "writable. Set RAY_TMPDIR=/tmp, for example."
+            ) from error
         raise ConfigError(
             f"Cannot join the Ray at '{where}': {reason}. Check that it runs (`ray status`), that "
             f"it is Ray {ray.__version__} too, and that its token is in ~/.ray/auth_token here."
@@ -53,6 +62,12 @@ def cluster(address: str | None = None) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def _keep_token() -> None:
+    """Give a local Ray a token where it cannot keep one in the user's home, as in a container."""
+    if not os.access(os.path.expanduser("~"), os.W_OK | os.X_OK):
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def _check_port(where: str) -> None:

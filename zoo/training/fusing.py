@@ -158,10 +158,10 @@ def choose(parts: Sequence[Part], data: TrainingData, *, top_fraction: float = 0
     learns nothing at all its scales, and sums of a trained part with one of these.
 
     For the map, one of them holds if the best does not beat it in `WIN_SHARE` of the bootstrap
-    draws. The floor is taken if it holds; if not, the best sum of trained and untrained parts, if
-    it holds or its map has at least `HEDGED` of the best objective; if not, the best one.
-    Validation is painted like training, and what learned nothing does not know that paint: so it is
-    worth more than validation says.
+    draws. The floor is taken if it holds. If not, and a trained part is in the best one, the best
+    sum of trained and untrained parts is taken, if it holds or its map has at least `HEDGED` of the
+    best objective. If not, the best one. Validation is painted like training, and what learned
+    nothing does not know that paint: so it is worth more than validation says.
 
     The score has the sum of the map, if that holds against the one that ranks pictures best.
 
@@ -210,11 +210,7 @@ def _preferred(
         compare: Compares two candidates by their places.
     """
     trained = np.array([part.trained for part in parts])
-
-    def mixed(each: Sum) -> bool:
-        used = np.array(each.weights) > 0
-        return bool((used & trained).any() and (used & ~trained).any())
-
+    used = [np.array(each.weights) > 0 for each in sums]
     best = int(np.argmax(figures))
 
     def holds(place: int) -> bool:
@@ -222,8 +218,8 @@ def _preferred(
 
     if holds(0):
         return sums[0]
-    both = [place for place, each in enumerate(sums) if mixed(each)]
-    if both:
+    both = [at for at, each in enumerate(used) if each[trained].any() and each[~trained].any()]
+    if both and used[best][trained].any():
         hedged = max(both, key=lambda place: figures[place])
         if figures[hedged] >= HEDGED * figures[best] or holds(hedged):
             return sums[hedged]

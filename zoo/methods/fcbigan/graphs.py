@@ -41,7 +41,8 @@ class Replayed:
 
     def _aside(self, *inputs: Tensor) -> Tensor:
         """Call the function on another stream, as the capture will."""
-        stream, current = torch.cuda.Stream(), torch.cuda.current_stream()
+        stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        current = torch.cuda.current_stream()
         stream.wait_stream(current)
         with torch.cuda.stream(stream):
             output = self.work(*inputs)
