@@ -34,6 +34,7 @@ from zoo.training.data import validation_figures
 from zoo.training.fusing import scales
 
 UNTRAINED = [name for name in methods.names() if methods.named(name).untrained]
+BESIDE = next(name for name in UNTRAINED if not methods.named(name).in_floor)
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +106,33 @@ def test_the_floor_is_every_untrained_part_with_weight_1(
     assert found.map_weights == found.score_weights == (1.0, 0.0, 1.0)
     assert found.tails == (plain[0].tail, good.tail, plain[1].tail)
     assert [part.trained for part in (*plain, good)] == [False, False, True]
+
+
+def test_a_method_that_is_not_in_the_floor_joins_only_where_it_is_better(
+    windows: TrainingData, plain: list[Part]
+) -> None:
+    better, noise = (drawn(windows, BESIDE, signal=each, seed=5) for each in (2.0, 0.0))
+    for beside, joins in ((better, True), (noise, False)):
+        assert floor([*plain, beside]).map_weights == (1.0, 1.0, 0.0)
+        found = choose([*plain, beside], windows)
+        assert (found.map_weights[2], found.score_weights[2]) == (joins, joins)
+        assert not beside.trained
+    # Each of the two finds the defects with a noise of its own, so their sum is better.
+    other = drawn(windows, UNTRAINED[0], signal=2.0, seed=1)
+    assert choose([other, better], windows).map_weights == (1.0, 1.0)
+
+
+def test_one_window_is_not_enough_for_a_method_that_is_not_in_the_floor(
+    windows: TrainingData,
+) -> None:
+    noise = drawn(windows, UNTRAINED[0], signal=0.0, seed=1)
+    clear, beside = (drawn(windows, name, signal=3.0, seed=2) for name in (UNTRAINED[1], BESIDE))
+    at = next(at for at, window in enumerate(windows.validation) if window.mask.any())
+    better = list(beside.windows)
+    better[at] = better[at] + 5.0 * torch.from_numpy(windows.validation[at].mask)
+    beside = replace(beside, windows=better)
+    assert figure(better, windows) > figure(clear.windows, windows)
+    assert choose([noise, clear, beside], windows).map_weights == (0.0, 1.0, 0.0)
 
 
 def test_a_trained_part_that_is_clearly_better_joins_or_replaces(

@@ -64,14 +64,17 @@ class Method(ABC):
 
     Attributes:
         searched: Whether a search chooses the fields; the defaults are then a starting point only.
-        untrained: Whether it learns nothing but statistics of good pictures, in seconds. All such
-            methods together are the floor of a search.
+        untrained: Whether it learns from good pictures only, in seconds. A search begins with all
+            such methods.
+        in_floor: Whether an untrained method is a part of the floor of a search, which is their
+            sum. One that is not joins the sum, or replaces it, where validation says so.
         published: Values that papers report: metric -> texture -> value.
         presets: Named configurations, each with its rule.
     """
 
     searched: ClassVar[bool] = False
     untrained: ClassVar[bool] = False
+    in_floor: ClassVar[bool] = True
     published: ClassVar[Mapping[str, Mapping[str, float]]] = {}
     presets: ClassVar[Mapping[str, tuple[Mapping[str, Any], Rule]]] = {}
 

@@ -9,6 +9,7 @@ METHODS: dict[str, str] = {
     "fcbigan": "zoo.methods.fcbigan.method:FCBiGAN",
     "feature_dictionary": "zoo.methods.feature_dictionary:FeatureDictionary",
     "feature_memory": "zoo.methods.feature_memory:FeatureMemory",
+    "feature_noise": "zoo.methods.feature_noise:FeatureNoise",
     "bigan": "zoo.methods.bigan:BiGAN",
     "f_anogan": "zoo.methods.f_anogan:FAnoGAN",
     "local_statistics": "zoo.methods.local_statistics:LocalStatistics",

@@ -1,8 +1,9 @@
 """The floor of a search, and what joins it.
 
-The floor is the sum of all methods that learn nothing, as calibrated log tails; it takes a minute
-and nobody chose it. A trained detector is added to it, or replaces it, only where the objective
-says so beyond chance, once for the map and once for the score of a picture.
+The floor is the sum of the methods that learn nothing, as calibrated log tails; it takes a minute
+and nobody chose it. Another detector is added to it, or replaces it, only where the objective says
+so beyond chance, once for the map and once for the score of a picture. It may be trained, or a
+method that learns from good pictures only and that is not in the floor.
 """
 
 from __future__ import annotations
@@ -55,8 +56,13 @@ class Part:
 
     @property
     def trained(self) -> bool:
-        """Whether it learned more than statistics of good pictures."""
+        """Whether it learned more than good pictures show."""
         return not methods.named(self.bundle.method).untrained
+
+    @property
+    def in_floor(self) -> bool:
+        """Whether it is a part of the floor."""
+        return not self.trained and methods.named(self.bundle.method).in_floor
 
     @property
     def name(self) -> str:
@@ -154,8 +160,8 @@ class Sum:
 def choose(parts: Sequence[Part], data: TrainingData, *, top_fraction: float = 0.01) -> Fusion:
     """Return the sum for the map and the sum for the score.
 
-    The candidates are the floor (all parts that learn nothing), each part alone, each method that
-    learns nothing at all its scales, and sums of a trained part with one of these.
+    The candidates are the floor, each part alone, each method that learns nothing at all its
+    scales, and sums of one of these with a part that is trained or not in the floor.
 
     For the map, one of them holds if the best does not beat it in `WIN_SHARE` of the bootstrap
     draws. The floor is taken if it holds. If not, and a trained part is in the best one, the best
@@ -205,7 +211,8 @@ def _preferred(
 
     Args:
         parts: The parts of all sums.
-        sums: The candidates, the floor first.
+        sums: The candidates, the floor first. Those with an untrained method that is not in the
+            floor are left out unless one of them is better beyond chance than all others.
         figures: The objective of each.
         compare: Compares two candidates by their places.
     """
@@ -218,7 +225,13 @@ def _preferred(
 
     if holds(0):
         return sums[0]
-    both = [at for at, each in enumerate(used) if each[trained].any() and each[~trained].any()]
+    beside = np.array([not part.trained and not part.in_floor for part in parts])
+    places: Sequence[int] = range(len(sums))
+    without = [at for at in places if not used[at][beside].any()]
+    simpler = max(without, key=lambda at: figures[at], default=best)
+    if holds(simpler):
+        best, places = simpler, without or places
+    both = [at for at in places if used[at][trained].any() and used[at][~trained].any()]
     if both and used[best][trained].any():
         hedged = max(both, key=lambda place: figures[place])
         if figures[hedged] >= HEDGED * figures[best] or holds(hedged):
@@ -279,7 +292,7 @@ def window_maps_of(
     The values of a map are log tails; pixels have the same order as in the map of the detector.
     """
     known = [part for part in parts if not part.trained]
-    sums = Sum(parts=known, weights=(1.0,) * len(known), data=data)
+    sums = Sum(parts=known, weights=_floor_weights(known), data=data)
     found = {"the sum of all methods that learn nothing": [each.numpy() for each in sums.windows]}
     for part in known:
         found[f"{part.name}, which learns nothing"] = [x.numpy() for x in part.windows]
@@ -287,7 +300,7 @@ def window_maps_of(
 
 
 def floor(parts: Sequence[Part]) -> Fusion:
-    """Return the sum of all parts that learn nothing, each with weight 1."""
+    """Return the sum of all parts of the floor, each with weight 1."""
     weights = _floor_weights(parts)
     return Fusion(
         tails=tuple(part.tail for part in parts), map_weights=weights, score_weights=weights
@@ -295,9 +308,9 @@ def floor(parts: Sequence[Part]) -> Fusion:
 
 
 def _floor_weights(parts: Sequence[Part]) -> Weights:
-    """Return weight 1 for each part that learns nothing; for all parts if there is none."""
-    untrained = [float(not part.trained) for part in parts]
-    return tuple(untrained) if any(untrained) else (1.0,) * len(parts)
+    """Return weight 1 for each part of the floor; for all parts if there is none."""
+    known = [float(part.in_floor) for part in parts]
+    return tuple(known) if any(known) else (1.0,) * len(parts)
 
 
 def _candidates(parts: Sequence[Part]) -> list[Weights]:
@@ -306,12 +319,13 @@ def _candidates(parts: Sequence[Part]) -> list[Weights]:
     base = np.array(_floor_weights(parts))
     untrained = [row for row, part in zip(rows, parts, strict=True) if not part.trained]
     trained = [row for row, part in zip(rows, parts, strict=True) if part.trained]
+    joining = [row for row, part in zip(rows, parts, strict=True) if not part.in_floor]
     names = [part.bundle.method for part in parts]
     for name in dict.fromkeys(part.bundle.method for part in parts if not part.trained):
         untrained.append(np.array([float(each == name) for each in names]))  # at all its scales
     found = [base, *rows, *untrained]
-    for row in trained:
-        found += [base + row, *(row + other for other in untrained)]
+    for row in joining:
+        found += [base + row, *(row + other for other in untrained if not row @ other)]
     if len(trained) > 1:
         found += [sum(trained), base + sum(trained)]
     return list(dict.fromkeys(tuple(map(float, each)) for each in found))
