@@ -17,6 +17,7 @@ from torch import Tensor
 from registry.bundle import Bundle
 from zoo.data.preprocessing import prepare
 from zoo.detectors.card import Card, read, tensors_of, unfit
+from zoo.detectors.devices import moved
 from zoo.detectors.limits import BEYOND
 from zoo.errors import BadImageError, BundleError
 from zoo.methods import Losses
@@ -50,12 +51,13 @@ class Ready:
 
         Raises:
             BadImageError: The pictures are too small or too large for this detector.
+            ConfigError: The process was made by fork and cannot use the device.
         """
         self._check_size(*pictures[0].shape[:2])
         compute, preprocessing = self.losses[at], self.card.pipelines[at].preprocessing
         assert compute is not None  # only what has a weight is asked for
         x = torch.stack([prepare(pixels, preprocessing) for pixels in pictures])
-        return compute(x.to(self.device))
+        return compute(moved(x, self.device))
 
     def values(self, at: int, pictures: Pictures) -> Iterator[Float[Tensor, "h w"]]:
         """Yield the map of each picture by a pipeline; for a part of a fusion, its log tail.
