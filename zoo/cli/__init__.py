@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn, Protocol, cast
 
+from zoo.cli._signals import sigterm_is_ctrl_c
 from zoo.cli.output import say
 from zoo.errors import ZooError, one_line
 
@@ -42,6 +43,9 @@ EXAMPLE = """\
 zoo demo --out demo-data
   zoo search --category brick --data demo-data --time-budget 5m
   zoo score brick demo-data/brick/test/*/*.png --out maps"""
+
+
+INTERRUPTED, TERMINATED = 128 + 2, 128 + 15  # exit codes, as a shell has them for the two signals
 
 
 class Command(Protocol):
@@ -94,17 +98,23 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run one command. A user's error is one line on stderr and exit code 2."""
+    """Run one command. A user's error is one line on stderr and exit code 2.
+
+    Ctrl-C ends with 130, SIGTERM with 143. A search that keeps what it found ends with 0 on Ctrl-C.
+    """
     words = sys.argv[1:] if argv is None else argv
-    args = parser().parse_args(words)
-    args.argv = words[1:]  # of the subcommand
-    try:
-        args.run(args)
-    except ZooError as error:
-        say(f"zoo: {one_line(error)}")
-        sys.exit(2)
-    except BrokenPipeError:
-        sys.exit(0)
-    except KeyboardInterrupt:
-        say("zoo: interrupted")
-        sys.exit(130)
+    with sigterm_is_ctrl_c() as terminated:
+        args = parser().parse_args(words)
+        args.argv = words[1:]  # of the subcommand
+        try:
+            args.run(args)
+        except ZooError as error:
+            say(f"zoo: {one_line(error)}")
+            sys.exit(2)
+        except BrokenPipeError:
+            sys.exit(0)
+        except KeyboardInterrupt:
+            say("zoo: interrupted")
+            sys.exit(TERMINATED if terminated.is_set() else INTERRUPTED)
+    if terminated.is_set():
+        sys.exit(TERMINATED)
