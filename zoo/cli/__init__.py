@@ -35,6 +35,7 @@ COMMANDS = (  # in the order of the help
     "promote",
     "recalibrate",
     "shelf",
+    "sign",
     "bench",
     "audit",
     "cluster",
