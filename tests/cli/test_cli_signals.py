@@ -42,7 +42,7 @@ def test_scores_made_before_a_signal_are_kept(
     images.mkdir()
     for at in range(MANY):
         shutil.copy(shop.images[0], images / f"{at}.png")
-    command = ["score", "weave", images, "--json", "--csv", table]
+    command: list[str | Path] = ["score", "weave", images, "--json", "--csv", table]
     process = begun(*command, ignoring_ctrl_c=ignoring_ctrl_c)
     assert process.stdout is not None
     assert process.stdout.readline().startswith('{"image"')
@@ -56,7 +56,14 @@ def test_scores_made_before_a_signal_are_kept(
 
 
 def test_sigterm_ends_a_training_in_one_line(shop: Shop, tmp_path: Path) -> None:
-    data = ["--category", "weave", "--data", shop.data, "--out", tmp_path / "made"]
+    data: list[str | Path] = [
+        "--category",
+        "weave",
+        "--data",
+        shop.data,
+        "--out",
+        tmp_path / "made",
+    ]
     process = begun(*TRAIN, *data, "--set", "megapixels=1000", "--set", "reports=1000")
     assert process.stderr is not None
     assert any(line.startswith("report 1:") for line in process.stderr)
