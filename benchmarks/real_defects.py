@@ -107,8 +107,8 @@ def rows(args: argparse.Namespace) -> Iterator[dict[str, str | float]]:
             if not list(home.glob("searches/*/best/bundle.json")):
                 subprocess.run(command, check=True, env=os.environ | {"ZOO_HOME": str(home)})
             folder = find_search(home / "searches", texture)
-            detector = Detector(bundle.load(folder / "best"))
-            found = audit_search(folder, texture, say=print)
+            detector = Detector(bundle.load(folder / "best"), device=args.device)
+            found = audit_search(folder, texture, say=print, device=args.device)
             row = {"texture": name, "seed": seed} | audit(detector, texture)
             row |= {"spearman": found.spearman, "regret": found.regret, "oracle": found.oracle}
             row |= relative_ap(detector, texture) | false_alarms(detector, texture)
@@ -122,6 +122,7 @@ def main() -> None:
     parser.add_argument("textures", nargs="+", metavar="NAME=DIR")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--time-budget", default="20m")
+    parser.add_argument("--device", default="cpu", help="of the audit; a search finds its own")
     parser.add_argument("--out", type=Path, default=Path("real_defects"))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)

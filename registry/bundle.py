@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from zoo.errors import BundleError
-from zoo.files import storage_error, write_all
+from zoo.files import read_regular, storage_error, write_all
 
 FORMAT = 3
 FUSION = "fusion"  # in place of the method of a fused detector
@@ -282,7 +281,8 @@ def _unusable(folder: Path, wrong: list[str]) -> BundleError:
 def _verified(folder: Path) -> tuple[Card, bytes, str]:
     """Return the card with its format but without its hashes, the weights, and the digest."""
     try:
-        text, blob = (_content(folder / name) for name in (CARD, WEIGHTS))
+        text = read_regular(folder / CARD, most=MOST_BYTES[CARD])
+        blob = read_regular(folder / WEIGHTS, most=MOST_BYTES[WEIGHTS])
         card = json.loads(text)
         card = card if isinstance(card, dict) else {}
         # The text is compared too: several spellings of a number or a letter are one value.
@@ -293,7 +293,11 @@ def _verified(folder: Path) -> tuple[Card, bytes, str]:
             f"with {WEIGHTS} and {CARD}."
         ) from error
     except OSError as error:
-        raise BundleError(f"The bundle {folder} cannot be read: {error}.") from error
+        name = Path(error.filename or folder).name
+        raise BundleError(
+            f"{name} of the bundle {folder} cannot be read: {error.strerror}. Fetch or promote the "
+            "detector again."
+        ) from error
     except (ValueError, RecursionError) as error:
         raise BundleError(
             f"{folder / CARD} is damaged: {error}. Fetch or promote the detector again."
@@ -316,14 +320,3 @@ def _verified(folder: Path) -> tuple[Card, bytes, str]:
             "Fetch or promote the detector again."
         )
     return card, blob, hashlib.sha256(text).hexdigest()
-
-
-def _content(path: Path) -> bytes:
-    """Read a plain file that is not too large for a bundle."""
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_BYTES[path.name]:
-        raise BundleError(
-            f"{path} is no file of a bundle: it should be a plain file of at most "
-            f"{MOST_BYTES[path.name] / 1e6:.0f} MB. Fetch or promote the detector again."
-        )
-    return path.read_bytes()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import time
 from pathlib import Path
 
 from registry import bundle, signing
-from registry.names import checked_name, named_version, parsed, unknown
+from registry.names import checked_name, file_name, named_version, parsed, unknown
 from registry.objects import checked_object, locked, textures_in, write_object
 from registry.pointer import Edit, Pointer, needed, pointer_from_json
-from zoo.files import storage_error, write_whole
+from zoo.errors import BundleError
+from zoo.files import TEXT, check_writable, read_regular, reading, storage_error, write_whole
 
 
 class FolderShelf:
@@ -20,20 +22,31 @@ class FolderShelf:
         """Set the folder; it is made by the first publication."""
         self._root = root
 
+    @reading("the shelf")
     def textures(self) -> list[str]:
         """Return the names of all textures."""
         return textures_in(self._root / "textures")
 
+    @reading("the shelf")
     def pointer(self, texture: str) -> Pointer:
         """Return the pointer of one texture.
 
         Raises:
             BundleError: The pointer is damaged.
+            StorageError: It cannot be read.
         """
         path = self._path(texture)
-        if not path.is_file():
+        try:
+            content = read_regular(path, most=TEXT)
+        except FileNotFoundError:
             return Pointer(texture=texture)
-        return pointer_from_json(path.read_bytes(), where=str(path))
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # it is no regular file
+                raise
+            raise BundleError(
+                f"The pointer {path} cannot be read: {error.strerror}. Restore it from a backup."
+            ) from error
+        return pointer_from_json(content, where=str(path))
 
     def pointers(self) -> dict[str, Pointer]:
         """Return the pointer of each texture."""
@@ -49,7 +62,8 @@ class FolderShelf:
             PromotionError: `edit` refuses; nothing has changed then.
             StorageError: The disk is full or read-only; the shelf serves what it served before.
         """
-        path = self._path(checked_name(texture))
+        texture = checked_name(texture)
+        path = self._path(texture)
         digest = bundle.digest(folder) if folder else ""
         try:
             with locked(self._root):
@@ -64,10 +78,22 @@ class FolderShelf:
             raise storage_error(what, error) from error
         return pointer
 
+    def check_writable(self, texture: str) -> None:
+        """Refuse a name that cannot be published, and a folder that cannot be written.
+
+        Raises:
+            ConfigError: The texture has a name that no shelf takes.
+            StorageError: The folder cannot be written, or its disk is nearly full.
+        """
+        checked_name(texture)
+        for part in ("textures", "objects"):
+            check_writable(self._root / part, f"'{texture}'")
+
     def fetch(self, name: str) -> Path:
         """Return the folder of the bundle of this name; errors as in `resolve`."""
         return self.resolve(name)[0]
 
+    @reading("the shelf")
     def resolve(self, name: str) -> tuple[Path, int]:
         """Return the folder of the bundle of this name, every byte checked, and its version.
 
@@ -75,6 +101,7 @@ class FolderShelf:
             UnknownDetectorError: No detector has that name.
             BundleError: It is damaged.
             SignatureError: No trusted key has signed it.
+            StorageError: The shelf cannot be read.
         """
         texture, reference = parsed(name)
         if not self._path(texture).is_file():
@@ -85,6 +112,7 @@ class FolderShelf:
         signing.check(texture, digest, pointer)
         return checked_object(self._root, digest), version
 
+    @reading("the shelf")
     def ages(self) -> dict[str, float]:
         """Return the seconds since each object was last written, by digest."""
         folders = [each for each in (self._root / "objects").glob("[!.]*") if each.is_dir()]
@@ -115,4 +143,4 @@ class FolderShelf:
         return True
 
     def _path(self, texture: str) -> Path:
-        return self._root / "textures" / f"{texture}.json"
+        return self._root / "textures" / f"{file_name(texture)}.json"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from registry import bundle
+from registry.names import texture_of
 from zoo.errors import BundleError
 from zoo.files import write_whole
 
@@ -27,7 +29,13 @@ def locked(root: Path) -> Iterator[None]:
 
 def textures_in(folder: Path) -> list[str]:
     """Return the names of the textures that have a pointer in a folder."""
-    return sorted(path.stem for path in folder.glob("[!.]*.json")) if folder.is_dir() else []
+    try:
+        files = [
+            name.removesuffix(".json") for name in os.listdir(folder) if name.endswith(".json")
+        ]
+    except FileNotFoundError:
+        return []
+    return sorted(filter(None, map(texture_of, files)))
 
 
 def write_object(root: Path, digest: str, contents: Mapping[str, bytes]) -> None:

@@ -13,13 +13,14 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from zoo.errors import BundleError, PromotionError
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 PREVIOUS = "previous"  # the champion before this one; a rollback makes it champion again
+LATEST = 2**37  # seconds since 1970: beyond it there is no date
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 Act = Literal["promoted", "forced", "refused", "rolled_back", "removed"]
@@ -235,7 +236,7 @@ def pointer_from_json(content: bytes, *, where: str) -> Pointer:
             raise ValueError("an alias stands for a version that does not exist")
         if not all(DIGEST.fullmatch(digest) for digest in versions.values()):
             raise ValueError("a digest is no SHA-256")  # it becomes the name of a folder
-        history = tuple(Entry(**entry) for entry in card.get("history", ()))
+        history = tuple(_entry(entry) for entry in card.get("history", ()))
         if not {entry.act for entry in history} <= set(get_args(Act)):
             raise ValueError("its history has acts that this version does not know")
         signatures = card.get("signatures", {}).items()
@@ -251,6 +252,26 @@ def pointer_from_json(content: bytes, *, where: str) -> Pointer:
             f"The pointer {where} is damaged: {error}. The bundles beside it are unharmed: "
             "remove the pointer and promote again."
         ) from error
+
+
+def _entry(values: Mapping[str, Any]) -> Entry:
+    """Return an entry of the history.
+
+    Raises:
+        ValueError: A value of it is not what it should be.
+    """
+    entry = Entry(**values)
+    texts = (entry.act, entry.digest, entry.reason, entry.who, entry.run or "")
+    figures = entry.figures
+    if not (
+        all(isinstance(text, str) for text in texts)
+        and isinstance(entry.version, int)
+        and isinstance(figures, dict)
+        and all(isinstance(number, float | int) for number in (entry.when, *figures.values()))
+        and 0 <= entry.when < LATEST
+    ):
+        raise ValueError(f"an entry of its history is no such thing: {str(values)[:200]}")
+    return entry
 
 
 def _who() -> str:

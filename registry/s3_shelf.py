@@ -7,11 +7,12 @@ import shutil
 import tempfile
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from registry import bundle, signing
-from registry.names import checked_name, named_version, parsed, unknown
+from registry.names import checked_name, file_name, named_version, parsed, texture_of, unknown
 from registry.objects import checked_object, locked, textures_in, write_object
 from registry.pointer import Edit, Entry, Pointer, needed, pointer_from_json
 from registry.s3_bucket import Bucket, UnreachableError
@@ -37,9 +38,10 @@ class S3Shelf:
             ConfigError: The URL has no bucket.
         """
         bucket, _, prefix = url.removeprefix("s3://").strip("/").partition("/")
-        if not url.startswith("s3://") or not bucket:
+        if not url.startswith("s3://") or not bucket or "@" in bucket:
             raise ConfigError(
-                f"'{url}' is no shelf in S3: write s3://BUCKET or s3://BUCKET/PREFIX."
+                f"'{url}' is no shelf in S3: write s3://BUCKET or s3://BUCKET/PREFIX. Credentials "
+                "are read from ~/.aws, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
             )
         self._bucket = Bucket(bucket, client)
         self._prefix = f"{prefix}/" if prefix else ""
@@ -55,8 +57,9 @@ class S3Shelf:
         """
         folder = f"{self._prefix}textures/"
         keys = [entry["Key"] for entry in self._bucket.entries(folder)]
-        names = [key.removeprefix(folder) for key in keys if key.endswith(".json")]
-        return sorted(name.removesuffix(".json") for name in names if "/" not in name)
+        files = [key.removeprefix(folder) for key in keys if key.endswith(".json")]
+        names = (file.removesuffix(".json") for file in files)
+        return sorted(filter(None, map(texture_of, names)))
 
     def pointer(self, texture: str) -> Pointer:
         """Return the pointer of one texture.
@@ -94,7 +97,8 @@ class S3Shelf:
             PromotionError: `edit` refuses; the pointer has not changed then.
             StorageError: S3 refuses or cannot be reached; the shelf serves what it served before.
         """
-        key = self._key(checked_name(texture))
+        texture = checked_name(texture)
+        key = self._key(texture)
         digest = bundle.digest(folder) if folder else ""
         if folder:
             self._upload(folder, digest)
@@ -116,6 +120,18 @@ class S3Shelf:
             f"Cannot publish '{texture}': {self._bucket.url(key)} was replaced by others "
             f"{ATTEMPTS} times while we tried. Run the same command again."
         )
+
+    def check_writable(self, texture: str) -> None:
+        """Refuse a name that cannot be published, and a bucket that refuses to be written.
+
+        The write that is tried has a condition that never holds, so nothing is written.
+
+        Raises:
+            ConfigError: The texture has a name that no shelf takes.
+            StorageError: S3 refuses or cannot be reached.
+        """
+        key = self._key(checked_name(texture))
+        self._bucket.put(key, b"", {"IfMatch": '"no content has this tag"'})
 
     def fetch(self, name: str) -> Path:
         """Return a cached folder with the bundle of this name; errors as in `resolve`."""
@@ -190,8 +206,11 @@ class S3Shelf:
             self._bucket.delete(self._object_key(digest, file))
         return True
 
+    def _path(self, texture: str) -> Path:
+        return self._pointers / f"{file_name(texture)}.json"
+
     def _key(self, texture: str) -> str:
-        return f"{self._prefix}textures/{texture}.json"
+        return f"{self._prefix}textures/{file_name(texture)}.json"
 
     def _object_key(self, digest: str, file: str) -> str:
         return f"{self._prefix}objects/{digest}/{file}"
@@ -220,18 +239,19 @@ class S3Shelf:
             cached = self._cached(texture)
             if cached is None:
                 raise
-            age = time.time() - (self._pointers / f"{texture}.json").stat().st_mtime
+            age = time.time() - self._path(texture).stat().st_mtime
             warnings.warn(
                 f"{error} Using the last pointer seen, {_in_words(age)} ago.", stacklevel=3
             )
             return cached
         if pointer is not None:
-            self._pointers.mkdir(parents=True, exist_ok=True)
-            write_whole(self._pointers / f"{texture}.json", pointer.to_json())
+            with suppress(OSError):  # the cache only helps when S3 is away
+                self._pointers.mkdir(parents=True, exist_ok=True)
+                write_whole(self._path(texture), pointer.to_json())
         return pointer
 
     def _cached(self, texture: str) -> Pointer | None:
-        path = self._pointers / f"{texture}.json"
+        path = self._path(texture)
         try:
             return pointer_from_json(path.read_bytes(), where=str(path))
         except (FileNotFoundError, BundleError):  # a damaged cache counts as none

@@ -37,6 +37,16 @@ class Shelf(Protocol):
         `folder` is a bundle that the new pointer needs; it is on the shelf before the pointer is.
         """
 
+    def check_writable(self, texture: str) -> None:
+        """Refuse, hours before `change` would, a shelf that this texture cannot be published on.
+
+        Nothing is changed.
+
+        Raises:
+            ConfigError: The texture has a name that no shelf takes.
+            StorageError: The shelf cannot be written.
+        """
+
     def fetch(self, name: str) -> Path:
         """Return a local folder with the bundle of this name, every byte of it checked."""
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from registry.names import normal
 from registry.pointer import Pointer
 from zoo.errors import ConfigError, SignatureError
 from zoo.home import trusted_keys
@@ -69,7 +70,7 @@ def is_trusted(texture: str, digest: str, pointer: Pointer) -> bool:
 
 
 def _message(texture: str, digest: str) -> bytes:
-    return f"texture-zoo detector\n{texture}\n{digest}\n".encode()
+    return f"texture-zoo detector\n{normal(texture)}\n{digest}\n".encode()
 
 
 def _is_signed(

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_validator
 
 from zoo.errors import SpaceError, did_you_mean, one_line
+from zoo.files import TEXT, read_regular
 
 __all__ = [
     "BUNDLED",
@@ -197,7 +198,7 @@ _Loader.add_implicit_resolver(
 
 def _read(path: Path) -> Mapping[Hashable, object]:
     try:
-        content = yaml.load(path.read_text("utf-8"), _Loader)
+        content = yaml.load(read_regular(path, most=TEXT).decode("utf-8"), _Loader)
     except OSError as error:
         raise SpaceError(f"{path}: cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

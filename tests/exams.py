@@ -166,12 +166,30 @@ class ShelfExam:
         with pytest.raises(UnknownDetectorError, match=f"'{name}' is no .*TEXTURE@ALIAS"):
             shelf.fetch(name)
 
-    @pytest.mark.parametrize("texture", ["a/b", "a:b", "a@b", ".hidden", ""])
+    @pytest.mark.parametrize("texture", ["a/b", "a:b", "a@b", 'a"b', "a\nb", ""])
     def test_a_texture_whose_name_cannot_be_asked_for_is_not_published(
         self, shelf: Shelf, one: Path, texture: str
     ) -> None:
         with pytest.raises(ConfigError, match=f"'{texture}' cannot name a texture"):
             publish(shelf, one, texture=texture, version=1)
+
+    @pytest.mark.parametrize(
+        "texture", ["wood (2)", "50% wool", "it's", "caf\u00e9", ".", "-\u6728_#?"]
+    )
+    def test_a_texture_may_have_any_name_that_a_folder_has(
+        self, shelf: Shelf, one: Path, texture: str
+    ) -> None:
+        shelf.check_writable(texture)
+        assert shelf.textures() == []
+        digest = publish(shelf, one, texture=texture, version=1)
+        assert shelf.textures() == [texture]
+        assert list(shelf.pointers()) == [texture]
+        assert bundle.digest(shelf.fetch(f"{texture}:1")) == digest
+
+    def test_an_accent_written_apart_is_the_same_name(self, shelf: Shelf, one: Path) -> None:
+        publish(shelf, one, texture="cafe\u0301", version=1)
+        assert shelf.textures() == ["caf\u00e9"]
+        assert shelf.fetch("cafe\u0301") == shelf.fetch("caf\u00e9")
 
     def test_publishers_at_the_same_moment_lose_no_version(
         self, shelf: Shelf, tmp_path: Path

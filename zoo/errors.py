@@ -23,11 +23,33 @@ line and exits with code 2. Any other exception is a bug of the zoo and keeps it
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+# In an address: all before the last `@`, and the values of parameters that are named so.
+_CREDENTIALS = re.compile(r"(?<=://)(?:[^\s/:@]*:\S*|[^\s/@]*)(?=@)")
+_TOKENS = re.compile(
+    r"([?&][^\s=&]*(?:passw|pwd|token|secret|key|credential|signature)[^\s=&]*=)[^\s&]+",
+    re.IGNORECASE,
+)
+
+
+def without_secrets(text: str) -> str:
+    """Return a text with passwords and tokens in addresses replaced by `***`.
+
+    Example:
+        >>> without_secrets("no answer from https://me:pass@there:5000/?token=abc&page=2")
+        'no answer from https://***@there:5000/?token=***&page=2'
+    """
+    return _TOKENS.sub(r"\1***", _CREDENTIALS.sub("***", text))
 
 
 class ZooError(Exception):
-    """An error that the user can correct; the message says how."""
+    """An error that the user can correct; the message says how, without passwords and tokens."""
+
+    def __init__(self, message: str) -> None:
+        """Take the message."""
+        super().__init__(without_secrets(message))
 
 
 class DataError(ZooError):

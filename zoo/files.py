@@ -6,6 +6,9 @@ import csv
 import errno
 import io
 import os
+import shutil
+import stat
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,15 +16,68 @@ from pathlib import Path
 from zoo.errors import StorageError
 
 _ELSEWHERE = "set ZOO_HOME to a folder that can be written, or name another place"
+_FORBIDDEN = f"permission denied; let this user read and write it, or {_ELSEWHERE}"
 # What to do about an error number of the operating system.
 ADVICE = {
     errno.ENOSPC: "the disk is full; free some space, then run the same command again",
     errno.EROFS: f"the file system is read-only; {_ELSEWHERE}",
-    errno.EACCES: f"permission denied; {_ELSEWHERE}",
-    errno.EPERM: f"permission denied; {_ELSEWHERE}",
+    errno.EACCES: _FORBIDDEN,
+    errno.EPERM: _FORBIDDEN,
     errno.EFBIG: "the file grew beyond the limit set for files; raise it (ulimit -f)",
     errno.ENOTDIR: f"a file is in the way of a folder; {_ELSEWHERE}",
+    errno.EISDIR: "it is a folder and should be a file; give a file, or move the folder away",
+    errno.ENAMETOOLONG: "the name is longer than the disk allows; give a shorter one",
+    errno.ELOOP: "its symbolic links lead in a circle; mend or remove them",
+    errno.EDQUOT: "the quota of this user is used up; free some space",
+    errno.EIO: "the disk fails or its connection is lost; check it, then run the command again",
+    errno.ESTALE: "the network disk has lost the file; run the same command again",
+    errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
 }
+
+LEAST_FREE = 2**28  # bytes; a bundle takes a hundredth of it, a search of some hours a few tenths
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+)
+TEXT = 2**24  # bytes of a text, such as a search space; ours have a few thousand
+
+
+def check_regular(path: Path, *, most: int) -> int:
+    """Return the size of a regular file. A pipe or a device may never end, or wait for ever.
+
+    Args:
+        path: The file; links are followed.
+        most: Bytes that it may have.
+
+    Raises:
+        OSError: There is no such file, it is no regular file, or it is larger.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        kind = next((name for is_it, name in _KINDS if is_it(status.st_mode)), "a special file")
+        raise OSError(errno.EINVAL, f"it is {kind} and not a regular file", str(path))
+    if status.st_size > most:
+        sizes = f"{status.st_size / 1e6:.0f} MB, and at most {most / 1e6:.0f} MB are read"
+        raise OSError(errno.EINVAL, f"it has {sizes}", str(path))
+    return status.st_size
+
+
+def read_regular(path: Path, *, most: int) -> bytes:
+    """Read a regular file of at most `most` bytes.
+
+    Raises:
+        OSError: As in `check_regular`; or it has more bytes than it states.
+    """
+    size = check_regular(path, most=most)
+    with path.open("rb") as file:
+        content = file.read(size + 1)
+    if len(content) > size:
+        raise OSError(errno.EINVAL, "it grows while it is read", str(path))
+    return content
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -95,13 +151,52 @@ def writing(path: Path, name: str) -> Iterator[None]:
         raise storage_error(f"Cannot write {name}", error) from error
 
 
+def check_writable(folder: Path, what: str) -> None:
+    """Refuse a folder that cannot be written; it may not exist yet, and nothing is left there.
+
+    Args:
+        folder: The folder.
+        what: What is to be kept in it, for the message.
+
+    Raises:
+        StorageError: It cannot be written or made, or less than `LEAST_FREE` is free on its disk.
+    """
+    try:
+        there = next(each for each in (folder, *folder.parents) if each.exists())
+        with tempfile.TemporaryFile(dir=there):
+            free = shutil.disk_usage(there).free
+    except OSError as error:
+        raise storage_error(f"Cannot write {what} to {folder}", error) from error
+    if free < LEAST_FREE:
+        raise StorageError(
+            f"Cannot write {what} to {folder}: {free / 1e6:.0f} MB are free there, and it should "
+            f"be {LEAST_FREE / 1e6:.0f}. Free some space, or name another place."
+        )
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turn an operating system error of the block into ours.
+
+    Args:
+        what: What the block reads, for the message.
+
+    Raises:
+        StorageError: It cannot be read.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(f"Cannot read {what}", error) from error
+
+
 def storage_error(what: str, error: OSError) -> StorageError:
-    """Return an error with what could not be written, why, and what to do.
+    """Return an error with what could not be done, why, and what to do.
 
     Args:
         what: The beginning of the message, such as `Cannot write the bundle of 'wood'`.
         error: What the operating system reported.
     """
-    where = error.filename or "the disk"
+    where = f"{error.filename}: " if error.filename else ""
     other = f"{error.strerror or error}; correct it, then run the command again"
-    return StorageError(f"{what}: {where}: {ADVICE.get(error.errno or 0, other)}.")
+    return StorageError(f"{what}: {where}{ADVICE.get(error.errno or 0, other)}.")

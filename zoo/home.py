@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
+from urllib.parse import quote
+
+from zoo.errors import ConfigError
+
+MEGAPIXELS = 512.0  # of the largest picture that is read
 
 
 def home() -> Path:
@@ -18,7 +24,10 @@ def shelf_address() -> str:
 
 def tracking_uri() -> str:
     """Return `MLFLOW_TRACKING_URI`, else the SQLite store `mlflow.db` under the home."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{home().resolve() / 'mlflow.db'}"
+    path = str(home().resolve() / "mlflow.db")
+    if {"%", "?"} & set(path):  # signs of an address; MLflow makes the folders of what is no `/`
+        path = quote(path, safe="")
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{path}"
 
 
 def ray_address() -> str:
@@ -44,3 +53,22 @@ def trusted_keys() -> Path | None:
 def _path(variable: str) -> Path | None:
     value = os.environ.get(variable)
     return Path(value) if value else None
+
+
+def most_megapixels() -> float:
+    """Return `ZOO_MAX_MEGAPIXELS`, the size of the largest picture that is read; 512 by default.
+
+    Raises:
+        ConfigError: It is no number above 0.
+    """
+    text = os.environ.get("ZOO_MAX_MEGAPIXELS") or str(MEGAPIXELS)
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0 < found < math.inf:
+        raise ConfigError(
+            f"ZOO_MAX_MEGAPIXELS must be a number above 0, not '{text}'. Correct it, or leave it "
+            "out for the default."
+        )
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from registry import bundle
 from registry.gate import Decision
+from registry.names import checked_name, file_name
 from registry.pointer import CHAMPION
 from registry.runs.store import Store, mlflow_errors
 from registry.trials import AUDIT_LOG
@@ -56,7 +58,7 @@ def register(
     Raises:
         StorageError: The store cannot be written, or does not have the run.
     """
-    texture, digest = bundle.load(folder).texture, bundle.digest(folder)
+    texture, digest = checked_name(bundle.load(folder).texture), bundle.digest(folder)
     tags = {
         "zoo.digest": digest,
         "zoo.texture": texture,
@@ -116,7 +118,7 @@ def set_champion(store: Store, texture: str, digest: str) -> None:
 
 
 def _model(texture: str) -> str:
-    return f"texture-{texture}"
+    return f"texture-{file_name(texture)}"
 
 
 def _promotion_run(store: Store, texture: str, digest: str) -> str:
@@ -153,7 +155,10 @@ def _new_version(
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     model = client.create_logged_model(
-        store.experiment, name=name, source_run_id=run, tags={**tags}
+        store.experiment,
+        name=re.sub(r"[.%]", "-", name),  # MLflow refuses both here
+        source_run_id=run,
+        tags={**tags},
     )
     for file in bundle.FILES:
         client.log_model_artifact(model.model_id, str(folder / file))

@@ -13,6 +13,7 @@ from filelock import FileLock
 from mlflow.entities import Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from registry.trials import Outcome, Scalar
@@ -111,10 +112,16 @@ def mlflow_errors(verb: str, uri: str) -> Iterator[None]:
     """Turn an error of MLflow into one that says which store failed, how, and what to do.
 
     Raises:
-        StorageError: MLflow, its database or its disk raised an error.
+        StorageError: MLflow, its database or its disk raised an error, or the driver is missing.
     """
     try:
         yield
+    except ModuleNotFoundError as error:
+        raise StorageError(
+            f"Cannot {verb} the MLflow store {uri}: the Python package '{error.name}', which "
+            f"drives such a database, is not installed. Install it (pip install {error.name}), or "
+            "set MLFLOW_TRACKING_URI to another store."
+        ) from error
     except (MlflowException, SQLAlchemyError, OSError) as error:
         first = str(error).strip().splitlines()[0]
         raise StorageError(
@@ -136,8 +143,8 @@ def _locked(uri: str) -> Iterator[None]:
     care of that itself.
     """
     database = _database(uri)
-    if database is None:
-        yield
+    if database is None or (database.is_file() and not _may_write(database.parent)):
+        yield  # where nothing can be written, nothing is made either: the store is only read
         return
     database.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{database}.lock"):
@@ -151,8 +158,12 @@ def _artifacts(uri: str) -> str | None:
 
 
 def _database(uri: str) -> Path | None:
-    path = uri.removeprefix("sqlite:///")
-    return Path(path) if path != uri else None
+    path = make_url(uri).database if uri.startswith("sqlite:///") else None
+    return Path(path) if path else None
+
+
+def _may_write(folder: Path) -> bool:
+    return os.access(folder, os.W_OK, effective_ids=True)
 
 
 def _quoted(value: str) -> str:

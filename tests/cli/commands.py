@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,6 +73,21 @@ def search_refused(capsys: pytest.CaptureFixture[str], data: Path, *more: str | 
 def champion(home: Path) -> Path:
     """Return the bundle of the champion of `weave` in a home."""
     return FolderShelf(home / "shelf").fetch("weave")
+
+
+@contextmanager
+def without_privileges() -> Iterator[None]:
+    """Let root obey the permissions of files, as every other user must."""
+    libc, header = ctypes.CDLL(None), (ctypes.c_uint32 * 2)(0x20080522, 0)
+    before = (ctypes.c_uint32 * 6)()
+    libc.capget(header, before)
+    after = (ctypes.c_uint32 * 6)(*before)
+    after[0] &= ~(1 << 1 | 1 << 2)  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH of what counts now
+    libc.capset(header, after)
+    try:
+        yield
+    finally:
+        libc.capset(header, before)
 
 
 @contextmanager

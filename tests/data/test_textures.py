@@ -158,16 +158,46 @@ def test_a_category_that_is_no_folder_name_is_refused(tmp_path: Path, category: 
 # Licences
 
 
-def test_the_licence_is_the_argument_then_the_nearest_file_then_a_known_name(
+def test_the_licence_is_the_argument_then_that_of_the_texture_a_known_name_or_the_data_set(
     tmp_path: Path,
 ) -> None:
     root = write_good(tmp_path / "grid", 1)
     assert find(tmp_path, "grid").licence == "MVTec AD, CC BY-NC-SA 4.0 (assumed from the name)"
-    (tmp_path / "LICENSE").write_text("\n  Of the parent\n")
-    assert find(tmp_path, "grid").licence == "Of the parent"
+    (tmp_path / "LICENSE").write_text("\n  Of the data set\n")
+    assert find(tmp_path, "grid").licence == "MVTec AD, CC BY-NC-SA 4.0 (assumed from the name)"
+    write_good(tmp_path / "silk", 1)
+    assert find(tmp_path, "silk").licence == "Of the data set"
     (root / "license.txt").write_text("\n# CC BY 4.0\nby somebody\n")
     assert find(tmp_path, "grid").licence == "CC BY 4.0"
     assert find(tmp_path, "grid", licence="mine").licence == "mine"
+
+
+def test_a_licence_above_the_data_set_is_that_of_something_else(tmp_path: Path) -> None:
+    write_good(tmp_path / "project" / "silk", 1)
+    (tmp_path / "LICENSE").write_text("MIT License")
+    (tmp_path / "project" / "LICENSE").write_text("MIT License")
+    assert find(tmp_path / "project" / "silk", "silk").licence == "unknown"
+    (tmp_path / "project" / "LICENSE").unlink()
+    assert find(tmp_path / "project", "silk").licence == "unknown"
+
+
+def test_a_licence_that_names_mvtec_is_mvtecs_whatever_its_first_line_says(tmp_path: Path) -> None:
+    root = write_good(tmp_path / "silk", 1)
+    (root / "license.txt").write_text("Readme first\n\nThe MVTec Anomaly Detection Dataset is ...")
+    assert find(tmp_path, "silk").licence == "MVTec AD, CC BY-NC-SA 4.0"
+
+
+def test_a_licence_of_megabytes_is_read_to_a_limit_and_its_line_is_cut(tmp_path: Path) -> None:
+    root = write_good(tmp_path / "silk", 1)
+    (root / "LICENSE").write_text("long " * 10**6 + "\nMVTec")
+    assert find(tmp_path, "silk").licence == ("long " * 40)
+
+
+def test_a_folder_with_an_accent_written_apart_is_found_by_either_name(tmp_path: Path) -> None:
+    write_good(tmp_path / "cafe\u0301", 1)
+    for name in ("caf\u00e9", "cafe\u0301"):
+        texture = find(tmp_path, name)
+        assert (texture.name, texture.root) == ("caf\u00e9", tmp_path / "cafe\u0301")
 
 
 def test_the_licence_of_other_folders_is_unknown(tmp_path: Path) -> None:

@@ -44,8 +44,8 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
         ("feature_dictionary", "variance", 0.0, "above 0"),
         ("sparse_dictionary", "patch", 2, "3 or more"),
         ("sparse_dictionary", "stride", 16, "1 to 15"),
-        ("sparse_dictionary", "nonzeros", 256, "1 to 255"),
-        ("sparse_dictionary", "atoms", 1, "2 or more"),
+        ("sparse_dictionary", "nonzeros", 256, "1 to 32"),
+        ("sparse_dictionary", "atoms", 1, "2 to 2048"),
     ],
 )
 def test_a_dictionary_refuses_what_cannot_work_with_field_and_value(

@@ -19,7 +19,7 @@ from zoo.data.preprocessing import Preprocessing, prepare
 from zoo.errors import BadImageError, ConfigError, DivergedError
 from zoo.methods.fcbigan import training
 from zoo.methods.fcbigan.config import NetworkConfig, TrainConfig
-from zoo.methods.fcbigan.defect_patches import USES, DefectPatches, Painted
+from zoo.methods.fcbigan.defect_patches import DEFECT_POOL, USES, DefectPatches, Painted
 from zoo.methods.fcbigan.losses import reconstruction_penalty
 from zoo.methods.fcbigan.networks import Networks
 from zoo.methods.fcbigan.training import Players, fit, new_networks, play, spot, steps
@@ -377,13 +377,13 @@ def test_defective_patches_are_painted_afresh_when_they_have_been_used(
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     fakes = DefectPatches(FitPictures.of(images), patch=16, generator=generator)
-    fakes.paint()
-    first = fakes.pool
+    fakes.begin(USES * DEFECT_POOL + 1)
+    first = fakes.pool.clone()
     for _ in range(USES):
         fakes.draw(len(first), rotations=False)
-    assert fakes.pool is first
+    assert fakes.pool.equal(first)
     fakes.draw(1, rotations=False)
-    assert not fakes.pool.equal(first)
+    assert not (fakes.pool == first).flatten(1).all(dim=1).any()
 
 
 @pytest.mark.parametrize("placebos", [0.0, 1.0])
@@ -393,7 +393,7 @@ def test_patches_with_defects_have_their_good_material_and_a_mask_beside_them(
     generator = torch.Generator().manual_seed(0)
     pictures = FitPictures.of(images)
     fakes = DefectPatches(pictures, patch=16, generator=generator, placebos=placebos)
-    fakes.paint()
+    fakes.begin(200)
     drawn = fakes.draw(200, rotations=True)
     assert drawn.before.shape == drawn.after.shape == (200, 1, 16, 16)
     assert drawn.masks.shape == (200, 16, 16)

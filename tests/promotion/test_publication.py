@@ -146,11 +146,12 @@ def test_a_shelf_that_fails_leaves_no_alias_and_a_repeat_finishes_without_a_seco
     home: Home, made: Bundle
 ) -> None:
     folder = home.saved(made)
-    (home.folder / "shelf").write_text("in the way")
+    (home.folder / "shelf").mkdir()
+    (home.folder / "shelf" / "objects").write_text("in the way")
     with pytest.raises(StorageError, match="Cannot publish 'mesh'"):
         home.promote(folder)
     assert home.alias("champion") is None
-    (home.folder / "shelf").unlink()
+    (home.folder / "shelf" / "objects").unlink()
     home.spoil_the_test_images()
     promotion = home.promote(folder)
     assert promotion.decision.promoted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import subprocess
@@ -71,6 +72,46 @@ def test_a_damaged_pointer_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "shelf" / "textures" / "grid.json").write_bytes(content)
     with pytest.raises(BundleError, match=r"pointer .*grid\.json is damaged"):
         shelf.fetch("grid")
+
+
+ENTRY = {"act": "promoted", "version": 1}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"version": "one"},
+        {"when": "yesterday"},
+        {"when": 1e300},
+        {"when": float("nan")},
+        {"figures": 3},
+        {"figures": {"val_pixel_ap": "high"}},
+        {"reason": None},
+        {"run": 7},
+        {"act": ["promoted"]},
+        {"who": {}},
+    ],
+)
+def test_a_history_with_a_value_of_another_type_is_damaged(
+    tmp_path: Path, wrong: dict[str, object]
+) -> None:
+    shelf = FolderShelf(tmp_path / "shelf")
+    publish(shelf, drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+    path = tmp_path / "shelf" / "textures" / "grid.json"
+    pointer = json.loads(path.read_bytes())
+    path.write_text(json.dumps(pointer | {"history": [ENTRY]}))
+    assert shelf.pointer("grid").history[0].version == 1
+    path.write_text(json.dumps(pointer | {"history": [ENTRY | wrong]}))
+    with pytest.raises(BundleError, match=r"pointer .*grid\.json is damaged"):
+        shelf.pointer("grid")
+
+
+def test_a_file_that_no_texture_is_kept_in_is_no_texture(tmp_path: Path) -> None:
+    shelf = FolderShelf(tmp_path / "shelf")
+    publish(shelf, drawn_bundle(tmp_path / "b"), texture="grid", version=1)
+    for name in ("..%2F..%2Fetc.json", "wood (2).json", "%67rid.json", "grid.txt", ".json"):
+        (tmp_path / "shelf" / "textures" / name).write_text("{}")
+    assert shelf.textures() == ["grid"]
 
 
 def test_a_file_in_the_way_of_the_shelf_is_named(tmp_path: Path) -> None:

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
+from registry.gate import first_champion
+from registry.runs.model_versions import register, set_alias
 from registry.runs.search_runs import SearchRuns
 from registry.runs.store import EXPERIMENT, open_store
+from tests.exams import drawn_bundle
 from tests.mlflow_runs import new_store
 from zoo.errors import StorageError
 from zoo.home import tracking_uri
@@ -51,6 +54,39 @@ def test_a_server_that_is_away_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(StorageError, match=r"Cannot open the MLflow store http://127\.0\.0\.1:9: "):
         open_store("http://127.0.0.1:9")
     assert not list(tmp_path.iterdir()), "a server's address is no path to lock"
+
+
+@pytest.mark.parametrize("driver", ["postgresql", "mysql+pymysql", "mssql+pyodbc"])
+def test_a_database_without_its_driver_is_refused_with_what_to_install(driver: str) -> None:
+    with pytest.raises(StorageError, match=r"'\w+', which drives .*pip install") as caught:
+        open_store(f"{driver}://me:hunter2@there/db")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a%20b", "a b", "a#b", "a?b=c", "caf\u00e9 \u6728", "100%"])
+def test_a_home_of_any_name_has_its_store_in_it_and_nothing_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / name))
+    store = open_store(tracking_uri())
+    SearchRuns(store, search="odd", texture="grid", params={}).champion(tmp_path / "here", [])
+    assert (tmp_path / name / "mlflow.db").is_file()
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted([name, "here"])
+    assert not list((tmp_path / "here").iterdir())
+
+
+@pytest.mark.parametrize("texture", ["wood (2)", "50% it's", "wood.2", "caf\u00e9"])
+def test_a_model_of_a_texture_of_any_name_is_registered_once(tmp_path: Path, texture: str) -> None:
+    store = open_store(new_store(tmp_path / "mlflow.db"))
+    folder = drawn_bundle(tmp_path / "b", texture=texture)
+    decision = first_champion(texture, challenger_ap=0.5)
+    made = [register(store, folder, decision, metrics={}) for _ in range(2)]
+    set_alias(store, made[0], "champion")
+    assert [each.version for each in made] == [1, 1]
+    assert made[0].texture == texture
 
 
 def test_a_store_that_vanishes_is_named(tmp_path: Path) -> None:

@@ -130,6 +130,13 @@ def test_a_file_of_the_users_is_refused_and_an_overlay_is_not(tmp_path: Path) ->
         overlays.paths_of([mine], folder)
 
 
+def test_a_link_of_the_users_that_leads_nowhere_is_refused_too(tmp_path: Path) -> None:
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps" / "a.png").symlink_to(tmp_path / "not mounted")
+    with pytest.raises(ConfigError, match="would overwrite"):
+        overlays.paths_of([tmp_path / "a.png"], tmp_path / "maps")
+
+
 def test_a_file_in_the_way_is_refused_with_its_path(tmp_path: Path) -> None:
     (tmp_path / "way").write_text("")
     with pytest.raises(StorageError, match=r"Cannot write the picture a\.png: .*in the way"):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import ray
 
 from tests.search.tiny_searches import config
 from zoo.errors import ConfigError
-from zoo.search.cluster import CLUSTER_SLOTS, cluster, trial_slots
+from zoo.search.cluster import CLUSTER_SLOTS, cluster, default_threads, trial_slots
 
 
 @pytest.mark.parametrize("where", ["127.0.0.1:9", "ray://127.0.0.1:9"])
@@ -21,6 +26,26 @@ def test_an_address_without_a_ray_is_refused_with_what_to_check(
     monkeypatch.setenv("RAY_ADDRESS", where)
     with pytest.raises(ConfigError, match=said), cluster():
         pytest.fail("there is none")
+
+
+@pytest.mark.cluster
+def test_a_folder_too_long_for_the_sockets_of_ray_is_refused_with_what_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("long" * 30)))
+    said = "Cannot start a Ray on this machine: .*Set RAY_TMPDIR=/tmp"
+    with pytest.raises(ConfigError, match=said), cluster("local"):
+        pytest.fail("it started")
+
+
+@pytest.mark.cluster
+def test_a_local_ray_starts_where_the_home_of_the_user_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    environment = os.environ | {"HOME": str(tmp_path / "file")}
+    code = "from zoo.search.cluster import cluster\nwith cluster('local'): print('started')"
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ended.stderr.endswith("started\n"), ended.stderr
 
 
 @pytest.mark.parametrize(
@@ -45,3 +70,29 @@ def test_trials_at_once_share_the_gpus_or_else_the_cpus(
 ) -> None:
     monkeypatch.setattr(ray, "cluster_resources", lambda: resources)
     assert trial_slots(config("p", **limits)) == expected
+
+
+@pytest.mark.parametrize(
+    ("nodes", "limits", "expected"),
+    [
+        ([{"CPU": 16.0}], {}, 1),
+        ([{"CPU": 16.0, "GPU": 1.0}], {}, 8),
+        ([{"CPU": 16.0, "GPU": 1.0}], {"gpus_per_trial": 1.0}, 16),
+        ([{"CPU": 16.0, "GPU": 1.0}], {"gpus_per_trial": 0.0}, 1),
+        ([{"CPU": 2.0}, {"CPU": 64.0, "GPU": 4.0}, {"CPU": 4.0, "GPU": 1.0}], {}, 2),
+        ([{"CPU": 1.0, "GPU": 2.0}], {}, 1),
+        ([{"CPU": 2.0}], {"gpus_per_trial": 0.5}, 1),
+    ],
+)
+def test_trials_on_gpus_share_the_cpus_of_their_node(
+    nodes: list[dict[str, float]],
+    limits: dict[str, float],
+    expected: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    total = {kind: sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU")}
+    monkeypatch.setattr(ray, "cluster_resources", lambda: total)
+    gone = {"Alive": False, "Resources": {"CPU": 1.0, "GPU": 8.0}}
+    alive = [{"Alive": True, "Resources": node} for node in nodes]
+    monkeypatch.setattr(ray, "nodes", lambda: [gone, *alive])
+    assert default_threads(config("p", **limits)) == expected

@@ -115,7 +115,7 @@ def test_a_missing_token_is_reported_with_the_command(filled: Path, token: Path)
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, r"no cluster file .*No such file.*Take the project's"),
+        (None, r"cluster file .*No such file.*Take the project's"),
         ("a: [1, 2", r"is not YAML: .*line 1.*Correct it"),
         ("- a list", r"holds list and no cluster"),
         ("", r"holds NoneType and no cluster"),

@@ -78,6 +78,30 @@ def test_what_is_no_place_for_trials_is_refused(where: str) -> None:
         place_of(where)
 
 
+def test_credentials_in_an_address_are_refused_and_not_repeated() -> None:
+    with pytest.raises(ConfigError, match="AWS_SECRET_ACCESS_KEY") as caught:
+        place_of("s3://key:hunter2@bucket/trials")
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3", "{}", '{"texture": 5}'])
+def test_a_damaged_search_hides_no_other(tmp_path: Path, text: str) -> None:
+    written = config("weave-1")
+    write_config(written, tmp_path / "weave-1")
+    (tmp_path / "weave-2").mkdir()
+    (tmp_path / "weave-2" / CONFIG_FILE).write_text(text)
+    assert last_config(tmp_path, "weave") == written
+    with pytest.raises(SearchError, match="there are searches of .*weave"):
+        last_config(tmp_path, "wood")
+
+
+def test_a_search_without_its_values_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "weave-1").mkdir()
+    (tmp_path / "weave-1" / CONFIG_FILE).write_text('{"texture": "weave"}')
+    with pytest.raises(SearchError, match=r"search\.json is damaged: .*without --resume"):
+        last_config(tmp_path, "weave")
+
+
 def test_a_folder_is_a_place_whatever_its_name(tmp_path: Path) -> None:
     folder = tmp_path / "a b%20c#"
     folder.mkdir()

@@ -153,7 +153,15 @@ def test_a_bundle_says_where_it_came_from(
 
 
 @pytest.mark.parametrize(
-    ("licence", "kept"), [("CC BY-NC-SA 4.0", True), ("cc by-nc 4.0", True), ("CC0", False)]
+    ("licence", "kept"),
+    [
+        ("CC BY-NC-SA 4.0", True),
+        ("cc by-nc 4.0", True),
+        ("Attribution-NonCommercial-ShareAlike 4.0 International", True),
+        ("Attribution-Non-Commercial", True),
+        ("CC0", False),
+        ("CC BY-ND 4.0, made with E-NCODER", False),
+    ],
 )
 def test_a_detector_of_non_commercial_pictures_says_so(
     tiny_data: TrainingData, licence: str, kept: bool

@@ -146,6 +146,17 @@ def test_the_map_is_hedged_with_what_learns_nothing_if_that_costs_a_tenth_at_mos
     assert choose([noise, clear], windows).map_weights == (float(hedged), 1.0)
 
 
+def test_a_trained_part_does_not_join_what_is_better_without_it(windows: TrainingData) -> None:
+    """A search that is too short has bad trials; its detector was then below the floor."""
+    bad = drawn(windows, UNTRAINED[0], signal=0.0, seed=1)
+    good = drawn(windows, UNTRAINED[1], signal=5.5, seed=2)
+    trained = drawn(windows, "fcbigan", signal=0.0, seed=3)
+    both = [a + b for a, b in zip(good.windows, trained.windows, strict=True)]
+    lost = 1 - figure(both, windows) / figure(good.windows, windows)
+    assert 0.01 < lost < 0.1
+    assert choose([bad, good, trained], windows).map_weights == (0.0, 1.0, 0.0)
+
+
 def figure(maps: Sequence[torch.Tensor], data: TrainingData) -> float:
     masks = [window.mask for window in data.validation]
     counts = metrics.count([each.numpy() for each in maps], masks, bins=512)
@@ -164,6 +175,17 @@ def test_map_and_score_are_chosen_apart(windows: TrainingData, plain: list[Part]
     assert found.map_weights[2] == 1.0
     assert found.score_weights[2] == 0.0
     assert choose([*plain, clear], windows).score_weights[2] == 1.0
+
+
+def test_the_score_has_the_sum_of_the_map_where_validation_is_not_sure(
+    windows: TrainingData,
+) -> None:
+    """The other part ranks the windows as well, but its map is worse."""
+    clear = drawn(windows, "fcbigan", signal=4.0, seed=5)
+    flat = [torch.full_like(each, float(each.quantile(0.99))) for each in clear.windows]
+    same_rank = replace(drawn(windows, UNTRAINED[0], signal=0.0, seed=1), windows=flat)
+    found = choose([same_rank, clear], windows)
+    assert found.score_weights == found.map_weights
 
 
 def test_without_an_untrained_part_the_sum_begins_with_all(windows: TrainingData) -> None:

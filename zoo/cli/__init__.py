@@ -8,14 +8,16 @@ functions that need it, so `zoo --help` imports none of it.
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn, Protocol, cast
 
 from zoo.cli._signals import sigterm_is_ctrl_c
-from zoo.cli.output import say
+from zoo.cli.output import put, say
 from zoo.errors import ZooError, one_line
+from zoo.files import ADVICE, storage_error
 
 __all__ = ["main", "parser"]
 
@@ -74,6 +76,10 @@ class _Parser(argparse.ArgumentParser):
         say(f"{self.prog}: {message}. See `{self.prog} --help`.")
         sys.exit(2)
 
+    def _print_message(self, message: str, file: object = None) -> None:
+        for line in message.splitlines():
+            put(line)
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line; docs/cli.md is made from it."""
@@ -105,9 +111,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     words = sys.argv[1:] if argv is None else argv
     with sigterm_is_ctrl_c() as terminated:
-        args = parser().parse_args(words)
-        args.argv = words[1:]  # of the subcommand
         try:
+            args = parser().parse_args(words)
+            args.argv = words[1:]  # of the subcommand
             args.run(args)
         except ZooError as error:
             say(f"zoo: {one_line(error)}")
@@ -117,5 +123,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         except KeyboardInterrupt:
             say("zoo: interrupted")
             sys.exit(TERMINATED if terminated.is_set() else INTERRUPTED)
+        except OSError as error:  # of a place that is not ours: the user's disk, rights or names
+            if error.errno not in ADVICE:
+                raise
+            say(f"zoo: {one_line(storage_error(f'Cannot do `zoo {shlex.join(words)}`', error))}")
+            sys.exit(2)
     if terminated.is_set():
         sys.exit(TERMINATED)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from zoo.errors import EmptyFolderError
 
@@ -28,7 +30,7 @@ def pictures_of(places: Sequence[str], *, out: Path | None = None) -> list[Path]
     for place in places:
         path = Path(place)
         if path.is_dir():
-            own = [each for each in sorted(path.rglob("*")) if is_picture(each)]
+            own = [each for each in _files_under(path) if is_picture(each)]
             own = [each for each in own if not _in_hidden(each.relative_to(path))]
         elif not path.exists() and glob.has_magic(place):
             own = [Path(each) for each in sorted(glob.glob(place, recursive=True))]
@@ -50,6 +52,16 @@ def pictures_of(places: Sequence[str], *, out: Path | None = None) -> list[Path]
             "Give pictures that it has not made."
         )
     return kept
+
+
+def _files_under(folder: Path) -> list[Path]:
+    """Return all files under a folder; `Path.rglob` would leave out what may not be read."""
+
+    def fail(error: OSError) -> NoReturn:
+        raise error
+
+    walked = os.walk(folder, onerror=fail)
+    return sorted(Path(parent, file) for parent, _, files in walked for file in files)
 
 
 def _is_in(path: Path, folder: Path) -> bool:

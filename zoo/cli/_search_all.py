@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 
-from zoo.cli.output import answer, say
+from zoo.cli.output import answer, put, put_json, say
 from zoo.errors import SearchError
 
 
@@ -26,11 +25,11 @@ def run(args: argparse.Namespace) -> None:
         options = [*args.argv, f"--pace={pace}s", f"--address={address()}"]
         ended = all_textures.search(names, options, say=say)
     if args.json:
-        print(json.dumps({name: dict(each.answer) for name, each in ended.items()}))
+        put_json({name: dict(each.answer) for name, each in ended.items()})
     else:
         for name, each in ended.items():
             answer({"texture": name, **each.answer}, as_json=False)
-            print()
+            put()
     if failed := [name for name, each in ended.items() if each.code]:
         raise SearchError(
             f"{len(failed)} of {len(names)} searches failed: {', '.join(failed)}. The reasons are "

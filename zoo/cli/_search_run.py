@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from zoo.cli._search_start import fit_floor
 from zoo.cli.output import say
-from zoo.search.cluster import cluster
+from zoo.search.cluster import cluster, default_threads
 from zoo.search.confirm import confirm
 from zoo.search.pacing import EXPLORE, FINISH, measured, train_longer, with_megapixels
 from zoo.search.run import run_search
@@ -68,6 +68,9 @@ def searched(
     config, space = prepared
     untrained = fit_floor(args, texture, data, storage / config.name)
     with cluster(args.address):
+        if args.threads is None and not args.resume:
+            config = replace(config, threads=default_threads(config))
+            write_config(config, storage / config.name)
         if args.space is None and config.megapixels is None and not args.resume:
             spent = time.monotonic() - began
             length = measured(space, data, config, say=say, spent_s=spent)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import search_spaces
 from registry import bundle
+from registry.names import folder_name
 from registry.trials import FLOOR, UNTRAINED
 from zoo.cli import _rates
 from zoo.cli.output import say
@@ -103,13 +104,13 @@ def _new(args: argparse.Namespace, data: TrainingData, storage: Path) -> SearchC
     if trials_at:
         place_of(trials_at)  # refuses an address that cannot be used
     return SearchConfig(
-        name=new_name(storage, f"{data.texture}-{time.strftime('%Y%m%d-%H%M%S')}"),
+        name=new_name(storage, f"{folder_name(data.texture)}-{time.strftime('%Y%m%d-%H%M%S')}"),
         texture=data.texture,
         fingerprint=data.fingerprint,
         seed=args.seed,
         trials=args.trials,
         time_budget_s=args.time_budget,
-        threads=args.threads,
+        threads=args.threads or 1,  # with GPUs more, when Ray is up
         gpus_per_trial=args.gpus_per_trial,
         reports=args.reports,
         pace_s=args.pace or args.time_budget,

@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--search", metavar="NAME", help="name of the search (default: the newest of the texture)"
     )
+    options.add_device(parser)
     options.add_json(parser)
 
 
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
 
     texture = options.find_texture(args)
     folder = search_audit.find_search(home() / "searches", texture, args.search)
-    found = search_audit.audit_search(folder, texture, say=say)
+    found = search_audit.audit_search(folder, texture, say=say, device=args.device)
     say(f"{folder / search_audit.TABLE} has a line for each trial; a plot is beside it.")
     answer(asdict(found), as_json=args.json)
     files = [folder / search_audit.TABLE, search_audit.log_of(folder, found.champion)]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.cli import options
-from zoo.cli.output import say
+from zoo.cli.output import put, put_json, say
 from zoo.errors import BundleError, ConfigError, UnknownDetectorError, one_line
 from zoo.methods import DEFAULT, METHODS, PRESETS
 
@@ -75,6 +74,7 @@ def run(args: argparse.Namespace) -> None:
     import time
     from dataclasses import asdict
 
+    from registry.names import folder_name
     from zoo.evaluation import benchmark
     from zoo.home import home
 
@@ -93,14 +93,15 @@ def run(args: argparse.Namespace) -> None:
         seeds=tuple(range(args.seed, args.seed + args.seeds)),
         threads=args.threads or os.cpu_count() or 1,
     )
-    name = f"{texture.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    name = f"{folder_name(texture.name)}-{time.strftime('%Y%m%d-%H%M%S')}"
     out = args.out or home() / "bench" / name
     rows = benchmark.run(config, texture, out=out, say=say)
     say(f"The tables and the plot are in {out}.")
     if args.json:
-        print(json.dumps({"bench": str(out), "rows": [asdict(row) for row in rows]}))
+        put_json({"bench": str(out), "rows": [asdict(row) for row in rows]})
     else:
-        print((out / benchmark.PAGE).read_text("utf-8"), end="")
+        for line in (out / benchmark.PAGE).read_text("utf-8").splitlines():
+            put(line)
     if not any(row.mean for row in rows):
         raise ConfigError(f"None of {', '.join(names)} could be fitted; the reasons are above.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from zoo.cli.output import put
 from zoo.errors import ConfigError
 
 HELP = "check offline that a cluster file is ready for `ray up`: placeholders, schema and versions"
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
     problems = cluster_file.check(args.file)
     for problem in problems:
         where = ", ".join(map(str, problem.lines))
-        print(f"{args.file}{f':{where}' if where else ''}: {problem.text}")
+        put(f"{args.file}{f':{where}' if where else ''}: {problem.text}")
     if problems:
         raise ConfigError(f"Not ready for `ray up`: correct in {args.file} what is listed above.")
-    print(f"{args.file} is ready: ray up {args.file}")
+    put(f"{args.file} is ready: ray up {args.file}")

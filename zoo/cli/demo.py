@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from zoo.cli.output import put
+
 HELP = "make a small data set from CC0 photographs of brick, grass and gravel"
 EXAMPLE = "zoo demo --out demo-data --texture brick"
 
@@ -35,4 +37,4 @@ def run(args: argparse.Namespace) -> None:
 
     names = demo.TEXTURES if args.texture == "all" else (args.texture,)
     for name in names:
-        print(demo.make(args.out, texture=name, seed=args.seed))
+        put(demo.make(args.out, texture=name, seed=args.seed))

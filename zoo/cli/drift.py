@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING
 
 from zoo.cli import options
-from zoo.cli.output import say, table
+from zoo.cli.output import put, put_json, say, table
 
 if TYPE_CHECKING:
     from zoo.evaluation.drift import Alarms, Drift, Quantity
@@ -48,10 +47,11 @@ def run(args: argparse.Namespace) -> None:
     advice = drift.advice(found)
     if args.json:
         drifted = [each.name for each in found.changed]
-        print(json.dumps({"drifted": drifted, "advice": advice} | asdict(found)))
+        put_json({"drifted": drifted, "advice": advice} | asdict(found))
     else:
         _show(found)
-        print("", *advice, sep="\n")
+        for line in ("", *advice):
+            put(line)
         for note in found.notes:
             say(note)
     if found.changed:
@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> None:
 def _show(found: Drift) -> None:
     quantities = map(_quantity, found.quantities)
     table([("quantity", "calibration", "before", "now", "p", "since"), *quantities])
-    print()
+    put()
     days = found.days[-DAYS:] if len(found.days) > 1 else ()
     rows = map(_alarms, (*days, found.total))
     table([("day (UTC)", "pictures", "alarms", "rate", "if all are good"), *rows])

@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> None:
         StorageError: The file cannot be written.
     """
     import zoo
+    from registry.names import file_name
     from zoo.data.images import read_image
     from zoo.detectors import export
     from zoo.files import storage_error, write_whole
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
     say("Tracing the detector; this may take a minute or two.")
     model = export.to_onnx(made, bits=args.bits)
     found = export.compare(made, model, pictures, bits=args.bits)
-    out = args.out or Path(f"{made.texture}.onnx")
+    out = args.out or Path(f"{file_name(made.texture)}.onnx")
     if not found.difference <= export.MOST_DIFFERENCE:
         raise ConfigError(
             f"ONNX Runtime's scores of '{args.name}' differ by up to {found.difference:.2g} from "

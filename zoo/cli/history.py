@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from zoo.cli import options
-from zoo.cli.output import table
+from zoo.cli.output import put_json, table
 
 HELP = "show what was promoted, refused, rolled back and removed: when, by whom and why"
 EXAMPLE = "zoo history wood"
@@ -27,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
 
     pointer = pointer_of(open_shelf(), args.name)
     if args.json:
-        print(json.dumps([asdict(entry) for entry in pointer.history]))
+        put_json([asdict(entry) for entry in pointer.history])
         return
     rows = [("WHEN", "WHAT", "VERSION", "WHO", "VAL AP", "RUN", "REASON")]
     for entry in pointer.history:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from zoo.cli import options
-from zoo.cli.output import say
+from zoo.cli.output import put, put_json, say
 
 HELP = "list the detectors on the shelf"
 EXAMPLE = "zoo names 'c*'"
@@ -26,9 +25,9 @@ def run(args: argparse.Namespace) -> None:
 
     found = zoo.names(args.pattern)
     if args.json:
-        print(json.dumps(found))
+        put_json(found)
         return
     for name in found:
-        print(name)
+        put(name)
     if not found:
         say("No detector yet. Make one with `zoo search --category NAME --data DIR`.")

@@ -90,7 +90,7 @@ def seconds(text: str) -> float:
 
 def positive(text: str) -> int:
     """Read a whole number above 0."""
-    if not text.isdigit() or int(text) < 1:
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is no whole number above 0")
     return int(text)
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from zoo.cli import options
-from zoo.cli.output import say, table
+from zoo.cli.output import put_json, say, table
 
 HELP = "list all searches: trials by outcome, the best value so far, device hours"
 EXAMPLE = "zoo runs --category wood"
@@ -29,7 +28,7 @@ def run(args: argparse.Namespace) -> None:
 
     found = searches(open_store(tracking_uri()), args.category)
     if args.json:
-        print(json.dumps([asdict(each) for each in found]))
+        put_json([asdict(each) for each in found])
         return
     rows = [("SEARCH", "BEGAN", "STATE", *map(str.upper, STATUS), "RUNNING", "BEST", "HOURS")]
     for each in found:

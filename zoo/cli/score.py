@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from typing import Any
 
 from zoo.cli import options
 from zoo.cli._pictures import pictures_of
-from zoo.cli.output import counted, say
+from zoo.cli.output import counted, put, put_json, say, visible
 from zoo.errors import BadImageError, one_line
 
 HELP = "score images: verdict, score and regions of each, as a table or JSON, and heat maps"
@@ -68,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
     detector = zoo.load(args.name, device=args.device)
     scored_by = {"detector": f"{detector.name}:{detector.version}", "digest": detector.digest}
     failed, rows, warned = 0, [], []
-    show = _Table(paths) if sys.stdout.isatty() and not args.json else _json_line
+    show = _Table(paths) if sys.stdout.isatty() and not args.json else put_json
     said = time.monotonic()
     try:
         for number, path in enumerate(paths):
@@ -111,15 +110,11 @@ def _flat(line: dict[str, Any]) -> dict[str, Any]:
     return {**kept, **line["statistics"], **own}
 
 
-def _json_line(line: dict[str, Any]) -> None:
-    print(json.dumps(line), flush=True)
-
-
 class _Table:
     """Prints a row for each image as soon as it is scored."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self.width = max(map(len, map(str, paths)))
+        self.width = max(len(visible(str(path))) for path in paths)
         self._row("image", *COLUMNS)
 
     def __call__(self, line: dict[str, Any]) -> None:
@@ -136,4 +131,5 @@ class _Table:
         )
 
     def _row(self, image: str, *cells: str) -> None:
-        print(f"{image:<{self.width}}  {'  '.join(f'{cell:<10}' for cell in cells)}".rstrip())
+        image = visible(image)
+        put(f"{image:<{self.width}}  {'  '.join(f'{cell:<10}' for cell in cells)}".rstrip())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.cli import _rates, options
 from zoo.cli.output import answer, say
-from zoo.cli.promote import promoted
+from zoo.cli.promote import open_registry, promoted
 from zoo.errors import StorageError
 
 if TYPE_CHECKING:
@@ -49,9 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--threads",
         type=options.positive,
-        default=1,
         metavar="N",
-        help="CPU cores for each trial (default: 1)",
+        help="CPU cores for each trial (default: 1; with GPUs an equal share of the cores)",
     )
     add(
         "--gpus-per-trial",
@@ -96,9 +95,9 @@ def run(args: argparse.Namespace) -> None:
         return
     texture = options.find_texture(args)
     if not args.no_promote:
-        from zoo.promotion import check_test
+        from zoo.promotion import check_promotion
 
-        for line in check_test(texture):  # now: the audit reads the test images only at the end
+        for line in check_promotion(texture, open_registry()):  # now, and not after hours
             say(line)
     answer(_search(args, texture, options.gather_data(texture)), as_json=args.json)
 
@@ -120,6 +119,8 @@ def _search(args: argparse.Namespace, texture: Texture, data: TrainingData) -> d
     folder = storage / config.name
     saved = folder / CHAMPION
     params = _search_start.run_params(config, data, space)
+    if args.threads is None:  # they are known when Ray is up; usage has the CPU time
+        del params["threads"]
     store = open_store(tracking_uri())
     runs = SearchRuns(store, search=config.name, texture=config.texture, params=params)
     log = BufferedRuns(runs, folder, say=say)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import TYPE_CHECKING
 
 from zoo.cli import options
-from zoo.cli.output import say
+from zoo.cli.output import put, say
 from zoo.errors import BundleError, ConfigError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def _verify(shelf: Shelf) -> None:
     checked = list(maintenance.verify(shelf))
     for each in checked:
         name = each.texture if each.version is None else f"{each.texture}:{each.version}"
-        print(name, each.digest or "pointer", each.problem or "ok")
+        put(f"{name} {each.digest or 'pointer'} {each.problem or 'ok'}")
     if damaged := sum(bool(each.problem) for each in checked):
         raise BundleError(
             f"{damaged} of {len(checked)} versions or pointers are damaged, as listed. Promote "
@@ -65,13 +66,13 @@ def _collect(shelf: Shelf, args: argparse.Namespace) -> None:
 
     removed = maintenance.collect(shelf, grace_s=args.older_than, dry=args.dry_run)
     for digest in removed:
-        print(digest)
+        put(digest)
     say(f"{len(removed)} bundles {'would be' if args.dry_run else 'were'} removed.")
 
 
 def _remove(shelf: Shelf, args: argparse.Namespace) -> None:
     texture, _, version = (args.name or "").partition(":")
-    if not version.isdigit():
+    if not re.fullmatch("[0-9]{1,9}", version):
         raise ConfigError(
             f"Say which version to remove, as `zoo shelf remove grid:3`, not '{args.name}'."
         )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from zoo.cli import options
-from zoo.cli.output import answer
+from zoo.cli.output import answer, put_json
 
 HELP = "show a detector's card: figures, threshold, data, licence, versions"
 EXAMPLE = "zoo show wood@challenger"
@@ -24,7 +23,7 @@ def run(args: argparse.Namespace) -> None:
 
     card = zoo.show(args.name)
     if args.json:
-        print(json.dumps(card))
+        put_json(card)
         return
     metrics = {
         f"{split} metrics": ", ".join(f"{name} {value:.3f}" for name, value in figures.items())

@@ -6,22 +6,24 @@ It does not import torch, which is slow to start, so folders of pictures are rea
 from __future__ import annotations
 
 import hashlib
-import io
-import struct
-import zlib
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps
 
-from zoo.errors import BadImageError
+from zoo.data.decoding import UNREADABLE, decoded, is_deep_colour, is_white_0, plain
+from zoo.errors import BadImageError, one_line
+from zoo.files import check_regular, read_regular
+from zoo.home import most_megapixels
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    ImageLike = str | Path | bytes | bytearray | memoryview | Image.Image | np.ndarray | Tensor
+    Bytes = bytes | bytearray | memoryview | IO[bytes]
+    ImageLike = str | os.PathLike[str] | Bytes | Image.Image | np.ndarray | Tensor
 
 Mode = Literal["L", "RGB"]
 Tables = tuple[tuple[int, ...], ...]  # of quantisation of a JPEG file: brightness, then colour
@@ -29,21 +31,6 @@ Tables = tuple[tuple[int, ...], ...]  # of quantisation of a JPEG file: brightne
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
 LUMA = (19595, 38470, 7471)  # weights of red, green and blue in grey, in units of 1/65536
-
-# What Pillow and its decoders raise on damaged files.
-_UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-_BITS_PER_SAMPLE, _PLANAR_CONFIGURATION = 258, 284  # TIFF tags
 
 
 def is_picture(path: Path) -> bool:
@@ -57,54 +44,6 @@ def picture_paths(folder: Path) -> list[Path]:
     return sorted(filter(is_picture, folder.iterdir()))
 
 
-def _is_deep_colour(image: ImageFile.ImageFile) -> bool:
-    """Return whether an opened file holds colour of more than 8 bits; call it before `load`."""
-    bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
-    is_deep = max(bits) > 8 or any(";16" in str(tile.args) for tile in image.tile)
-    return is_deep and image.mode.startswith("RGB")
-
-
-def _deep_colour(data: bytes, planar: bool) -> Shaped[np.ndarray, "h w 3"]:
-    """Decode 16-bit colour, which Pillow 13 reduces to 8 bits.
-
-    Raises:
-        ValueError: OpenCV cannot read it, or is known to read it wrongly.
-    """
-    import cv2
-
-    if planar:  # OpenCV 5 mixes up the channels of such files
-        raise ValueError("16-bit colour in separate planes; save it with interleaved channels")
-    flags = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error as error:
-        raise ValueError(f"16-bit colour that OpenCV cannot decode: {error}") from error
-    if pixels is None or pixels.dtype != np.uint16:
-        raise ValueError("16-bit colour that OpenCV cannot decode; save it as a plain PNG")
-    return np.ascontiguousarray(pixels[..., ::-1])
-
-
-def _plain(image: Image.Image) -> Shaped[np.ndarray, "h w c"]:
-    """Return an upright image as grey or RGB, without alpha or palette.
-
-    Raises:
-        ValueError: Its values do not fit into 16 bits.
-    """
-    if image.mode == "F":
-        raise ValueError("32-bit float values; save it with 8 or 16 bits a channel")
-    if image.mode.startswith("I"):
-        values = np.asarray(image)
-        low, high = int(values.min()), int(values.max())
-        if low < 0 or high > 65535:
-            raise ValueError(f"grey values from {low} to {high}, and 16 bits hold 0 to 65535")
-        return values.astype(np.uint16)[..., None]
-    if image.mode in ("1", "L", "LA"):
-        return np.array(image.convert("L"))[..., None]
-    if image.mode in ("P", "PA"):  # converted straight to RGB, transparent palettes give warnings
-        image = image.convert("RGBA")
-    return np.array(image.convert("RGB"))
-
-
 def has_colour(pixels: Shaped[np.ndarray, "h w c"]) -> bool:
     """Return whether the channels of any pixel differ."""
     return pixels.shape[2] > 1 and bool((pixels != pixels[..., :1]).any())
@@ -113,20 +52,6 @@ def has_colour(pixels: Shaped[np.ndarray, "h w c"]) -> bool:
 def _without_equal_channels(pixels: Shaped[np.ndarray, "h w c"]) -> Shaped[np.ndarray, "h w k"]:
     """Keep one channel where all three are equal."""
     return pixels if has_colour(pixels) else np.ascontiguousarray(pixels[..., :1])
-
-
-def _decoded(data: bytes) -> Shaped[np.ndarray, "h w c"]:
-    """Decode all pixels of a file; three equal channels become one."""
-    try:
-        # From memory, because Pillow 13 garbles rotated grey TIFFs that it maps from disk.
-        image = Image.open(io.BytesIO(data))
-    except UnidentifiedImageError as error:
-        raise ValueError("no picture of 8 or 16 bits, or damaged at its start") from error
-    deep = _is_deep_colour(image)
-    planar = getattr(image, "tag_v2", {}).get(_PLANAR_CONFIGURATION) == 2
-    image.load()
-    pixels = _deep_colour(data, planar) if deep else _plain(ImageOps.exif_transpose(image))
-    return _without_equal_channels(pixels)
 
 
 def read_image(path: Path) -> Shaped[np.ndarray, "h w c"]:
@@ -143,55 +68,112 @@ def read_image(path: Path) -> Shaped[np.ndarray, "h w c"]:
             16 bits. Its `__cause__` is the decoder's error.
     """
     try:
-        return _decoded(path.read_bytes())
-    except _UNREADABLE as error:
+        data = read_regular(path, most=most_bytes())
+    except OSError as error:
         raise BadImageError(
-            f"{path} cannot be read as a picture: {error}. Remove it or replace it."
+            f"{path} cannot be opened: {error.strerror}. Correct the path, or the file."
         ) from error
+    try:
+        return _without_equal_channels(decoded(data))
+    except UNREADABLE as error:
+        raise BadImageError(
+            f"{path} cannot be read as a picture: {_reason(error)}. Remove it or replace it."
+        ) from error
+
+
+def most_bytes() -> int:
+    """Return how large the file of a picture may be: four bytes for each pixel that it may have."""
+    return round(4e6 * most_megapixels())
+
+
+def _reason(error: BaseException) -> str:
+    return "there is not enough memory for it" if isinstance(error, MemoryError) else str(error)
 
 
 def jpeg_tables(path: Path) -> Tables | None:
     """Return the quantisation tables of a JPEG file, without decoding it; None for other files."""
     try:
+        check_regular(path, most=most_bytes())
         with Image.open(path) as image:
             tables = getattr(image, "quantization", None) if image.format == "JPEG" else None
-    except _UNREADABLE:
+    except (*UNREADABLE, Image.DecompressionBombError):
         return None
     return tuple(tuple(table) for _, table in sorted(tables.items())) if tables else None
 
 
 def _from_bytes(content: bytes) -> Shaped[np.ndarray, "h w c"]:
     try:
-        return _decoded(content)
-    except _UNREADABLE as error:
+        return _without_equal_channels(decoded(content))
+    except UNREADABLE as error:
         raise BadImageError(
-            f"These {len(content)} bytes cannot be read as a picture: {error}. Pass a whole file."
+            f"These {len(content)} bytes cannot be read as a picture: {_reason(error)}. "
+            "Pass a whole file."
         ) from error
 
 
 def _from_pil(image: Image.Image) -> Shaped[np.ndarray, "h w c"]:
     try:
-        if isinstance(image, ImageFile.ImageFile) and _is_deep_colour(image):
+        if isinstance(image, ImageFile.ImageFile) and is_deep_colour(image):
             raise ValueError("Pillow keeps 8 of its 16 bits of colour; give the path instead")
-        return _without_equal_channels(_plain(ImageOps.exif_transpose(image)))
-    except _UNREADABLE as error:
+        if isinstance(image, ImageFile.ImageFile) and is_white_0(image):
+            raise ValueError("in its file 0 is white, and Pillow does not say so; give the path")
+        return _without_equal_channels(plain(ImageOps.exif_transpose(image)))
+    except UNREADABLE as error:
         raise BadImageError(f"The Pillow image cannot be used: {error}.") from error
 
 
+def _from_file(file: Any) -> Shaped[np.ndarray, "h w c"]:
+    most = most_bytes()
+    try:
+        content = file.read(most + 1) if file.readable() else b""
+    except (OSError, ValueError) as error:
+        raise BadImageError(
+            f"The file object cannot be read: {error}. Pass one that is open."
+        ) from error
+    if not isinstance(content, bytes) or len(content) > most:
+        raise BadImageError(
+            "A file object must be open for reading bytes ('rb'), and give at most "
+            f"{most / 1e6:.0f} MB. Open it so, or pass its path."
+        )
+    return _from_bytes(content)
+
+
+def _from_tensor(tensor: Any) -> np.ndarray:
+    try:
+        # NumPy has no bfloat16, and 16-bit floats would overflow below.
+        wide = tensor.float() if tensor.is_floating_point() else tensor
+        array: np.ndarray = wide.detach().cpu().resolve_conj().resolve_neg().numpy()
+    except (RuntimeError, TypeError, NotImplementedError) as error:
+        raise BadImageError(
+            f"The tensor ({tensor.layout}, on {tensor.device}) has no pixels to take: "
+            f"{one_line(error)[:80]}. Pass a dense tensor with data."
+        ) from error
+    return np.moveaxis(array, 0, 2) if array.ndim == 3 else array
+
+
+def _without_mask(array: np.ma.MaskedArray) -> np.ndarray:
+    if np.ma.is_masked(array):
+        raise BadImageError(
+            f"A masked array whose mask hides {int(np.sum(array.mask))} values is no picture; a "
+            "map has a value for each pixel. Fill them (`array.filled(...)`), or cut them off."
+        )
+    return np.asarray(array.data)
+
+
 def _integers(array: Shaped[np.ndarray, "h w c"]) -> Shaped[np.ndarray, "h w c"]:
-    if array.dtype in (np.uint8, np.uint16):
-        return array
     if array.dtype == bool:
         return array.astype(np.uint8) * np.uint8(255)
-    if not np.issubdtype(array.dtype, np.floating):
+    if array.dtype.kind == "u" and array.dtype.itemsize <= 2:
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
+    if array.dtype.kind != "f":
         raise BadImageError(
             f"Pixels are uint8, uint16 or floats in [0, 1], not {array.dtype}. Convert them."
         )
     low, high = float(array.min()), float(array.max())
-    if not (low >= 0 and high <= 1):
+    if not 0 <= low <= high <= 1:
         raise BadImageError(
-            f"Float pixels must lie in [0, 1]; these lie in [{low:g}, {high:g}]. Rescale them, or "
-            "pass bytes."
+            f"Float pixels must lie in [0, 1]; these lie in [{low:g}, {high:g}]. Rescale them (by "
+            "1/255 if they are of 8 bits), or pass uint8."
         )
     return (array.astype(np.float32) * 65535).round().astype(np.uint16)
 
@@ -199,8 +181,9 @@ def _integers(array: Shaped[np.ndarray, "h w c"]) -> Shaped[np.ndarray, "h w c"]
 def as_pixels(image: ImageLike) -> Shaped[np.ndarray, "h w c"]:
     """Convert one image of any supported kind to `h w c` pixels, uint8 or uint16.
 
-    Files, bytes and Pillow images follow the rules of `read_image`. Arrays are `h w` or `h w c`,
-    tensors `h w` or `c h w`. Floats in [0, 1] become uint16, booleans 0 and 255.
+    Files, bytes and Pillow images follow the rules of `read_image`; a file object is read from
+    where it stands. Arrays are `h w` or `h w c`, tensors `h w` or `c h w`, in any order of bytes
+    and in memory. Floats in [0, 1] become uint16, booleans 0 and 255.
 
     Raises:
         BadImageError: The shape, type or range is wrong, or the file cannot be read.
@@ -210,32 +193,41 @@ def as_pixels(image: ImageLike) -> Shaped[np.ndarray, "h w c"]:
             f"'{image}' is an address, and nothing is downloaded here. Pass a path, or the bytes "
             "of the file."
         )
-    if isinstance(image, str | Path):
-        return read_image(Path(image))
+    if isinstance(image, str | os.PathLike):
+        return read_image(Path(os.fsdecode(image)))
     if isinstance(image, bytes | bytearray | memoryview):
         return _from_bytes(bytes(image))
     if isinstance(image, Image.Image):
         return _from_pil(image)
-    if isinstance(image, np.ndarray):
-        array = image
-    elif hasattr(image, "detach"):  # a tensor
-        # NumPy has no bfloat16, and 16-bit floats would overflow below.
-        wide = image.float() if image.is_floating_point() else image
-        array = wide.detach().cpu().numpy()
-        array = np.moveaxis(array, 0, 2) if array.ndim == 3 else array
+    if isinstance(image, np.ma.MaskedArray):
+        array = _without_mask(image)
+    elif isinstance(image, np.ndarray):
+        array = np.asarray(image)
+    elif hasattr(image, "read") and hasattr(image, "readable"):
+        return _from_file(image)
+    elif hasattr(image, "detach"):
+        array = _from_tensor(image)
     else:
         raise BadImageError(
-            "An image is a path, the bytes of a file, a PIL image, an array or a tensor, not "
-            f"{type(image).__name__}."
+            "An image is a path, the bytes of a file, a file object, a PIL image, an array or a "
+            f"tensor, not {type(image).__name__}. Convert it, such as by numpy.asarray."
         )
+    shape = tuple(getattr(image, "shape", ()))  # of a tensor with the channels first
+    return _integers(_channels_last(array, shape))
+
+
+def _channels_last(
+    array: Shaped[np.ndarray, "..."], shape: tuple[int, ...]
+) -> Shaped[np.ndarray, "h w c"]:
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 3) or 0 in array.shape:
         raise BadImageError(
             f"An image is grey (h w) or has 1 or 3 channels (arrays h w c, tensors c h w); this "
-            f"one has shape {tuple(image.shape)}. Reorder its axes or drop what is not colour."
+            f"one has shape {shape} and type {array.dtype}. Reorder its axes or drop what is not "
+            "colour."
         )
-    return _integers(array)
+    return array
 
 
 def unit(pixels: Shaped[np.ndarray, "h w c"]) -> Float[np.ndarray, "h w c"]:

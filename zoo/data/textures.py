@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Shaped
 
+from registry.names import normal
 from zoo.data.images import Mode, Tables, content_key, jpeg_tables, read_image, to_mode
 from zoo.data.layouts import (
     LAYOUTS,
@@ -28,6 +29,8 @@ from zoo.errors import BadImageError, DataError, EmptyFolderError, did_you_mean
 MVTEC_TEXTURES = ("carpet", "grid", "leather", "tile", "wood")
 MVTEC_OBJECTS = ("bottle", "cable", "capsule", "hazelnut", "metal_nut", "pill", "screw")
 MVTEC_NAMES = {*MVTEC_TEXTURES, *MVTEC_OBJECTS, "toothbrush", "transistor", "zipper"}
+MVTEC_LICENCE = "MVTec AD, CC BY-NC-SA 4.0"
+LICENCE_LENGTH, LINE_LENGTH = 2**16, 200  # characters of a licence that are read, and kept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +91,10 @@ def _root(data: Path, category: str) -> tuple[Path, Layout]:
     if not data.is_dir():
         near = did_you_mean(data.name, folder_names(data.parent))
         raise EmptyFolderError(f"No folder {data} to look for texture '{category}' in.{near}")
-    root = data / category if (data / category).is_dir() else data
-    root = unwrapped(root) if root.name == category else root
+    alike = (name for name in folder_names(data) if normal(name) == normal(category))
+    root = data / category
+    root = root if root.is_dir() else data / next(alike, "")
+    root = unwrapped(root) if normal(root.name) == normal(category) else root
     layout = layout_of(root)
     subfolders = folder_names(root)
     if root == data and (textures := textures_in(data)):
@@ -122,18 +127,31 @@ def _read_all(paths: Sequence[Path]) -> list[Shaped[np.ndarray, "_ _ _"]]:
     return images
 
 
-def _licence(root: Path, layout: Layout, name: str) -> str:
-    """Return the first line of a licence file, or the licence of a well-known name."""
-    for folder in (root, root.resolve().parent):
-        for path in sorted(folder.iterdir()):
-            is_text = path.suffix.lower() in ("", ".txt", ".md") and path.is_file()
-            if is_text and path.stem.lower() in ("license", "licence"):
-                lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-                for line in filter(None, (line.strip("# \t\ufeff") for line in lines)):
-                    return line
+def _licence(data: Path, root: Path, layout: Layout, name: str) -> str:
+    """Return the licence in the texture's folder, that of a well-known name, or of the data set.
+
+    No other folder is looked at: a licence above the data set is that of something else.
+    """
+    if found := _licence_in(root):
+        return found
     if layout == "mvtec" and not MVTEC_NAMES.isdisjoint((name, root.name)):
-        return "MVTec AD, CC BY-NC-SA 4.0 (assumed from the name)"
-    return "unknown"
+        return f"{MVTEC_LICENCE} (assumed from the name)"
+    return (_licence_in(data) if data in root.parents else None) or "unknown"
+
+
+def _licence_in(folder: Path) -> str | None:
+    """Return the first line of a licence file; None if there is no such file."""
+    for path in sorted(folder.iterdir()):
+        is_text = path.suffix.lower() in ("", ".txt", ".md") and path.is_file()
+        if is_text and path.stem.lower() in ("license", "licence"):
+            with path.open(encoding="utf-8", errors="replace") as file:
+                text = file.read(LICENCE_LENGTH)
+            if "mvtec" in text.lower():
+                return MVTEC_LICENCE  # its first line may not say what it is
+            lines = (line.strip("# \t\ufeff") for line in text.splitlines())
+            if first := next(filter(None, lines), None):
+                return first[:LINE_LENGTH]
+    return None
 
 
 def find(data: Path, category: str, *, licence: str | None = None) -> Texture:
@@ -143,7 +161,7 @@ def find(data: Path, category: str, *, licence: str | None = None) -> Texture:
         data: A folder with one folder a texture, or the folder of one texture.
         category: Name of the texture, and of its folder in `data` if there is one.
         licence: What the pictures may be used for. By default, the first line of a licence file
-            in the texture's folder or in its parent.
+            in the texture's folder or in `data`.
 
     Raises:
         DataError: The category is not the name of a folder.
@@ -162,7 +180,7 @@ def find(data: Path, category: str, *, licence: str | None = None) -> Texture:
     mode: Mode = "RGB" if any(image.shape[2] == 3 for image in images) else "L"
     images = [to_mode(image, mode) for image in images]
     return Texture(
-        name=category,
+        name=normal(category),
         root=root,
         layout=layout,
         mode=mode,
@@ -175,5 +193,5 @@ def find(data: Path, category: str, *, licence: str | None = None) -> Texture:
             )
             for path, image in zip(paths, images, strict=True)
         ),
-        licence=licence or _licence(root, layout, category),
+        licence=licence or _licence(data, root, layout, category),
     )

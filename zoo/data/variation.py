@@ -6,6 +6,8 @@ the same ones.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -46,8 +48,7 @@ def vary(
     light = (
         light * _shade(draws[2], draws[3], amount, x.shape[-2:]) * (1 + amount * GAIN * draws[0])
     )
-    up = draws[1] > 0
-    end = torch.where(up, light.new_tensor(GAMMA[1]), light.new_tensor(GAMMA[0])).log()
+    end = torch.where(draws[1] > 0, math.log(GAMMA[1]), math.log(GAMMA[0]))
     light = light.clamp(1e-4, 1) ** (amount * draws[1].abs() * end).exp()
     y = (light - low) / (high - low) * 2 - 1
     sigma = (draws[4] * amount * BLUR * scale).clamp_min(0)  # half of the pictures stay sharp

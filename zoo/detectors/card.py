@@ -216,9 +216,10 @@ def fusion_of(bundle: Bundle) -> Fusion:
 
 def unfit(bundle: Bundle, error: Exception) -> BundleError:
     """Return the error of a bundle whose parts do not fit together."""
+    reason = str(error).partition("\n")[0]  # torch adds a trace of its own functions
     return BundleError(
         f"The weights of '{bundle.texture}' do not fit its configuration: "
-        f"{str(error).rstrip('.')}. Fetch or promote it again."
+        f"{reason.rstrip('.')}. Fetch or promote it again."
     )
 
 

@@ -196,8 +196,8 @@ class Detector:
             self._now, self._folder = built(load(found), self.device), found
             return True
 
-    @overload
-    def score(self, image: ImageLike) -> Score: ...
+    @overload  # a file object, which is one image, is an iterator of its lines as well
+    def score(self, image: ImageLike) -> Score: ...  # type: ignore[overload-overlap]
 
     @overload
     def score(self, image: list[Any] | tuple[Any, ...]) -> list[Score]: ...
@@ -211,10 +211,11 @@ class Detector:
         Pictures of the same size in a list or a batch are computed together.
 
         Args:
-            image: One picture: a path; the bytes of a file; a PIL image; an array "h w" or
-                "h w c", or a tensor "h w" or "c h w", of uint8, uint16, or floats in [0, 1]; with
-                one or three channels. Or several: a list of pictures, whose sizes may differ; a
-                batch, an array "b h w c" or a tensor "b c h w"; or an iterator of pictures.
+            image: One picture: a path; the bytes of a file; a file object; a PIL image; an array
+                "h w" or "h w c", or a tensor "h w" or "c h w", of uint8, uint16, or floats in
+                [0, 1]; with one or three channels. Or several: a list of pictures, whose sizes may
+                differ, or a Series of pandas; a batch, an array "b h w c" or a tensor "b c h w";
+                or an iterator of pictures.
 
         Returns:
             A `Score` with a map "h w" like the picture. For a list or a batch, a list of scores.
@@ -225,35 +226,37 @@ class Detector:
                 large.
             BundleError: The numbers of the bundle are so large that the map is not finite.
         """
-        if isinstance(image, Iterator):
+        if hasattr(image, "to_list"):  # a Series
+            image = image.to_list()
+        if isinstance(image, Iterator) and not hasattr(image, "read"):  # no file object
             return map(self._score_one, image)
         if isinstance(image, list | tuple) or getattr(image, "ndim", 0) == 4:
             return self._score_many(image)
         return self._score_one(image)
 
-    def map(self, pixels: Shaped[np.ndarray, "h w c"]) -> Float[np.ndarray, "h w"]:
+    def map(self, pixels: ImageLike) -> Float[np.ndarray, "h w"]:
         """Return the map of a picture in units of the rule or the fusion, not divided.
 
         Args:
-            pixels: uint8 or uint16, one or three channels.
+            pixels: One picture, as in `score`.
 
         Raises:
-            BadImageError: The picture is too small for this detector.
+            BadImageError: As in `score`.
             BundleError: As in `score`.
         """
         now = self._now
-        return now.maps([pixels], now.card.map_weights)[0][0]
+        return now.maps([self._pixels(pixels)], now.card.map_weights)[0][0]
 
-    def score_map(self, pixels: Shaped[np.ndarray, "h w c"]) -> Float[np.ndarray, "h w"]:
+    def score_map(self, pixels: ImageLike) -> Float[np.ndarray, "h w"]:
         """Return the map that the score of a picture is taken of, in the units of `map`.
 
         A fused detector may add its parts for the score with other weights than for the map. For a
         plain detector it is `map`. Arguments and errors are those of `map`.
         """
         now = self._now
-        return now.maps([pixels], now.card.score_weights)[0][0]
+        return now.maps([self._pixels(pixels)], now.card.score_weights)[0][0]
 
-    def losses(self, pixels: Shaped[np.ndarray, "h w c"]) -> dict[str, Float[np.ndarray, "_ _"]]:
+    def losses(self, pixels: ImageLike) -> dict[str, Float[np.ndarray, "_ _"]]:
         """Return what the map is computed from, by name, for each pixel.
 
         For a plain detector these are its losses, at its scale; one that the rule gives no weight
@@ -264,16 +267,16 @@ class Detector:
             pixels: As in `map`.
 
         Raises:
-            BadImageError: The picture is too small for this detector.
+            BadImageError: As in `score`.
         """
-        now = self._now
+        now, picture = self._now, self._pixels(pixels)
         if now.card.pipeline:
-            found = now.losses_of(0, [pixels])[0].cpu().numpy()
+            found = now.losses_of(0, [picture])[0].cpu().numpy()
             return dict(zip(now.card.pipeline.method.loss_names, found, strict=True))
         return {
-            name: next(now.values(at, [pixels])).cpu().numpy()
+            name: next(now.values(at, [picture])).cpu().numpy()
             if now.losses[at]
-            else np.zeros(pixels.shape[:2], np.float32)
+            else np.zeros(picture.shape[:2], np.float32)
             for at, name in enumerate(part_names(now.bundle))
         }
 

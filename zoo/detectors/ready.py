@@ -53,11 +53,20 @@ class Ready:
             BadImageError: The pictures are too small or too large for this detector.
             ConfigError: The process was made by fork and cannot use the device.
         """
-        self._check_size(*pictures[0].shape[:2])
+        height, width = pictures[0].shape[:2]
+        self._check_size(height, width)
         compute, preprocessing = self.losses[at], self.card.pipelines[at].preprocessing
         assert compute is not None  # only what has a weight is asked for
-        x = torch.stack([prepare(pixels, preprocessing) for pixels in pictures])
-        return compute(moved(x, self.device))
+        try:
+            x = torch.stack([prepare(pixels, preprocessing) for pixels in pictures])
+            return compute(moved(x, self.device))
+        except (MemoryError, RuntimeError) as error:  # torch has no type of its own for the CPU
+            if "memory" not in str(error) and not isinstance(error, MemoryError):
+                raise
+            raise BadImageError(
+                f"There is not enough memory on {self.device} for an image of {height}x{width} "
+                "pixels. Cut it into pieces, or score fewer at a time."
+            ) from error
 
     def values(self, at: int, pictures: Pictures) -> Iterator[Float[Tensor, "h w"]]:
         """Yield the map of each picture by a pipeline; for a part of a fusion, its log tail.

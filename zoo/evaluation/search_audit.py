@@ -162,7 +162,9 @@ def kept_detectors(folder: Path, *, say: Callable[[str], None]) -> list[AuditedT
     return trials
 
 
-def audit_search(folder: Path, texture: Texture, *, say: Callable[[str], None]) -> SearchAudit:
+def audit_search(
+    folder: Path, texture: Texture, *, say: Callable[[str], None], device: str = "cpu"
+) -> SearchAudit:
     """Measure every trial of an ended search on the test images, and write a table and a plot.
 
     For each detector there is also a file with a line for each test picture. The defective pictures
@@ -176,8 +178,10 @@ def audit_search(folder: Path, texture: Texture, *, say: Callable[[str], None]) 
         folder: Folder of the search.
         texture: The pictures of the search.
         say: Receives a line for each trial.
+        device: Where to compute.
 
     Raises:
+        ConfigError: The device does not exist here.
         SearchError: Fewer than three trials have a detector.
         DataError: No test image has a mask of a defect.
         StorageError: The table or the plot cannot be written.
@@ -194,7 +198,7 @@ def audit_search(folder: Path, texture: Texture, *, say: Callable[[str], None]) 
         )
     points: list[Point] = []
     for each in [*trials, *filter(None, map(_other, others))]:
-        scored = score_test(Detector(bundle.load(each.folder)), texture)
+        scored = score_test(Detector(bundle.load(each.folder), device=device), texture)
         if not scored.located:
             raise DataError(_without_defects(texture))
         audit_log.write(scored, log_of(folder, each.trial))

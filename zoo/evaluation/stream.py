@@ -18,8 +18,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from zoo.errors import ScoresError
+from zoo.files import check_regular
 
 STDIN = "-"
+MOST_BYTES = 2**36  # of a file; its lines are read one by one
 LONGEST = 2**26  # bytes of a line; one with the contours of a thousand regions has a few megabytes
 
 
@@ -122,6 +124,8 @@ def _lines(places: Sequence[str | Path]) -> Iterator[tuple[str, bytes]]:
     for place in places:
         name = "standard input" if place == STDIN else str(place)
         try:
+            if place != STDIN:
+                check_regular(Path(place), most=MOST_BYTES)
             with ExitStack() as stack:
                 file = (
                     sys.stdin.buffer
@@ -134,7 +138,7 @@ def _lines(places: Sequence[str | Path]) -> Iterator[tuple[str, bytes]]:
         except OSError as error:
             raise ScoresError(
                 f"The scores in {name} cannot be read: {error.strerror}. Give files that "
-                "`zoo score NAME DIR --json` wrote."
+                f"`zoo score NAME DIR --json` wrote; {STDIN} is standard input, for a pipe."
             ) from error
 
 

@@ -12,11 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import Field, fields, is_dataclass
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from zoo.errors import BundleError, ConfigError, did_you_mean
 from zoo.methods.protocol import Method
 
+LARGEST = 2**31 - 1  # whole number that a field may have
+LARGEST_PATCH = 4096  # pixels, of a bundle; the sizes of layers grow with its square
 DERIVED = "derived"  # metadata of a field that depends on others and that users cannot set
 _Part = TypeVar("_Part")
 
@@ -107,10 +110,13 @@ def alike(name: str, value: Any, usual: Any) -> Any:
     kind = type(usual)
     takes = (int, float) if kind is float else kind
     right = isinstance(value, takes) and isinstance(value, bool) == (kind is bool)
+    if right and isinstance(value, int):
+        right = abs(value) <= LARGEST
     if not right or (kind is float and not math.isfinite(value)):
         kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}
         raise ConfigError(
-            f"{name} takes {kinds[kind]}, such as {json.dumps(usual)}, not {value!r}. Change it."
+            f"{name} takes {kinds[kind]}, such as {json.dumps(usual)}, not {value!r:.40}. "
+            "Change it."
         )
     return kind(value)
 
@@ -119,8 +125,11 @@ def check_weights(method: Method, weights: Mapping[str, Tensor], *, channels: in
     """Check the tensors of a bundle against the shapes that the configuration implies.
 
     Raises:
-        BundleError: A tensor is missing, unknown, empty or of another shape.
+        BundleError: The patch is larger than that of any picture, or a tensor is missing, unknown,
+            empty, or of another shape or type.
     """
+    if method.patch > LARGEST_PATCH:
+        raise BundleError(f"its patch has {method.patch} pixels a side; {LARGEST_PATCH} may be")
     sizes: dict[str, int] = {}
     wanted = method.shapes(channels)
     if odd := sorted(wanted.keys() ^ weights.keys()):
@@ -138,6 +147,14 @@ def check_weights(method: Method, weights: Mapping[str, Tensor], *, channels: in
             raise BundleError(
                 f"tensor '{name}' has shape {'x'.join(map(str, found))}, and its configuration "
                 f"implies {implied}"
+            )
+        counts = name.endswith(
+            "num_batches_tracked"
+        )  # of a batch norm; all others are real numbers
+        wanted_type = torch.int64 if counts else torch.float32
+        if weights[name].dtype != wanted_type:
+            raise BundleError(
+                f"tensor '{name}' is of type {weights[name].dtype}, and should be {wanted_type}"
             )
 
 

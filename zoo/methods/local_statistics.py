@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from zoo.methods.configuration import check_fields
 from zoo.methods.protocol import (
     Images,
     Losses,
@@ -41,6 +42,10 @@ class LocalStatistics(Method):
     loss_names = ("distance",)
     patch: int = 15
 
+    def __post_init__(self) -> None:
+        """Refuse a value that is out of its range."""
+        check_fields(self, [("patch", self.patch >= 1, "1 or more")])
+
     @property
     def export_side(self) -> int:
         """As `protocol.export_side` says."""
@@ -54,7 +59,12 @@ class LocalStatistics(Method):
             [self._features(image[None])[0].flatten(1)[:, ::7] for image in images], dim=1
         ).double()
         covariance = torch.cov(features)
-        ridge = torch.eye(len(features)) * covariance.trace() / len(features) * 1e-4
+        ridge = (
+            torch.eye(len(features), device=features.device)
+            * covariance.trace()
+            / len(features)
+            * 1e-4
+        )
         whiten = torch.linalg.inv(torch.linalg.cholesky(covariance + ridge)).float()
         report(Progress(weights={"mean": features.mean(dim=1).float(), "whiten": whiten}))
 

@@ -34,6 +34,7 @@ SHARE = 40  # patches to learn the dictionary from, for each atom
 PENALTY = 0.2  # on the l1 norm of the code in learning; patches have mean norm 1; 0.1 and 0.05
 # were not better
 PASSES = 3  # passes over these patches
+MOST_ATOMS, MOST_NONZEROS = 2048, 32  # the time for a patch grows with the one and the other
 BLOCK = 4096  # patches coded at once; with 256 atoms these are a few arrays of 4 MB
 
 
@@ -52,9 +53,9 @@ class SparseDictionary(Method):
 
     Attributes:
         patch: Side of a patch, in pixels after scaling; at least 3.
-        atoms: Number of atoms in the dictionary. With more of them all patches have a smaller
-            error, also defective ones.
-        nonzeros: Number of atoms in the code of a patch; fewer than `atoms`.
+        atoms: Number of atoms in the dictionary, at most 2048. With more of them all patches have
+            a smaller error, also defective ones.
+        nonzeros: Number of atoms in the code of a patch; fewer than `atoms`, at most 32.
         stride: Pixels between two scored patches, at most `patch`; between them the losses are
             interpolated. The time to score falls with its square.
     """
@@ -71,12 +72,13 @@ class SparseDictionary(Method):
 
     def __post_init__(self) -> None:
         """Refuse values that are out of their range."""
+        most = min(MOST_NONZEROS, self.atoms - 1)
         check_fields(
             self,
             [
                 ("patch", self.patch >= 3, "3 or more"),
-                ("atoms", self.atoms >= 2, "2 or more"),
-                ("nonzeros", 1 <= self.nonzeros < self.atoms, f"1 to {self.atoms - 1} (atoms - 1)"),
+                ("atoms", 2 <= self.atoms <= MOST_ATOMS, f"2 to {MOST_ATOMS}"),
+                ("nonzeros", 1 <= self.nonzeros <= most, f"1 to {most} (less than atoms)"),
                 ("stride", 1 <= self.stride <= self.patch, f"1 to {self.patch} (patch)"),
             ],
         )
@@ -176,7 +178,8 @@ def pursue(
         inner = gram[chosen[:, :, None], chosen[:, None, :]]
         # Two nearly equal atoms would make this matrix singular.
         inner = inner + 1e-6 * torch.eye(step, device=signals.device)
-        code = torch.linalg.solve(inner, first.gather(1, chosen)[:, :, None])[:, :, 0]
+        # Without an error if atoms are not of norm 1: a map that is not finite is refused later.
+        code = torch.linalg.solve_ex(inner, first.gather(1, chosen)[:, :, None])[0][:, :, 0]
         whole = torch.zeros_like(first).scatter(1, chosen, code)
         now = first - whole @ gram
     return code, chosen

@@ -4,7 +4,7 @@ The rules are those of `registry.gate`. This package measures the figures for th
 audit of a winner, and publishes it on the shelf and in MLflow.
 """
 
-from zoo.promotion.promotion import Origin, check_test, promote
+from zoo.promotion.promotion import Origin, check_promotion, check_test, promote
 from zoo.promotion.publication import Promotion, Registry, roll_back
 from zoo.promotion.recalibration import recalibrate
 
@@ -12,6 +12,7 @@ __all__ = [
     "Origin",
     "Promotion",
     "Registry",
+    "check_promotion",
     "check_test",
     "promote",
     "recalibrate",

@@ -15,7 +15,7 @@ from pathlib import Path
 from registry import bundle, gate
 from registry.bundle import Bundle
 from registry.gate import Decision
-from registry.names import checked_name
+from registry.names import checked_name, file_name, normal
 from registry.runs.store import open_store
 from registry.shelf import Shelf
 from registry.trials import AUDIT_LOG
@@ -26,6 +26,7 @@ from zoo.detectors import Detector
 from zoo.errors import BundleError, PromotionError, UnknownDetectorError
 from zoo.evaluation import audit_log
 from zoo.evaluation.audit import check, doubts, figures, score_test
+from zoo.files import check_writable
 from zoo.home import home
 from zoo.promotion.comparison import Maps, compare, window_ap, window_maps
 from zoo.promotion.publication import Promotion, Registry, publish, published_before
@@ -135,8 +136,28 @@ def promote(
     return done
 
 
+def check_promotion(texture: Texture, registry: Registry) -> list[str]:
+    """Refuse, before a search, what the promotion of its winner would fail at.
+
+    Nothing is made or changed.
+
+    Returns:
+        Lines for the user about masks that may be wrong.
+
+    Raises:
+        BadImageError: A test image cannot be read.
+        BadMaskError: One has no mask, or one of another size.
+        ConfigError: The texture has a name that cannot be published.
+        StorageError: The shelf or the home cannot be written, or a disk is nearly full.
+    """
+    doubtful = check_test(texture)
+    registry.shelf.check_writable(texture.name)
+    check_writable(home() / "audited", "audits")
+    return doubtful
+
+
 def check_test(texture: Texture) -> list[str]:
-    """Refuse, before a search, test images that the audit of its winner would refuse.
+    """Refuse test images that the audit of a winner would refuse.
 
     Returns:
         Lines for the user about masks that may be wrong.
@@ -157,7 +178,7 @@ def _training_data(challenger: Bundle, folder: Path, texture: Texture) -> Traini
             f"The card of {folder} does not say {', '.join(missing)} of its data, so it cannot be "
             "compared with a champion. Promote a detector that `zoo search` or `zoo train` made."
         )
-    if challenger.texture != texture.name:
+    if normal(challenger.texture) != texture.name:
         raise PromotionError(
             f"{folder} is a detector for '{challenger.texture}', not for '{texture.name}'. "
             f"Give the pictures of '{challenger.texture}'."
@@ -190,8 +211,8 @@ def _champion(shelf: Shelf, texture: str) -> Path | None:
     except BundleError as error:
         raise PromotionError(
             f"The champion of '{texture}' cannot be opened, so nothing can be compared with it: "
-            f"{error} If it is lost, remove textures/{texture}.json from the shelf and promote "
-            "again."
+            f"{error} If it is lost, remove textures/{file_name(texture)}.json from the shelf and "
+            "promote again."
         ) from error
 
 

@@ -14,9 +14,9 @@ from jaxtyping import Bool, Shaped, UInt8
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from zoo.data.images import to_rgb8
+from zoo.data.images import most_bytes, to_rgb8
 from zoo.errors import ConfigError
-from zoo.files import write_whole, writing
+from zoo.files import check_regular, write_whole, writing
 
 if TYPE_CHECKING:
     from zoo.detectors import Score
@@ -86,6 +86,7 @@ def save(picture: UInt8[np.ndarray, "h w 3"], path: Path) -> Path:
 def is_ours(path: Path) -> bool:
     """Return whether a file is a picture that `save` wrote."""
     try:
+        check_regular(path, most=most_bytes())
         with Image.open(path) as picture:
             return picture.info.get(MARK[0]) == MARK[1]
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
@@ -111,7 +112,7 @@ def paths_of(images: Sequence[Path], folder: Path) -> dict[Path, Path]:
                 f"The overlays of {other} and {image} would both be {target}. Rename one of them, "
                 "or write their overlays into two folders."
             )
-        if os.path.exists(target) and not is_ours(target):
+        if os.path.lexists(target) and not is_ours(target):
             raise ConfigError(
                 f"The overlay of {image} would overwrite {target}, which is not marked as an "
                 "overlay of `zoo score`. Name another folder with --out, or remove the file."

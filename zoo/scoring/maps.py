@@ -13,6 +13,19 @@ def smooth(maps: Float[Tensor, "*n h w"], side: int) -> Float[Tensor, "*n h w"]:
 
     The centre of the square is its pixel `side // 2`. A side is limited to that of the image.
     """
+    height, width = maps.shape[-2:]
+    if min(side, max(height, width)) <= 1:
+        return maps
+    if maps.device.type == "cpu" and not torch.compiler.is_compiling():
+        import cv2  # here, as loading a detector does not need it
+
+        # OpenCV's running sums, in float64 as below, take a fifth of the time.
+        size = min(side, width), min(side, height)
+        planes = maps.detach().float().reshape(-1, height, width).contiguous().numpy()
+        found = torch.empty(planes.shape)
+        for plane, mean in zip(planes, found.numpy(), strict=True):
+            cv2.blur(plane, size, dst=mean, borderType=cv2.BORDER_REFLECT_101)
+        return found.reshape(maps.shape).to(maps)
     for axis in (-2, -1):
         k = min(side, maps.shape[axis])
         if k > 1:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import secrets
 import signal
 import socket
 import sys
@@ -30,10 +32,13 @@ def cluster(address: str | None = None) -> Iterator[None]:
     """Join the Ray at `address` or `RAY_ADDRESS`, or start a local one, until the block ends.
 
     Raises:
-        ConfigError: No Ray answers at the address, its version is another, or the token is wrong.
+        ConfigError: No Ray answers at the address, its version is another, or the token is wrong;
+            or a local one cannot start.
     """
     where = address or ray_address()
     try:
+        if where == "local":
+            _keep_token()
         _check_port(where)
         with handlers_kept(signal.SIGTERM):  # Ray's would end the process at once
             ray.init(
@@ -43,9 +48,13 @@ def cluster(address: str | None = None) -> Iterator[None]:
                 logging_level=logging.ERROR,
             )
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        if where == "local":
-            raise
         reason = str(error.__cause__ or error).strip().split(". ")[0].splitlines()[0]
+        if where == "local":
+            raise ConfigError(
+                f"Cannot start a Ray on this machine: {reason}. Ray keeps its sockets and logs "
+                "under RAY_TMPDIR, TMPDIR or /tmp, whichever is set first; it must be short, and "
+                "writable. Set RAY_TMPDIR=/tmp, for example."
+            ) from error
         raise ConfigError(
             f"Cannot join the Ray at '{where}': {reason}. Check that it runs (`ray status`), that "
             f"it is Ray {ray.__version__} too, and that its token is in ~/.ray/auth_token here."
@@ -74,6 +83,12 @@ def handlers_kept(*signals: signal.Signals) -> Iterator[None]:
                     signal.signal(each, handler)
 
 
+def _keep_token() -> None:
+    """Give a local Ray a token where it cannot keep one in the user's home, as in a container."""
+    if not os.access(os.path.expanduser("~"), os.W_OK | os.X_OK):
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
 def _check_port(where: str) -> None:
     """Raise OSError at once if nothing listens at the address; Ray would retry for minutes."""
     place = urlsplit(where if "://" in where else f"//{where}")
@@ -99,3 +114,17 @@ def trial_slots(config: SearchConfig) -> tuple[float, int]:
         share = 0.5 if gpus else 0.0
     slots = gpus // share if share else resources.get("CPU", 0.0) // config.threads
     return share, int(slots) or CLUSTER_SLOTS
+
+
+def default_threads(config: SearchConfig) -> int:
+    """Return the CPUs of each trial if the user names no number.
+
+    On CPUs it is 1. On GPUs the CPUs of a node are divided among its trials, as all but one of a
+    trial's CPUs paint synthetic defects for the GPU. The node with the fewest for a trial decides;
+    a cluster that is scaled to zero has none yet, so it is 1 there.
+    """
+    share, _ = trial_slots(config)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    with_gpus = [each for each in nodes if share and each.get("GPU", 0.0) >= share]
+    parts = [each.get("CPU", 0.0) // (each["GPU"] // share) for each in with_gpus]
+    return max(1, int(min(parts, default=1)))

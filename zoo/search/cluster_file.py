@@ -16,6 +16,7 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from zoo.errors import ConfigError, one_line
+from zoo.files import TEXT, read_regular
 
 PLACEHOLDER = re.compile(r"(?:ami-)?YOUR-[A-Z]+")
 # A placeholder at the top of the file with its meaning, which may take several lines.
@@ -48,11 +49,11 @@ def check(path: Path) -> list[Problem]:
         ConfigError: The file cannot be read, or is no YAML.
     """
     try:
-        text = path.read_text("utf-8")
+        text = read_regular(path, most=TEXT).decode("utf-8")
         content = yaml.safe_load(text)
     except OSError as error:
         raise ConfigError(
-            f"There is no cluster file {path} to read ({error.strerror}). Take the project's "
+            f"The cluster file {path} cannot be read ({error.strerror}). Take the project's "
             "ray_cluster.yaml and fill it in."
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

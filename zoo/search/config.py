@@ -50,7 +50,8 @@ class SearchConfig:
         time_budget_s: Longest duration, counted from the start or from a resumption.
         pace_s: The time budget that the length of the trials was set for; it stays the same when
             the search is resumed.
-        threads: CPUs of each trial; trials at once times threads are the cores.
+        threads: CPUs of each trial; trials at once times threads are the cores. On a GPU all but
+            one of them paint synthetic defects.
         gpus_per_trial: Share of a GPU of each trial; None is 0.5 where there are GPUs now.
         reports: Number of reports of a whole trial; ASHA may stop a trial at each of them.
         hung_after_s: A trial without a report for so many seconds is killed, and has failed.

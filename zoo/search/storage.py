@@ -7,7 +7,8 @@ import json
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from pyarrow.fs import FileSelector, FileSystem, copy_files
 from pyarrow.lib import ArrowException
@@ -32,9 +33,14 @@ def place_of(storage: str | Path) -> tuple[FileSystem, str]:
     """Return the file system of an address or a whole path, and the path in it.
 
     Raises:
-        ConfigError: It is neither an address of a known kind nor a whole path.
+        ConfigError: It is neither an address of a known kind nor a whole path, or has credentials.
         StorageError: S3 does not answer when asked for the region of the bucket.
     """
+    if "@" in urlsplit(str(storage)).netloc:
+        raise ConfigError(
+            f"'{storage}' has credentials in it, which a search would write to its files and to "
+            "MLflow. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and write s3://BUCKET/PREFIX."
+        )
     try:
         place: tuple[FileSystem, str] = FileSystem.from_uri(storage)
     except OSError as error:
@@ -144,17 +150,33 @@ def last_config(storage: Path, texture: str) -> SearchConfig:
     """Return the configuration of the newest search of a texture.
 
     Raises:
-        SearchError: There is none.
+        SearchError: There is none, or its file is damaged.
     """
     known = {field.name for field in fields(SearchConfig)}
-    saved = [json.loads(path.read_text()) for path in sorted(storage.glob(f"*/{CONFIG_FILE}"))]
-    of_texture = [config for config in saved if config["texture"] == texture]
+    saved = {path: _saved_config(path) for path in sorted(storage.glob(f"*/{CONFIG_FILE}"))}
+    of_texture = [path for path, config in saved.items() if config.get("texture") == texture]
     if not of_texture:
-        others = sorted({config["texture"] for config in saved})
+        others = sorted(
+            {str(config["texture"]) for config in saved.values() if "texture" in config}
+        )
         raise SearchError(
             f"There is no search of '{texture}' under {storage} to resume; "
             f"{'there are searches of ' + ', '.join(others) if others else 'there is none at all'}"
             ". Start one without --resume."
         )
-    newest = of_texture[-1]
-    return SearchConfig(**{name: value for name, value in newest.items() if name in known})
+    path = of_texture[-1]
+    try:
+        return SearchConfig(**{key: value for key, value in saved[path].items() if key in known})
+    except TypeError as error:
+        raise SearchError(
+            f"{path} is damaged: {error}. Start a new search of '{texture}' without --resume."
+        ) from error
+
+
+def _saved_config(path: Path) -> dict[str, Any]:
+    """Return what the file of a search's configuration holds; nothing if it is damaged."""
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except ValueError:
+        return {}
+    return config if isinstance(config, dict) else {}

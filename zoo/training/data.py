@@ -165,15 +165,16 @@ class PreparedData:
         Returns:
             The calibration, the metrics on *val*, and the threshold.
         """
-        good = [losses(x[None])[0] for x in self.good]
-        val = [losses(x[None])[0] for x in self.windows]
+        # Rules are compared on the CPU: it is many small steps, for which a GPU would be slower.
+        good = [losses(x[None])[0].cpu() for x in self.good]
+        val = [losses(x[None])[0].cpu() for x in self.windows]
         if rule:
             calibration = calibrate(rule, good)
         else:
             rules = candidates(losses=len(good[0]))
             calibration = choose(rules, good, val, self.small_masks, self.strata)
         maps = [
-            enlarge(anomaly_map(each, calibration), *mask.shape).cpu().numpy()
+            enlarge(anomaly_map(each, calibration), *mask.shape).numpy()
             for each, mask in zip(val, self.masks, strict=True)
         ]
         top = calibration.rule.top_fraction

@@ -155,11 +155,15 @@ def choose(parts: Sequence[Part], data: TrainingData, *, top_fraction: float = 0
     """Return the sum for the map and the sum for the score.
 
     The candidates are the floor (all parts that learn nothing), each part alone, each method that
-    learns nothing at all its scales, and sums of a trained part with one of these. One of them
-    holds if the best does not beat it in `WIN_SHARE` of the bootstrap draws. The floor is taken if
-    it holds; if not, the best sum of trained and untrained parts, if it holds or its map has at
-    least `HEDGED` of the best objective; if not, the best one. Validation is painted like training,
-    and what learned nothing does not know that paint: so it is worth more than validation says.
+    learns nothing at all its scales, and sums of a trained part with one of these.
+
+    For the map, one of them holds if the best does not beat it in `WIN_SHARE` of the bootstrap
+    draws. The floor is taken if it holds. If not, and a trained part is in the best one, the best
+    sum of trained and untrained parts is taken, if it holds or its map has at least `HEDGED` of the
+    best objective. If not, the best one. Validation is painted like training, and what learned
+    nothing does not know that paint: so it is worth more than validation says.
+
+    The score has the sum of the map, if that holds against the one that ranks pictures best.
 
     Args:
         parts: At least one. Without one that learns nothing, the floor is the sum of all.
@@ -177,16 +181,12 @@ def choose(parts: Sequence[Part], data: TrainingData, *, top_fraction: float = 0
         sums,
         figures,
         lambda best, other: objective.paired_maps(counts[best], counts[other], strata),
-        enough=HEDGED,
     )
     scores = [each.scores(top_fraction) for each in sums]
     ranked = [objective.image_auroc(each, strata) or 0.0 for each in scores]
-    score = _preferred(
-        parts,
-        sums,
-        ranked,
-        lambda best, other: objective.paired_scores(scores[best], scores[other], strata),
-    )
+    best, same = int(np.argmax(ranked)), sums.index(map_)
+    found = objective.paired_scores(scores[best], scores[same], strata)
+    score = sums[best] if found is not None and found.win_share >= WIN_SHARE else map_
     return Fusion(
         tails=tuple(part.tail for part in parts),
         map_weights=map_.weights,
@@ -199,9 +199,7 @@ def _preferred(
     parts: Sequence[Part],
     sums: Sequence[Sum],
     figures: Sequence[float],
-    compare: Callable[[int, int], Paired | None],
-    *,
-    enough: float = 1.0,
+    compare: Callable[[int, int], Paired],
 ) -> Sum:
     """Return the sum to take: the floor, a sum of both kinds of parts, or the best, in this order.
 
@@ -209,27 +207,21 @@ def _preferred(
         parts: The parts of all sums.
         sums: The candidates, the floor first.
         figures: The objective of each.
-        compare: Compares two candidates by their places; None if there is nothing to compare.
-        enough: Share of the best figure with which a sum of both kinds holds in any case.
+        compare: Compares two candidates by their places.
     """
     trained = np.array([part.trained for part in parts])
-
-    def mixed(each: Sum) -> bool:
-        used = np.array(each.weights) > 0
-        return bool((used & trained).any() and (used & ~trained).any())
-
+    used = [np.array(each.weights) > 0 for each in sums]
     best = int(np.argmax(figures))
 
     def holds(place: int) -> bool:
-        found = compare(best, place) if place != best else None
-        return found is None or found.win_share < WIN_SHARE
+        return place == best or compare(best, place).win_share < WIN_SHARE
 
     if holds(0):
         return sums[0]
-    both = [place for place, each in enumerate(sums) if mixed(each)]
-    if both:
+    both = [at for at, each in enumerate(used) if each[trained].any() and each[~trained].any()]
+    if both and used[best][trained].any():
         hedged = max(both, key=lambda place: figures[place])
-        if figures[hedged] >= enough * figures[best] or holds(hedged):
+        if figures[hedged] >= HEDGED * figures[best] or holds(hedged):
             return sums[hedged]
     return sums[best]
 

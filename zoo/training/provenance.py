@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from importlib import metadata
 from typing import Any
 
@@ -16,7 +17,7 @@ def provenance(data: TrainingData) -> dict[str, Any]:
         "fingerprint": data.fingerprint,
         "camera": str(data.optics),
         "licence": data.licence,
-        "non_commercial": "-NC" in data.licence.upper(),
+        "non_commercial": bool(re.search(r"-NC\b|non-?commercial", data.licence, re.IGNORECASE)),
         "split_seed": data.splits.seed,
         "split": data.splits.note,
         "fit": [picture.key for picture in data.splits.fit],

@@ -6,6 +6,7 @@ then scaled, as a real one is. Placebos, the same edit with good material, are p
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -104,6 +105,14 @@ class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
     def donors(self) -> Donors:
         """The material of placebos."""
         return donors_of(material(self.pixels, self.optics))
+
+    def to_paint(self, *, placebos: bool) -> FitPictures:
+        """Return a copy for processes that only paint: on no device, with its donors measured."""
+        made = copy.copy(self)
+        made.prepared = []
+        if placebos:
+            made.__dict__["donors"] = self.donors
+        return made
 
     def painting(
         self, patch: int, rng: np.random.Generator, *, placebos: float = 0.0, softness: bool = False

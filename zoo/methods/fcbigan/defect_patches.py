@@ -1,20 +1,22 @@
-"""Patches with synthetic defects for the segmenter, painted on the CPU, drawn on the device."""
+"""Patches with synthetic defects for the segmenter, painted on CPUs, drawn on the device."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from zoo.data.defects.fit_pictures import FitPictures
 from zoo.data.patches import augment
+from zoo.methods.fcbigan import painters
+from zoo.methods.fcbigan.painters import Cuts, Seed
 
 DEFECT_POOL = 768  # number of painted patches in the pool
 USES = 3  # mean number of draws of a painted patch before the pool is painted again
-CUTS_PER_PAINTING = 6  # patches cut from one painted image, because painting is slow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +35,7 @@ class Painted:
 
 
 class DefectPatches:
-    """A pool of patches with synthetic defects, painted on the CPU, drawn on the device.
+    """A pool of patches with synthetic defects, painted on CPUs, drawn on the device.
 
     The pool is painted again when its patches have been drawn `USES` times on average.
     """
@@ -46,8 +48,9 @@ class DefectPatches:
         generator: torch.Generator,
         placebos: float = 0.0,
         softness: bool = False,
+        workers: int = 0,
     ) -> None:
-        """Prepare the paintings.
+        """Set what is painted; `begin` paints.
 
         Args:
             pictures: What is painted on.
@@ -55,21 +58,43 @@ class DefectPatches:
             generator: Draws everything; the patches are on its device.
             placebos: Share of the paintings with placebos.
             softness: Whether outlines are blurred.
+            workers: Number of processes that paint the next pool while this one is used; with 0
+                this process paints. The patches are the same.
         """
-        self.pictures, self.patch, self.generator = pictures, patch, generator
-        self.placebos, self.softness = placebos, softness
+        self.pictures, self.generator, self.workers = pictures, generator, workers
+        self.cuts = Cuts(pictures, patch=patch, placebos=placebos, softness=softness)
+        self._seeds: list[Seed] = []
+        self._loader: DataLoader[Tensor] | None = None
+        self._patches: Iterator[Tensor] = iter(())
 
-    def paint(self) -> None:
-        """Replace the pool by new patches, each with an edited pixel at a random place."""
-        seed = torch.randint(2**31, (), generator=self.generator, device=self.generator.device)
-        rng = np.random.default_rng(int(seed))
-        cuts = [cut for _ in range(DEFECT_POOL // CUTS_PER_PAINTING) for cut in self._cuts(rng)]
-        self.pool, self.left = torch.stack(cuts).to(self.generator.device), USES * len(cuts)
+    def begin(self, draws: int) -> None:
+        """Paint a new pool, with a new seed, for at most so many draws.
+
+        Each patch has an edited pixel at a random place.
+        """
+        device, paintings = self.generator.device, DEFECT_POOL // painters.CUTS_PER_PAINTING
+        if self._loader is None:
+            self._loader = painters.painting(
+                self.cuts,
+                self._seeds,
+                workers=self.workers,
+                waiting=paintings,
+                pinned=device.type == "cuda",
+            )
+            side = self.cuts.patch
+            channels = 2 * self.pictures.preprocessing.channels + 1
+            self.pool = torch.empty(DEFECT_POOL, channels, side, side, device=device)
+        seed = int(torch.randint(2**31, (), generator=self.generator, device=device))
+        pools = max(1, -(-draws // (USES * DEFECT_POOL)))
+        self._seeds[:] = [(seed, pool, each) for pool in range(pools) for each in range(paintings)]
+        with painters.without_main():
+            self._patches = iter(self._loader)
+        self._paint()
 
     def draw(self, count: int, *, rotations: bool) -> Painted:
         """Draw patches with their masks, flipped and rotated at random."""
         if self.left <= 0:
-            self.paint()
+            self._paint()
         self.left -= count
         device = self.generator.device
         picks = torch.randint(len(self.pool), (count,), generator=self.generator, device=device)
@@ -79,16 +104,12 @@ class DefectPatches:
             before=drawn[:, :channels], after=drawn[:, channels:-1], masks=drawn[:, -1] > 0
         )
 
-    def _cuts(self, rng: np.random.Generator) -> list[Float[Tensor, "k p p"]]:
-        made = self.pictures.painting(
-            self.patch, rng, placebos=self.placebos, softness=self.softness
-        )
-        mask = torch.from_numpy(made.mask).to(made.after)[None]
-        all_ = torch.cat([made.before, made.after, mask])
-        places = rng.choice(np.argwhere(made.edited), CUTS_PER_PAINTING)
-        corners = places - rng.integers(0, self.patch, places.shape)
-        limit = np.array(made.mask.shape) - self.patch
-        return [
-            all_[:, top : top + self.patch, left : left + self.patch]
-            for top, left in corners.clip(0, limit)
-        ]
+    def close(self) -> None:
+        """End the processes."""
+        self._patches, self._loader = iter(()), None
+
+    def _paint(self) -> None:
+        """Replace the patches of the pool by the next ones."""
+        for part in torch.split(self.pool, painters.AT_ONCE * painters.CUTS_PER_PAINTING):
+            part.copy_(next(self._patches), non_blocking=True)
+        self.left = USES * len(self.pool)

@@ -11,7 +11,7 @@ from torch import Generator
 
 from zoo.methods.configuration import check_fields
 from zoo.methods.fcbigan.config import NetworkConfig, TrainConfig, halves
-from zoo.methods.fcbigan.networks import Networks
+from zoo.methods.fcbigan.networks import Networks, folded
 from zoo.methods.fcbigan.scorer import VIEWS, fcbigan_losses
 from zoo.methods.protocol import Images, Losses, Method, Report, Shape, State, Weights
 from zoo.scoring.aggregation import THESIS_RULE, Rule
@@ -114,7 +114,7 @@ class FCBiGAN(Method):
         """Return the loss function: L_R, L_D and the logit of the segmenter of each pixel."""
         networks = self._built(weights["encoder.layers.0.weight"].shape[1])
         networks.load_state_dict(dict(weights), assign=True)
-        networks.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        folded(networks.eval()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         wanted = (True, True, True) if used is None else tuple(used)
         return lambda x: fcbigan_losses(
             networks, x, output_stride=self.output_stride, views=self.views, used=wanted

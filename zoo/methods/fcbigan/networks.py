@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from zoo.methods.fcbigan.config import (
     LATENT_PLANES,
@@ -28,20 +29,26 @@ from zoo.methods.fcbigan.config import (
 )
 
 
+class Mirrored(nn.Conv2d):
+    """A convolution with mirrored edges.
+
+    Autocast on a processor would mirror in float32, and copy each activation twice for it.
+    """
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h2 w2"]:
+        """Mirror the edges and convolve."""
+        rows, columns = cast(tuple[int, int], self.padding)
+        with torch.autocast(x.device.type, enabled=False):
+            x = functional.pad(x, (columns, columns, rows, rows), mode="reflect")
+        return functional.conv2d(x, self.weight, self.bias, self.stride)
+
+
 def _layer(
     before: int, after: int, kernel: int, *, stride: int = 1, norm: Norm = "batch"
 ) -> list[nn.Module]:
     """Return a convolution with mirrored edges, a norm and a leaky ReLU."""
     return [
-        nn.Conv2d(
-            before,
-            after,
-            kernel,
-            stride=stride,
-            padding=1,
-            padding_mode="reflect",
-            bias=norm == "none",
-        ),
+        Mirrored(before, after, kernel, stride=stride, padding=1, bias=norm == "none"),
         nn.BatchNorm2d(after) if norm == "batch" else nn.Identity(),
         nn.LeakyReLU(0.2),
     ]
@@ -74,13 +81,13 @@ class Generator(nn.Module):
         layers = _layer(latent_channels, steps[0], 3)
         for before, after in pairwise(steps):
             layers += [
-                nn.Conv2d(before, 4 * after, 3, padding=1, padding_mode="reflect"),
+                Mirrored(before, 4 * after, 3, padding=1),
                 nn.PixelShuffle(2),
                 nn.BatchNorm2d(after),
                 nn.LeakyReLU(0.2),
             ]
         layers += [
-            nn.Conv2d(steps[-1], 4 * channels, 3, padding=1, padding_mode="reflect"),
+            Mirrored(steps[-1], 4 * channels, 3, padding=1),
             nn.PixelShuffle(2),
             nn.Tanh(),
         ]
@@ -351,6 +358,42 @@ def initialise(
             nn.init.normal_(parameter, 0.0, 0.02, generator=generator)
         elif parameter.ndim > 1:
             nn.init.kaiming_normal_(parameter, a=0.2, generator=generator)
+
+
+def folded(networks: Networks) -> Networks:
+    """Fold each batch norm into the convolution before it, in place, for scoring only.
+
+    The weights themselves are replaced, not changed: a training may go on with them.
+    """
+    windows = networks.discriminator.windows
+    for place, (conv, norm) in enumerate(zip(windows.convolutions, windows.norms, strict=True)):
+        if _fold(conv, norm):
+            windows.norms[place] = nn.Identity()
+    for part in list(networks.modules()):
+        if not isinstance(part, nn.Sequential):
+            continue
+        for place, layer in enumerate(part):
+            shuffles = place > 1 and isinstance(part[place - 1], nn.PixelShuffle)
+            if place and _fold(part[place - 1 - shuffles], layer):
+                part[place] = nn.Identity()
+            elif isinstance(layer, nn.LeakyReLU):
+                layer.inplace = True  # nothing else holds the output of a convolution
+    return networks
+
+
+def _fold(conv: nn.Module, norm: nn.Module) -> bool:
+    """Fold a batch norm into a convolution, if it is one; a pixel shuffle may lie between them."""
+    if not (isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)):
+        return False
+    pixels = conv.out_channels // norm.num_features
+    mean, variance, scale, shift = (
+        cast(Tensor, each).repeat_interleave(pixels)
+        for each in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    )
+    conv.weight, conv.bias = fuse_conv_bn_weights(
+        conv.weight, conv.bias, mean, variance, norm.eps, scale, shift
+    )
+    return True
 
 
 def whole_cells(x: Float[Tensor, "b c h w"], cell: int) -> Float[Tensor, "b c h2 w2"]:

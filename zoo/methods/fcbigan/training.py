@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from zoo.data.variation import vary
 from zoo.errors import DivergedError
 from zoo.methods.fcbigan.config import NetworkConfig, TrainConfig
 from zoo.methods.fcbigan.defect_patches import DefectPatches, Painted
+from zoo.methods.fcbigan.graphs import Replayed
 from zoo.methods.fcbigan.losses import (
     defect_loss,
     discriminator_loss,
@@ -30,6 +32,7 @@ from zoo.methods.fcbigan.losses import (
     reconstruction_penalty,
 )
 from zoo.methods.fcbigan.networks import Networks, initialise
+from zoo.methods.fcbigan.painters import workers_for
 from zoo.methods.protocol import Progress, Report
 
 WARM_UP = 0.02  # share of the training in which the learning rate of the segmenter rises
@@ -50,8 +53,13 @@ class Players:
             for part, rate in zip(parts, rates, strict=True)
         }
         if networks.segmenter is not None:  # no opponent, so the usual momentum
+            parameters = list(networks.segmenter.parameters())
+            device, rate = parameters[0].device, config.defect_learning_rate
+            replayed = device.type == "cuda"  # a graph reads its learning rate on the device
             self.optimisers[networks.segmenter] = torch.optim.Adam(
-                networks.segmenter.parameters(), lr=config.defect_learning_rate
+                parameters,
+                lr=torch.tensor(rate, device=device) if replayed else rate,
+                capturable=replayed,
             )
 
     def descend(self, losses: Mapping[nn.Module, Tensor]) -> None:
@@ -74,8 +82,9 @@ class Players:
         assert self.live.segmenter is not None
         cosine = (1 + math.cos(math.pi * share)) / 2
         factor = min(1.0, (share + 1e-3) / WARM_UP) * (COOLED + (1 - COOLED) * cosine)
+        rate = factor * self.config.defect_learning_rate
         for group in self.optimisers[self.live.segmenter].param_groups:
-            group["lr"] = factor * self.config.defect_learning_rate
+            group["lr"] = group["lr"].fill_(rate) if isinstance(group["lr"], Tensor) else rate
 
     def average(self, *names: str, decay: float) -> None:
         """Update averaged networks, named as in `Networks`, from the live ones; decay 0 copies."""
@@ -108,7 +117,10 @@ class Players:
         if self.averaged is not None:
             self.averaged.load_state_dict(state["averaged"])
         for optimiser, saved in zip(self.optimisers.values(), state["optimisers"], strict=True):
-            optimiser.load_state_dict(saved)
+            # The state may come from another kind of device.
+            own = [{k: group[k] for k in ("lr", "capturable")} for group in optimiser.param_groups]
+            groups = [a | b for a, b in zip(saved["param_groups"], own, strict=True)]
+            optimiser.load_state_dict({**saved, "param_groups": groups})
 
 
 def new_networks(config: NetworkConfig, *, channels: int, seed: int) -> Networks:
@@ -250,13 +262,6 @@ def fit(
         rotations=config.rotations,
         fixed=config.fixed_patches,
     )
-    fakes = DefectPatches(
-        FitPictures.of(images),
-        patch=patch,
-        generator=generator,
-        placebos=config.placebo_share,
-        softness=config.soft_defects,
-    )
     latent = (config.batch, networks.config.latent_channels, *[patch // networks.cell] * 2)
     half, rounds = config.batch // 2, config.defect_rounds if networks.segmenter else 0
     restores = bool(rounds) and networks.config.restoration
@@ -266,38 +271,54 @@ def fit(
         generator.set_state(state["generator"])
         step, done = state["step"], state["report"]
 
-    for number in range(done + 1, config.reports + 1):
-        end = whole * number // config.reports
-        networks.train()
-        total = torch.zeros(5, device=device)
-        if rounds:
-            fakes.paint()
-        for now in range(step, end):
-            # No cache: the weights change within a step, so their bfloat16 copies must change too.
-            with torch.autocast(
-                device.type, torch.bfloat16, enabled=half_precision(device), cache_enabled=False
-            ):
-                x = patches.draw(config.batch).contiguous(memory_format=torch.channels_last)
-                z = torch.randn(latent, generator=generator, device=device)
-                restored = fakes.draw(half, rotations=config.rotations) if restores else None
-                total[:4] += play(players, x, z, restored)
-                drawn = batches(patches, fakes, config) if rounds else ()
-                for turn, (both, masks) in enumerate(drawn):
-                    players.pace((now + turn / rounds) / whole)
-                    total[4] += spot(players, both, masks) / rounds
-                    players.average("segmenter", decay=config.defect_ema)
-            players.average("encoder", "generator", "discriminator", decay=config.ema)
-        metrics = _means(total, end - step, end)
-        step = end
-        place = {"step": step, "report": number, "generator": generator.get_state()}
-        report(
-            Progress(
-                weights=players.scoring().state_dict(),
-                report=number,
-                metrics=metrics,
-                state=players.state() | place,
-            )
+    def segmenter_round(both: Tensor, masks: Tensor) -> Tensor:
+        loss = spot(players, both, masks)
+        players.average("segmenter", decay=config.defect_ema)
+        return loss
+
+    segment = Replayed(segmenter_round)
+    pictures = FitPictures.of(images)
+    with closing(
+        DefectPatches(
+            pictures,
+            patch=patch,
+            generator=generator,
+            placebos=config.placebo_share,
+            softness=config.soft_defects,
+            workers=workers_for(device, pictures),
         )
+    ) as fakes:
+        for number in range(done + 1, config.reports + 1):
+            end = whole * number // config.reports
+            networks.train()
+            total = torch.zeros(5, device=device)
+            if rounds:
+                fakes.begin((end - step) * half * (rounds + restores))
+            for now in range(step, end):
+                # No cache: the weights change within a step, so their copies must change too.
+                with torch.autocast(
+                    device.type, torch.bfloat16, enabled=half_precision(device), cache_enabled=False
+                ):
+                    x = patches.draw(config.batch).contiguous(memory_format=torch.channels_last)
+                    z = torch.randn(latent, generator=generator, device=device)
+                    restored = fakes.draw(half, rotations=config.rotations) if restores else None
+                    total[:4] += play(players, x, z, restored)
+                    drawn = batches(patches, fakes, config) if rounds else ()
+                    for turn, (both, masks) in enumerate(drawn):
+                        players.pace((now + turn / rounds) / whole)
+                        total[4] += segment(both, masks) / rounds
+                players.average("encoder", "generator", "discriminator", decay=config.ema)
+            metrics = _means(total, end - step, end)
+            step = end
+            place = {"step": step, "report": number, "generator": generator.get_state()}
+            report(
+                Progress(
+                    weights=players.scoring().state_dict(),
+                    report=number,
+                    metrics=metrics,
+                    state=players.state() | place,
+                )
+            )
     return players.scoring()
 
 
