@@ -3,7 +3,9 @@
 # make check   lint, format, types and import contracts; changes nothing
 # make fix     format, and mend what the linter can mend
 # make docs    write docs/cli.md from the help of each command
-# make setup   only the environment, in .venv
+# make setup   only the environment, in .venv; `make setup LOCK=` without hashes
+# make lock    write requirements.lock, the hashes of what constraints.txt pins
+# make sbom    write sbom.cdx.json, a CycloneDX list of what is installed
 # make clean   remove what the above leave behind
 
 # The first of these that runs and is of a version we support; or say `make PYTHON=... setup`.
@@ -13,21 +15,38 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
 
 BIN := .venv/bin
 SETUP := .venv/.installed
+LOCK := requirements.lock
 
-.PHONY: setup demo test check fix docs clean
+.PHONY: setup lock sbom demo test check fix docs clean
 .DELETE_ON_ERROR:
 
 setup: $(SETUP)
 
-# torch comes first and alone: a CPU build that is configured locally then meets the pin before
-# anything else can ask the index for its large CUDA build.
-$(SETUP): pyproject.toml constraints.txt
+# All but torch is installed by hashes, without asking for what it needs in turn. torch has builds of
+# its own for each kind of machine, so it comes alone: a CPU build that is configured locally then
+# meets the pin before anything else can ask the index for its large CUDA build.
+$(SETUP): pyproject.toml constraints.txt $(LOCK)
 	@rm -f $@
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed, and none was found." >&2; exit 2; }
 	$(PYTHON) -m venv .venv
+	test -z "$(LOCK)" || $(BIN)/python -m pip install --quiet --require-hashes --no-deps -r $(LOCK)
 	$(BIN)/python -m pip install --quiet -c constraints.txt "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
+
+# Without markers of platforms: a lock for Linux, macOS and both versions of Python.
+lock:
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet 'uv>=0.9,<1'
+	build/lock/bin/uv pip compile --quiet --no-deps --universal --python-version 3.11 \
+		--generate-hashes --no-annotate --no-header --no-emit-package torch \
+		--output-file requirements.lock constraints.txt
+
+sbom: $(SETUP)
+	$(PYTHON) -m venv build/sbom
+	build/sbom/bin/python -m pip install --quiet -c constraints.txt 'cyclonedx-bom>=7,<8'
+	build/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--of JSON -o sbom.cdx.json $(BIN)/python
 
 demo: $(SETUP)
 	$(BIN)/zoo demo --out demo-data --texture brick
@@ -55,6 +74,6 @@ docs: $(SETUP)
 	$(BIN)/python docs/make_cli.py > docs/cli.md
 
 clean:
-	rm -rf .venv build demo-data demo-maps zoo-home *.egg-info
+	rm -rf .venv build demo-data demo-maps zoo-home *.egg-info sbom.cdx.json
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -3,7 +3,7 @@
 A detector on disk is a bundle (`bundle`). A shelf (`shelf`, `folder_shelf`, `s3_shelf`) holds
 bundles under the digest of their content and one pointer a texture (`pointer`): aliases, versions
 and history. `maintenance` checks a shelf and removes what no version needs. `gate` has the rules of
-promotion. `runs` keeps searches and model versions in MLflow.
+promotion. `signing` says who may publish. `runs` keeps searches and model versions in MLflow.
 
 Nothing here imports torch. Only `runs` imports MLflow, and boto3 is imported for a shelf in S3.
 """
@@ -18,5 +18,6 @@ __all__ = [
     "runs",
     "s3_shelf",
     "shelf",
+    "signing",
     "trials",
 ]

@@ -7,7 +7,7 @@ import shutil
 import time
 from pathlib import Path
 
-from registry import bundle
+from registry import bundle, signing
 from registry.names import checked_name, file_name, named_version, parsed, unknown
 from registry.objects import checked_object, locked, textures_in, write_object
 from registry.pointer import Edit, Pointer, needed, pointer_from_json
@@ -100,6 +100,7 @@ class FolderShelf:
         Raises:
             UnknownDetectorError: No detector has that name.
             BundleError: It is damaged.
+            SignatureError: No trusted key has signed it.
             StorageError: The shelf cannot be read.
         """
         texture, reference = parsed(name)
@@ -107,7 +108,9 @@ class FolderShelf:
             raise unknown(texture, self.textures(), where=str(self._root))
         pointer = self.pointer(texture)
         version = named_version(pointer, reference, where=str(self._root))
-        return checked_object(self._root, pointer.versions[version]), version
+        digest = pointer.versions[version]
+        signing.check(texture, digest, pointer)
+        return checked_object(self._root, digest), version
 
     @reading("the shelf")
     def ages(self) -> dict[str, float]:

@@ -6,9 +6,10 @@ import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from registry import signing
 from registry.pointer import Pointer, needed
 from registry.shelf import Objects, Shelf
-from zoo.errors import BundleError
+from zoo.errors import BundleError, SignatureError
 
 # Longer than a reader takes from a name to its bundle, or a publisher from a bundle to its pointer.
 GRACE_S = 24 * 3600.0
@@ -48,7 +49,8 @@ def verify(shelf: Shelf) -> Iterator[Checked]:
             problem = ""
             try:
                 shelf.check(digest)
-            except BundleError as error:
+                signing.check(texture, digest, pointer)
+            except (BundleError, SignatureError) as error:
                 problem = str(error)
             yield Checked(texture=texture, version=version, digest=digest, problem=problem)
 

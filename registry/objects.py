@@ -20,7 +20,11 @@ def locked(root: Path) -> Iterator[None]:
     root.mkdir(parents=True, exist_ok=True)
     with (root / ".lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        try:
+            yield
+        finally:
+            # A process that was forked meanwhile has the file open too, so closing is not enough.
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def textures_in(folder: Path) -> list[str]:

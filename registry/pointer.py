@@ -60,12 +60,14 @@ class Pointer:
         aliases: The version that each alias stands for.
         versions: The digest of each version; the digest of a version never changes.
         history: Oldest entry first.
+        signatures: Those of bundles, by digest, as `registry.signing` makes them.
     """
 
     texture: str
     aliases: Mapping[str, int] = field(default_factory=dict)
     versions: Mapping[int, str] = field(default_factory=dict)
     history: tuple[Entry, ...] = ()
+    signatures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def with_version(self, digest: str, alias: str | None, entry: Entry) -> Pointer:
         """Return the pointer with the version of the entry added, and the alias moved to it.
@@ -161,6 +163,12 @@ class Pointer:
             history=self._with(entry, digest=self.versions[version]),
         )
 
+    def with_signature(self, digest: str, signature: str) -> Pointer:
+        """Return the pointer with a signature of a bundle added; others of the bundle stay."""
+        known = self.signatures.get(digest, ())
+        added = known if signature in known else (*known, signature)
+        return replace(self, signatures={**self.signatures, digest: added})
+
     def version_of(self, digest: str) -> int | None:
         """Return the first version that stands for this bundle."""
         return next((at for at, each in self.versions.items() if each == digest), None)
@@ -231,8 +239,13 @@ def pointer_from_json(content: bytes, *, where: str) -> Pointer:
         history = tuple(_entry(entry) for entry in card.get("history", ()))
         if not {entry.act for entry in history} <= set(get_args(Act)):
             raise ValueError("its history has acts that this version does not know")
+        signatures = card.get("signatures", {}).items()
         return Pointer(
-            texture=str(card["texture"]), aliases=aliases, versions=versions, history=history
+            texture=str(card["texture"]),
+            aliases=aliases,
+            versions=versions,
+            history=history,
+            signatures={str(digest): tuple(map(str, each)) for digest, each in signatures},
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BundleError(

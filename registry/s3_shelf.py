@@ -11,10 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from registry import bundle
+from registry import bundle, signing
 from registry.names import checked_name, file_name, named_version, parsed, texture_of, unknown
 from registry.objects import checked_object, locked, textures_in, write_object
-from registry.pointer import Edit, Pointer, needed, pointer_from_json
+from registry.pointer import Edit, Entry, Pointer, needed, pointer_from_json
 from registry.s3_bucket import Bucket, UnreachableError
 from zoo.errors import BundleError, ConfigError, StorageError
 from zoo.files import storage_error, write_whole
@@ -102,13 +102,14 @@ class S3Shelf:
         digest = bundle.digest(folder) if folder else ""
         if folder:
             self._upload(folder, digest)
-        new = Pointer(texture=texture)
+        added: tuple[Entry, ...] = ()  # to the history, by the last attempt
         for attempt in range(ATTEMPTS):
             found, tag = self._pointer_in_s3(texture)
             old = found or Pointer(texture=texture)
-            if new.history and new.history[-1] in old.history:
+            if added and added[-1] in old.history:
                 return old  # the last write was done, and only its answer was lost
             new = edit(old)
+            added = new.history[len(old.history) :]
             condition = {"IfMatch": tag} if tag else {"IfNoneMatch": "*"}
             if self._bucket.put(key, new.to_json(), condition):
                 if folder and not self._has(digest):  # removed before a pointer needed it
@@ -144,6 +145,7 @@ class S3Shelf:
         Raises:
             UnknownDetectorError: No detector has that name.
             BundleError: It is damaged in S3.
+            SignatureError: No trusted key has signed it.
             StorageError: S3 cannot be reached and the cache does not hold it, or a disk is full.
         """
         texture, reference = parsed(name)
@@ -151,12 +153,18 @@ class S3Shelf:
             with locked(self._cache):
                 pointer = self._cached(texture)
                 pinned = reference.removeprefix("@sha256:")
-                if pointer is None or pinned not in pointer.versions.values():
+                if (
+                    pointer is None
+                    or pinned not in pointer.versions.values()
+                    or not signing.is_trusted(texture, pinned, pointer)
+                ):
                     pointer = self._pointer(texture)
                 if pointer is None:
                     raise unknown(texture, self.textures(), where=self._url)
                 version = named_version(pointer, reference, where=self._url)
-                return self._object(pointer.versions[version]), version
+                digest = pointer.versions[version]
+                signing.check(texture, digest, pointer)
+                return self._object(digest), version
         except OSError as error:
             raise storage_error(f"Cannot keep '{name}' in {self._cache}", error) from error
 

@@ -137,3 +137,21 @@ def test_the_map_in_contributing_is_that_of_the_import_contracts() -> None:
     rows = [re.findall(r"zoo\.(\w+)", line) for line in drawn[1].splitlines()]
     expected = [re.split(r" [|:] ", layer) for layer in layers]
     assert [row for row in rows if row] == expected
+
+
+def test_the_lock_has_hashes_of_what_the_constraints_pin_and_of_nothing_else() -> None:
+    pins = re.findall(r"^[\w.-]+==\S+", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    locked = re.findall(
+        r"^([\w.-]+==\S+) \\\n(?: +--hash=sha256:[0-9a-f]{64}(?: \\)?\n)+",
+        (ROOT / "requirements.lock").read_text(),
+        re.MULTILINE,
+    )
+
+    def names(each: list[str]) -> set[str]:
+        return {
+            re.sub(r"[-_.]+", "-", pin.split("==")[0]).lower() + pin[pin.index("=") :]
+            for pin in each
+        }
+
+    torch = next(pin for pin in pins if pin.startswith("torch=="))  # it has builds by machine
+    assert names(locked) == names(pins) - {torch}, "run `make lock`"

@@ -55,6 +55,17 @@ def test_loading_and_scoring_import_nothing_that_only_a_search_needs(
     assert not found & (HEAVY | {"search_spaces", "scipy", "sklearn", "skimage"})
 
 
+def test_loading_a_detector_imports_nothing_that_only_training_or_scoring_needs(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    bundle.save(tiny_bundle, tmp_path / "b")
+    publish(FolderShelf(tmp_path / "shelf"), tmp_path / "b", texture="weave", version=1)
+    code = "import sys, zoo; zoo.load('weave', shelf=sys.argv[1])"
+    found = imported(code, str(tmp_path / "shelf"))
+    assert {"torch", "registry"} <= found
+    assert not found & (HEAVY | {"cv2", "scipy", "sklearn", "skimage", "cryptography"})
+
+
 @pytest.mark.parametrize(
     "arguments", [["--help"], *([name, "--help"] for name in ("search", "train", "score"))]
 )

@@ -32,6 +32,7 @@ def load(
     Raises:
         UnknownDetectorError: The shelf has no detector of that name; similar names are suggested.
         BundleError: The detector is damaged, or of a newer format.
+        SignatureError: `ZOO_TRUSTED_KEYS` is set, and none of its keys has signed the detector.
         StorageError: The shelf cannot be reached.
     """
     from registry import bundle
@@ -73,6 +74,7 @@ def show(name: str, *, shelf: str | None = None) -> dict[str, Any]:
     Raises:
         UnknownDetectorError: The shelf has no detector of that name; similar names are suggested.
         BundleError: The detector is damaged, or of a newer format.
+        SignatureError: `ZOO_TRUSTED_KEYS` is set, and none of its keys has signed the detector.
         StorageError: The shelf cannot be reached.
     """
     from registry import bundle

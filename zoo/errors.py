@@ -9,6 +9,7 @@
     │   └── SpaceError          a search space file is not valid
     ├── ScoresError           a file has no lines of `zoo score`, or none of the detector
     ├── BundleError           a detector on disk is damaged, or of a newer format
+    ├── SignatureError        no trusted key has signed a detector
     ├── UnknownDetectorError  the shelf has no detector of that name
     ├── DivergedError         the losses of a training are no longer finite
     ├── SearchError           a search cannot start, cannot go on, or found no detector
@@ -83,6 +84,10 @@ class BundleError(ZooError):
     """A detector on disk is damaged, incomplete, or of a newer format."""
 
 
+class SignatureError(ZooError):
+    """Keys are named that are trusted, and none of them has signed the detector."""
+
+
 class UnknownDetectorError(ZooError):
     """The shelf has no detector of that name."""
 
@@ -101,6 +106,10 @@ class PromotionError(ZooError):
 
 class StorageError(ZooError):
     """A disk is full or read-only, or a server cannot be reached."""
+
+
+class Terminated(KeyboardInterrupt):
+    """This process was told to end by SIGTERM; Ctrl-C reaches the processes it started too."""
 
 
 def did_you_mean(asked: str, known: Iterable[str]) -> str:

@@ -40,6 +40,21 @@ def trial_storage() -> str | None:
     return os.environ.get("ZOO_STORAGE") or None
 
 
+def signing_key() -> Path | None:
+    """Return `ZOO_SIGNING_KEY`, the private key that signs what is promoted; None signs nothing."""
+    return _path("ZOO_SIGNING_KEY")
+
+
+def trusted_keys() -> Path | None:
+    """Return `ZOO_TRUSTED_KEYS`, a file or folder of public keys; None trusts every shelf."""
+    return _path("ZOO_TRUSTED_KEYS")
+
+
+def _path(variable: str) -> Path | None:
+    value = os.environ.get(variable)
+    return Path(value) if value else None
+
+
 def most_megapixels() -> float:
     """Return `ZOO_MAX_MEGAPIXELS`, the size of the largest picture that is read; 512 by default.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import pytest
 
 from registry import bundle
 from registry.folder_shelf import FolderShelf
+from registry.objects import locked
 from registry.shelf import names_on
 from tests.exams import ShelfExam, drawn_bundle, flip, publish
 from zoo.errors import BundleError, StorageError
@@ -135,6 +138,7 @@ import sys
 from pathlib import Path
 from registry import bundle
 from registry.folder_shelf import FolderShelf
+from registry.objects import locked
 from registry.pointer import CHAMPION, Entry
 
 root, folder, first = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
@@ -169,3 +173,20 @@ def test_publishers_in_other_processes_lose_no_version(tmp_path: Path) -> None:
     assert [worker.returncode for worker in workers] == [0, 0]
     found = names_on(FolderShelf(tmp_path / "shelf"))["grid"]
     assert {str(version) for version in range(1, 21)} == set(found) - {"champion", "previous"}
+
+
+def test_a_process_that_was_forked_while_a_shelf_was_locked_does_not_keep_it_locked(
+    tmp_path: Path,
+) -> None:
+    reading, writing = os.pipe()
+    with locked(tmp_path):  # in a server another thread holds the lock
+        child = os.fork()
+        if not child:
+            os.close(writing)
+            os.read(reading, 1)
+            os._exit(0)
+    with (tmp_path / ".lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    for end in (reading, writing):
+        os.close(end)
+    os.waitpid(child, 0)

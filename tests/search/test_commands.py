@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,11 @@ from registry.trials import Outcome
 from tests import textures_drawn
 from tests.exams import Entry
 from tests.mlflow_runs import entries_of, new_store
+from tests.processes import descendants
 from tests.search.tiny_searches import ELSEWHERE, SPACE_FILE
+from zoo.cli._signals import sigterm_is_ctrl_c
 from zoo.errors import EmptyFolderError
+from zoo.search import all_textures
 from zoo.search.all_textures import textures_in
 from zoo.search.cluster import address
 
@@ -90,7 +94,7 @@ class Background:
 
 
 @pytest.fixture(scope="module")
-def all_textures(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Background]:
+def background(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Background]:
     """A search for two textures, and for a third that has no image."""
     terminal = terminal_in(tmp_path_factory.mktemp("all"), "carpet", "wood")
     (terminal.root / "data" / "tile" / "train" / "good").mkdir(parents=True)
@@ -102,7 +106,7 @@ def all_textures(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 @pytest.mark.cluster
-@pytest.mark.usefixtures("all_textures")  # to start it: both wait for much of their time
+@pytest.mark.usefixtures("background")  # to start it: both wait for much of their time
 def test_ctrl_c_keeps_what_was_found_and_resume_goes_on_with_the_same_trials(
     tmp_path: Path,
 ) -> None:
@@ -151,7 +155,62 @@ def test_ctrl_c_keeps_what_was_found_and_resume_goes_on_with_the_same_trials(
     assert found["val_pixel_ap_trial"] == pytest.approx(max(values))
 
 
+@pytest.mark.cluster
+def test_sigterm_ends_a_search_as_ctrl_c_does_but_with_its_exit_code(tmp_path: Path) -> None:
+    terminal = terminal_in(tmp_path, "weave")
+    running = terminal.zoo("weave", *THREE_TRIALS)
+    assert running.stderr is not None
+    better = next((line for line in running.stderr if "better:" in line), None)
+    assert better is not None, running.wait()
+    rays = descendants(running.pid).keys() - {running.pid}
+    assert rays
+    running.terminate()
+    printed, said = running.communicate(timeout=120)
+    assert running.returncode == 128 + signal.SIGTERM, said
+    assert "Interrupted; what was found is kept." in said
+    assert "--resume" in said
+    assert "Traceback" not in said
+    answer = json.loads(printed)
+    found = bundle.load(Path(answer["detector"]))
+    assert found.metrics["val_pixel_ap"] == pytest.approx(answer["val_pixel_ap"])
+    assert "RUNNING" not in terminal.statuses()
+    assert not [each for each in rays if Path(f"/proc/{each}").exists()]
+
+
 # ------------------------------------------------------------------------------- several textures
+
+
+PATIENT = """
+import signal, sys
+def stop(*_):
+    print(sys.argv[1])
+    sys.exit()
+signal.signal(signal.SIGINT, stop)
+print("ready", file=sys.stderr, flush=True)
+signal.pause()
+"""
+
+
+def test_sigterm_is_passed_on_to_every_search_and_their_answers_are_kept() -> None:
+    processes = {
+        name: subprocess.Popen(
+            [sys.executable, "-c", PATIENT, name],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("carpet", "wood")
+    }
+    for process in processes.values():
+        assert process.stderr is not None
+        assert process.stderr.readline() == "ready\n"
+    with sigterm_is_ctrl_c() as terminated:
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        answers = all_textures.answers_of(processes)
+    assert terminated.is_set()
+    assert answers == {"carpet": "carpet\n", "wood": "wood\n"}
+    for process in processes.values():
+        process.communicate()
 
 
 def test_the_textures_are_those_of_mvtec_that_are_there(tmp_path: Path) -> None:
@@ -168,10 +227,10 @@ def test_a_folder_without_any_of_them_is_refused_with_the_names(tmp_path: Path) 
 
 @pytest.mark.cluster
 def test_two_textures_are_searched_at_once_and_a_third_fails_alone(
-    all_textures: Background,
+    background: Background,
 ) -> None:
-    printed, progress = all_textures.process.communicate(timeout=240)
-    assert all_textures.process.returncode == 2, progress
+    printed, progress = background.process.communicate(timeout=240)
+    assert background.process.returncode == 2, progress
     assert "Traceback" not in progress, progress
     answers = json.loads(printed)
     assert answers["tile"] == {}
@@ -183,7 +242,7 @@ def test_two_textures_are_searched_at_once_and_a_third_fails_alone(
         assert Path(answers[name]["detector"]).parent.name.startswith(f"{name}-")
         assert any(line.startswith(f"{name}: Starting search {name}-") for line in said)
 
-    client = MlflowClient(all_textures.terminal.uri)
+    client = MlflowClient(background.terminal.uri)
     [experiment] = [each for each in client.search_experiments() if each.name == "texture-zoo"]
     runs = client.search_runs([experiment.experiment_id])
     parents = [run for run in runs if run.data.tags["zoo.role"] == "search"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -149,6 +150,12 @@ def test_the_progress_shows_trials_best_value_and_time_left(finished: Run) -> No
     assert best in finished.said[-1]
     assert finished.said[-1].split(" left")[0][-5:] < "02:00"
     assert "the first failure: ConfigError: latent_channels must" in finished.said[-1]
+
+
+@pytest.mark.cluster
+def test_after_a_whole_search_ctrl_c_stops_what_follows(finished: Run) -> None:
+    assert finished.result.outcomes["finished"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.cluster

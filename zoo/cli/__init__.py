@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn, Protocol, cast
 
+from zoo.cli._signals import sigterm_is_ctrl_c
 from zoo.cli.output import put, say
 from zoo.errors import ZooError, one_line
 from zoo.files import ADVICE, storage_error
@@ -36,6 +37,7 @@ COMMANDS = (  # in the order of the help
     "promote",
     "recalibrate",
     "shelf",
+    "sign",
     "bench",
     "audit",
     "cluster",
@@ -44,6 +46,9 @@ EXAMPLE = """\
 zoo demo --out demo-data
   zoo search --category brick --data demo-data --time-budget 5m
   zoo score brick demo-data/brick/test/*/*.png --out maps"""
+
+
+INTERRUPTED, TERMINATED = 128 + 2, 128 + 15  # exit codes, as a shell has them for the two signals
 
 
 class Command(Protocol):
@@ -100,22 +105,28 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run one command. A user's error is one line on stderr and exit code 2."""
+    """Run one command. A user's error is one line on stderr and exit code 2.
+
+    Ctrl-C ends with 130, SIGTERM with 143. A search that keeps what it found ends with 0 on Ctrl-C.
+    """
     words = sys.argv[1:] if argv is None else argv
-    try:
-        args = parser().parse_args(words)
-        args.argv = words[1:]  # of the subcommand
-        args.run(args)
-    except ZooError as error:
-        say(f"zoo: {one_line(error)}")
-        sys.exit(2)
-    except BrokenPipeError:
-        sys.exit(0)
-    except KeyboardInterrupt:
-        say("zoo: interrupted")
-        sys.exit(130)
-    except OSError as error:  # of a place that is not ours: the user's disk, rights or names
-        if error.errno not in ADVICE:
-            raise
-        say(f"zoo: {one_line(storage_error(f'Cannot do `zoo {shlex.join(words)}`', error))}")
-        sys.exit(2)
+    with sigterm_is_ctrl_c() as terminated:
+        try:
+            args = parser().parse_args(words)
+            args.argv = words[1:]  # of the subcommand
+            args.run(args)
+        except ZooError as error:
+            say(f"zoo: {one_line(error)}")
+            sys.exit(2)
+        except BrokenPipeError:
+            sys.exit(0)
+        except KeyboardInterrupt:
+            say("zoo: interrupted")
+            sys.exit(TERMINATED if terminated.is_set() else INTERRUPTED)
+        except OSError as error:  # of a place that is not ours: the user's disk, rights or names
+            if error.errno not in ADVICE:
+                raise
+            say(f"zoo: {one_line(storage_error(f'Cannot do `zoo {shlex.join(words)}`', error))}")
+            sys.exit(2)
+    if terminated.is_set():
+        sys.exit(TERMINATED)

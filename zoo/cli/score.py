@@ -69,29 +69,31 @@ def run(args: argparse.Namespace) -> None:
     failed, rows, warned = 0, [], []
     show = _Table(paths) if sys.stdout.isatty() and not args.json else put_json
     said = time.monotonic()
-    for number, path in enumerate(paths):
-        if time.monotonic() - said > PROGRESS_S:
-            said = time.monotonic()
-            say(f"{number} of {len(paths)} images")
-        try:
-            pixels = read_image(path)
-            score = detector.score(pixels)
-        except BadImageError as error:
-            failed += 1
-            say(f"zoo: {one_line(error)}")
-            continue
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = {"image": str(path), "time": now} | score.as_json() | scored_by
-        if args.out:
-            picture = overlays.picture_and_map(pixels, score)
-            line["overlay"] = str(overlays.save(picture, targets[path]))
-        rows.append(_flat(line))
-        warned.append(score.warnings)
-        show(line)
+    try:
+        for number, path in enumerate(paths):
+            if time.monotonic() - said > PROGRESS_S:
+                said = time.monotonic()
+                say(f"{number} of {len(paths)} images")
+            try:
+                pixels = read_image(path)
+                score = detector.score(pixels)
+            except BadImageError as error:
+                failed += 1
+                say(f"zoo: {one_line(error)}")
+                continue
+            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            line = {"image": str(path), "time": now} | score.as_json() | scored_by
+            if args.out:
+                picture = overlays.picture_and_map(pixels, score)
+                line["overlay"] = str(overlays.save(picture, targets[path]))
+            rows.append(_flat(line))
+            warned.append(score.warnings)
+            show(line)
+    finally:  # after Ctrl-C too
+        if args.csv and rows:
+            write_csv(rows, args.csv)
     for warning in counted(warned):
         say(warning)
-    if args.csv and rows:
-        write_csv(rows, args.csv)
     if failed:
         raise BadImageError(
             f"{failed} of {len(paths)} images could not be scored; the others were. "

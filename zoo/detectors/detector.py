@@ -7,7 +7,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -23,6 +23,7 @@ from zoo.data.preprocessing import Preprocessing
 from zoo.data.statistics import statistics_of, warnings_of
 from zoo.detectors.card import Pipeline, part_names
 from zoo.detectors.devices import available
+from zoo.detectors.forking import prepare
 from zoo.detectors.ready import Ready, built
 from zoo.detectors.score import Score, calibrated
 from zoo.errors import ConfigError, ZooError
@@ -63,7 +64,8 @@ class Detector:
     has no `method`, `preprocessing` and `calibration` of its own.
 
     It can be pickled, for Ray, multiprocessing and DataLoader workers: the pickle holds the bundle,
-    and the detector is built again from it.
+    and the detector is built again from it. On a CPU it also works in processes that are made by
+    fork; they compute with one thread each.
 
     Example:
         >>> import zoo
@@ -94,6 +96,7 @@ class Detector:
         self._source, self._folder = source, source.folder if source else None
         self._looked, self._looking = time.monotonic(), threading.Lock()
         self._warned_of_colour = False
+        prepare(self)
 
     def __repr__(self) -> str:
         """Show texture, version, method and device."""
@@ -105,8 +108,14 @@ class Detector:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the bundle, the device and the source; the rest is built again."""
-        rebuild = partial(Detector, self.bundle, device=str(self.device), source=self._source)
-        return rebuild, ()
+        source = self._source
+        if source and self._folder:  # after `refresh` it is another bundle than at first
+            source = replace(source, folder=self._folder, version=self.version)
+        return partial(Detector, self.bundle, device=str(self.device), source=source), ()
+
+    def after_fork(self) -> None:
+        """Replace the lock, which a thread that the new process does not have may hold."""
+        self._looking = threading.Lock()
 
     @property
     def bundle(self) -> Bundle:

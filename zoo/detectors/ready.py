@@ -17,6 +17,7 @@ from torch import Tensor
 from registry.bundle import Bundle
 from zoo.data.preprocessing import prepare
 from zoo.detectors.card import Card, read, tensors_of, unfit
+from zoo.detectors.devices import moved
 from zoo.detectors.limits import BEYOND
 from zoo.errors import BadImageError, BundleError
 from zoo.methods import Losses
@@ -50,6 +51,7 @@ class Ready:
 
         Raises:
             BadImageError: The pictures are too small or too large for this detector.
+            ConfigError: The process was made by fork and cannot use the device.
         """
         height, width = pictures[0].shape[:2]
         self._check_size(height, width)
@@ -57,7 +59,7 @@ class Ready:
         assert compute is not None  # only what has a weight is asked for
         try:
             x = torch.stack([prepare(pixels, preprocessing) for pixels in pictures])
-            return compute(x.to(self.device))
+            return compute(moved(x, self.device))
         except (MemoryError, RuntimeError) as error:  # torch has no type of its own for the CPU
             if "memory" not in str(error) and not isinstance(error, MemoryError):
                 raise

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry import bundle
+from registry import bundle, signing
 from registry.bundle import Bundle
 from registry.gate import Decision
 from registry.pointer import CHAMPION, Entry, Pointer
@@ -14,6 +14,7 @@ from registry.runs import model_versions
 from registry.runs.store import Store, open_store
 from registry.shelf import Shelf
 from zoo.errors import StorageError
+from zoo.home import signing_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +70,11 @@ def publish(
     Raises:
         PromotionError: The champion is another one now.
         StorageError: The shelf or MLflow cannot be written.
+        ConfigError: `ZOO_SIGNING_KEY` names no key.
     """
     card, digest = bundle.load(folder), bundle.digest(folder)
-    figures = _test_figures(card)
+    key, figures = signing_key(), _test_figures(card)
+    signature = signing.sign(card.texture, digest, key) if key else None
     registered = model_versions.register(store, folder, decision, metrics=figures, run=run_id)
     # MLflow's number, unless the shelf used it for another bundle beside an older MLflow store.
     version = shelf.pointer(card.texture).version_for(digest, preferred=registered.version)
@@ -86,8 +89,10 @@ def publish(
 
     def edit(old: Pointer) -> Pointer:
         if decision.promoted:
-            return old.with_champion(digest, entry, against=against)
-        return old.with_version(digest, decision.alias, entry)
+            new = old.with_champion(digest, entry, against=against)
+        else:
+            new = old.with_version(digest, decision.alias, entry)
+        return new.with_signature(digest, signature) if signature else new
 
     shelf.change(card.texture, edit, folder=folder)
     model_versions.set_alias(store, registered, decision.alias)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,6 +17,8 @@ def smooth(maps: Float[Tensor, "*n h w"], side: int) -> Float[Tensor, "*n h w"]:
     if min(side, max(height, width)) <= 1:
         return maps
     if maps.device.type == "cpu" and not torch.compiler.is_compiling():
+        import cv2  # here, as loading a detector does not need it
+
         # OpenCV's running sums, in float64 as below, take a fifth of the time.
         size = min(side, width), min(side, height)
         planes = maps.detach().float().reshape(-1, height, width).contiguous().numpy()

@@ -8,6 +8,7 @@ fails or is killed, the others go on, and each can be resumed and audited like a
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.data.textures import MVTEC_TEXTURES
-from zoo.errors import EmptyFolderError
+from zoo.errors import EmptyFolderError, Terminated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,8 @@ def search(
 ) -> dict[str, Ended]:
     """Run `zoo search` for all textures at once, and return how each search ended.
 
-    On Ctrl-C, which a terminal sends to every process, each search keeps its results and ends.
+    On Ctrl-C, which a terminal sends to every process, and on SIGTERM, which is passed on, each
+    search keeps its results and ends.
 
     Args:
         names: Of the textures.
@@ -73,7 +75,7 @@ def search(
     ]
     for thread in threads:
         thread.start()
-    answers = {name: _answer(process) for name, process in processes.items()}
+    answers = answers_of(processes)
     for thread in threads:
         thread.join()
     return {
@@ -85,15 +87,22 @@ def search(
     }
 
 
-def _answer(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    while True:
+def answers_of(processes: Mapping[str, subprocess.Popen[str]]) -> dict[str, str]:
+    """Return what each process has printed, when all have ended; SIGTERM is their Ctrl-C."""
+    answers: dict[str, str] = {}
+    while len(answers) < len(processes):
+        name, process = next(each for each in processes.items() if each[0] not in answers)
+        assert process.stdout is not None
         try:
             printed = process.stdout.read()
             process.wait()
-            return printed
+            answers[name] = printed
+        except Terminated:
+            for each in processes.values():
+                each.send_signal(signal.SIGINT)
         except KeyboardInterrupt:  # the searches have received it too, and are ending
             continue
+    return answers
 
 
 def _forward_progress(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import socket
 import sys
+import threading
 from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -38,12 +40,13 @@ def cluster(address: str | None = None) -> Iterator[None]:
         if where == "local":
             _keep_token()
         _check_port(where)
-        ray.init(
-            address=where,
-            include_dashboard=False if where == "local" else None,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        with handlers_kept(signal.SIGTERM):  # Ray's would end the process at once
+            ray.init(
+                address=where,
+                include_dashboard=False if where == "local" else None,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         reason = str(error.__cause__ or error).strip().split(". ")[0].splitlines()[0]
         if where == "local":
@@ -62,6 +65,22 @@ def cluster(address: str | None = None) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def handlers_kept(*signals: signal.Signals) -> Iterator[None]:
+    """Give signals the handlers back, at the end of the block, that a program had set before it.
+
+    Where there was none, that of the block stays: Ray ends its processes in its own.
+    """
+    before = {each: signal.getsignal(each) for each in signals}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for each, handler in before.items():
+                if callable(handler):
+                    signal.signal(each, handler)
 
 
 def _keep_token() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import signal
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from search_spaces import Space
 from zoo.errors import SearchError
 from zoo.search import tune_controller
 from zoo.search.callback import SearchCallback, best_checkpoint
-from zoo.search.cluster import trial_slots
+from zoo.search.cluster import handlers_kept, trial_slots
 from zoo.search.config import SearchConfig, TrialLog
 from zoo.search.earlier import earlier_settings
 from zoo.search.space import first_trials, parameter_space
@@ -144,7 +145,9 @@ def run_search(
     first = first_trials(space, earlier_settings(storage, config.texture))
     study = Study(seed=config.seed, reports=config.reports, first=first)
     errors, closing = storage_errors(config, storage), _closing(loggers, callback)
-    with errors, tune_controller.installed(study.reconcile, callback.reconcile), closing, _quiet():
+    kept = handlers_kept(signal.SIGINT)  # Tune's stays after a whole search, and only notes Ctrl-C
+    installed = tune_controller.installed(study.reconcile, callback.reconcile)
+    with errors, installed, closing, kept, _quiet():
         analysis = tune.run(
             trainable(data, config, gpu_share=gpu_share),
             name=config.name,

@@ -13,7 +13,6 @@ from zoo.methods.configuration import check_fields
 from zoo.methods.fcbigan.config import NetworkConfig, TrainConfig, halves
 from zoo.methods.fcbigan.networks import Networks, folded
 from zoo.methods.fcbigan.scorer import VIEWS, fcbigan_losses
-from zoo.methods.fcbigan.training import fit, new_networks
 from zoo.methods.protocol import Images, Losses, Method, Report, Shape, State, Weights
 from zoo.scoring.aggregation import THESIS_RULE, Rule
 
@@ -97,6 +96,9 @@ class FCBiGAN(Method):
         self, images: Images, *, generator: Generator, report: Report, state: State | None = None
     ) -> None:
         """Train the networks on random patches of good pictures."""
+        # Here, as it imports what paints defects, which a detector that is only loaded never needs.
+        from zoo.methods.fcbigan.training import fit, new_networks
+
         networks = new_networks(
             self.networks, channels=len(images[0]), seed=generator.initial_seed()
         )
