@@ -234,7 +234,7 @@ def _preferred(
     if holds(0):
         return sums[0]
     beside = np.array([not part.trained and not part.in_floor for part in parts])
-    places = range(len(sums))
+    places = list(range(len(sums)))
     without = [place for place in places if not np.array(sums[place].weights) @ beside]
     simpler = max(without, key=lambda place: figures[place], default=best)
     if holds(simpler):
