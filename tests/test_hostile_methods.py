@@ -14,7 +14,10 @@ from zoo import methods
 ROOT = Path(hostile_methods.__file__).parents[1]
 
 
-@pytest.mark.parametrize("name", methods.names())
+OURS = [name for name, place in methods.METHODS.items() if place.startswith("zoo.")]
+
+
+@pytest.mark.parametrize("name", OURS)
 def test_whatever_its_fields_and_tensors_are_a_bundle_scores_or_is_refused_within_little_memory(
     name: str,
 ) -> None:

@@ -11,11 +11,26 @@ from pathlib import Path
 import pytest
 
 from tests.cli.commands import FORCE, TRAIN, Shop, move_in
+from tests.memo import Memo
 from zoo.cli import main
 
 
 @pytest.fixture(scope="session")
-def stocked(drawn_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+def untrained_once() -> Memo:
+    """The fits of the methods that learn nothing, made once for each texture and split."""
+    return Memo()
+
+
+@pytest.fixture(autouse=True)
+def quick_promotions(untrained_once: Memo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands in this process use them."""
+    untrained_once.used(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def stocked(
+    drawn_folder: Path, untrained_once: Memo, tmp_path_factory: pytest.TempPathFactory
+) -> Shop:
     """`zoo train` and `zoo promote` on the drawn texture."""
     root, data = tmp_path_factory.mktemp("shop"), drawn_folder.parent
     answers = []
@@ -27,6 +42,7 @@ def stocked(drawn_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Sho
         printed = io.StringIO()
         with pytest.MonkeyPatch.context() as monkeypatch, contextlib.redirect_stdout(printed):
             move_in(root / "home", monkeypatch)
+            untrained_once.used(monkeypatch)
             main(command)
         answers.append(json.loads(printed.getvalue()))
     return Shop(

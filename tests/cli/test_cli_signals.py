@@ -22,6 +22,15 @@ def begun(*command: str | Path, ignoring_ctrl_c: bool = False) -> subprocess.Pop
     words = [sys.executable, "-m", "zoo.cli", *map(str, command)]
     if ignoring_ctrl_c:
         words = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *words]
+    # The tests may run in the background of a script themselves.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return _started(words)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _started(words: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         words,
         stdout=subprocess.PIPE,

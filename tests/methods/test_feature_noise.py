@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import jaxtyping
 import pytest
 import torch
 from torch import Tensor
 
-from tests.method_exam import MethodExam, fit_bundle, fit_weights, losses_of
-from zoo.detectors import export
+from tests.method_exam import MethodExam, fit_weights, losses_of
 from zoo.errors import ConfigError, DivergedError
 from zoo.methods import backbone
 from zoo.methods.feature_noise import MARGIN, FeatureNoise, whitening
-from zoo.training import TrainingData, finish
 
 
 class TestFeatureNoise(MethodExam):
@@ -84,14 +81,3 @@ def test_features_that_are_not_finite_end_the_training_with_what_to_do() -> None
     huge = torch.full_like(seen, 1e30) * torch.linspace(-1, 1, 100)[:, None]
     with pytest.raises(DivergedError, match="zoo data check"):
         method.learn(huge.nan_to_num() * float("inf"), generator=torch.Generator().manual_seed(0))
-
-
-def test_its_file_for_machines_without_torch_says_what_it_says(
-    tiny_data: TrainingData, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = finish(fit_bundle(tiny_data, FeatureNoise(width=8, steps=20)), tiny_data)
-    # Shapes are not checked while torch traces, because sides are symbols then.
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-    pictures = [picture.pixels for picture in tiny_data.splits.val]
-    found = export.compare(made, export.to_onnx(made), pictures)
-    assert found.difference < export.MOST_DIFFERENCE

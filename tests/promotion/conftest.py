@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,59 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.memo import Memo
+
 if TYPE_CHECKING:
     from registry.bundle import Bundle
     from tests.promotion.home import Home
-    from zoo.data.defects.validation import Window
-    from zoo.detectors import Detector
-    from zoo.promotion.comparison import Maps
-    from zoo.training import Part, TrainingData
+    from zoo.training import Part
 
 HEIGHT, WIDTH = 72, 64
-
-
-class Memo:
-    """What these functions return, computed once for the same pictures, windows and detector."""
-
-    def __init__(self) -> None:
-        self.bundles: dict[str, list[Bundle]] = {}
-        self.parts: dict[tuple[int, str], Part] = {}
-        self.maps: list[tuple[Bundle, str, Maps]] = []
-
-    def untrained(
-        self, data: TrainingData, *, say: Callable[[str], None] = lambda line: None
-    ) -> list[Bundle]:
-        from zoo.training import untrained
-
-        if _key(data) not in self.bundles:
-            self.bundles[_key(data)] = untrained(data, say=say)
-        return self.bundles[_key(data)]
-
-    def part_of(self, made: Bundle, data: TrainingData) -> Part:
-        from zoo.training import part_of
-
-        key = id(made), _key(data)
-        if key not in self.parts:
-            self.parts[key] = part_of(made, data)
-        return self.parts[key]
-
-    def window_maps(self, detector: Detector, windows: Sequence[Window]) -> Maps:
-        from registry.bundle import same_detector
-        from zoo.data.defects.validation import fingerprint
-        from zoo.promotion.comparison import window_maps
-
-        own = fingerprint(windows)
-        for made, key, maps in self.maps:
-            if key == own and same_detector(made, detector.bundle):
-                return maps
-        self.maps.append((detector.bundle, own, window_maps(detector, windows)))
-        return self.maps[-1][2]
-
-
-def _key(data: TrainingData) -> str:
-    from zoo.training import provenance
-
-    return json.dumps(provenance(data), sort_keys=True)
 
 
 def draw(path: Path, rng: np.random.Generator, *, hole: bool) -> None:
@@ -101,20 +54,29 @@ def untrained_once() -> Memo:
 
 
 @pytest.fixture(scope="session")
-def made(drawn: Path, untrained_once: Memo) -> Bundle:
+def parts(drawn: Path, untrained_once: Memo) -> list[Part]:
+    """The methods that learn nothing."""
+    from zoo.data import textures
+    from zoo.training import gather
+
+    data = gather(textures.find(drawn.parent, "mesh"))
+    return [untrained_once.part_of(each, data) for each in untrained_once.untrained(data)]
+
+
+@pytest.fixture(scope="session")
+def made(drawn: Path, parts: list[Part]) -> Bundle:
     """The best sum of the methods that learn nothing, which a search begins with."""
     from zoo.data import textures
     from zoo.training import choose, gather, made
 
     data = gather(textures.find(drawn.parent, "mesh"))
-    parts = [untrained_once.part_of(each, data) for each in untrained_once.untrained(data)]
     return made(parts, choose(parts, data), data)
 
 
 @pytest.fixture(scope="session")
-def worse(made: Bundle) -> Bundle:
-    """One of its parts, with most of what it learned forgotten."""
-    [part] = [each for each in made.parts if each.method == "local_statistics"]
+def worse(parts: list[Part]) -> Bundle:
+    """One of the methods, with most of what it learned forgotten."""
+    [part] = [each.bundle for each in parts if each.name == "local_statistics@1"]
     mean = part.weights["mean"]
     noise = np.random.default_rng(0).normal(size=mean.shape).astype(mean.dtype)
     return replace(part, weights={**part.weights, "mean": mean + 50 * noise})
@@ -125,12 +87,8 @@ def home(
     tmp_path: Path, drawn: Path, untrained_once: Memo, monkeypatch: pytest.MonkeyPatch
 ) -> Home:
     from tests.promotion.home import Home
-    from zoo.promotion import promotion
 
-    # The same fits and the same maps, which take most of the time of a promotion.
-    monkeypatch.setattr(promotion, "untrained", untrained_once.untrained)
-    monkeypatch.setattr(promotion, "part_of", untrained_once.part_of)
-    monkeypatch.setattr(promotion, "window_maps", untrained_once.window_maps)
+    untrained_once.used(monkeypatch)
     monkeypatch.setenv("ZOO_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     return Home(tmp_path, drawn)

@@ -1,0 +1,67 @@
+"""The methods that learn nothing are fitted once for all promotions of the same pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from registry.bundle import Bundle
+    from zoo.data.defects.validation import Window
+    from zoo.detectors import Detector
+    from zoo.promotion.comparison import Maps
+    from zoo.training import Part, TrainingData
+
+
+class Memo:
+    """What these functions return, computed once for the same pictures, windows and detector."""
+
+    def __init__(self) -> None:
+        self.bundles: dict[str, list[Bundle]] = {}
+        self.parts: dict[tuple[int, str], Part] = {}
+        self.maps: list[tuple[Bundle, str, Maps]] = []
+
+    def used(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Give a promotion the same fits and the same maps, which take most of its time."""
+        from zoo.promotion import promotion
+
+        for name in ("untrained", "part_of", "window_maps"):
+            monkeypatch.setattr(promotion, name, getattr(self, name))
+
+    def untrained(
+        self, data: TrainingData, *, say: Callable[[str], None] = lambda line: None
+    ) -> list[Bundle]:
+        from zoo.training import untrained
+
+        if _key(data) not in self.bundles:
+            self.bundles[_key(data)] = untrained(data, say=say)
+        return self.bundles[_key(data)]
+
+    def part_of(self, made: Bundle, data: TrainingData) -> Part:
+        from zoo.training import part_of
+
+        key = id(made), _key(data)
+        if key not in self.parts:
+            self.parts[key] = part_of(made, data)
+        return self.parts[key]
+
+    def window_maps(self, detector: Detector, windows: Sequence[Window]) -> Maps:
+        from registry.bundle import same_detector
+        from zoo.data.defects.validation import fingerprint
+        from zoo.promotion.comparison import window_maps
+
+        own = fingerprint(windows)
+        for made, key, maps in self.maps:
+            if key == own and same_detector(made, detector.bundle):
+                return maps
+        self.maps.append((detector.bundle, own, window_maps(detector, windows)))
+        return self.maps[-1][2]
+
+
+def _key(data: TrainingData) -> str:
+    from zoo.training import provenance
+
+    return json.dumps(provenance(data), sort_keys=True)
