@@ -216,9 +216,10 @@ def test_all_records_agree_where_one_file_of_the_saved_state_is_older(
     study = pickle.loads(newest.read_bytes())["_ot_study"]
     states = Counter(trial.state for trial in study.trials)
     assert states[TrialState.RUNNING] == 0
-    assert states[TrialState.COMPLETE] == result.outcomes["finished"]
-    if stale != "experiment_state":  # else Optuna knows of two more, that Ray does not
-        assert states[TrialState.PRUNED] == result.outcomes["stopped_early"]
+    # With an older state of Ray, Optuna knows of trials that Ray does not.
+    known = Counter(outcomes.values()) if stale == "experiment_state" else result.outcomes
+    assert states[TrialState.COMPLETE] == known["finished"]
+    assert states[TrialState.PRUNED] == known["stopped_early"]
 
 
 @pytest.fixture(scope="module")

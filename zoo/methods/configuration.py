@@ -18,7 +18,7 @@ from torch import Tensor
 from zoo.errors import BundleError, ConfigError, did_you_mean
 from zoo.methods.protocol import Method
 
-LARGEST = 2**31 - 1  # whole number that a field may have
+LARGEST = 10**15  # whole number that a field may have
 LARGEST_PATCH = 4096  # pixels, of a bundle; the sizes of layers grow with its square
 DERIVED = "derived"  # metadata of a field that depends on others and that users cannot set
 _Part = TypeVar("_Part")

@@ -79,7 +79,7 @@ def handlers_kept(*signals: signal.Signals) -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread():
             for each, handler in before.items():
-                if callable(handler):
+                if callable(handler) or handler == signal.SIG_IGN:
                     signal.signal(each, handler)
 
 
