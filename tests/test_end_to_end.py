@@ -21,6 +21,7 @@ from registry.folder_shelf import FolderShelf
 from registry.shelf import pointer_of
 from tests import textures_drawn
 from tests.cli.commands import move_in
+from zoo import methods
 from zoo.cli import main
 
 pytestmark = pytest.mark.cluster
@@ -79,6 +80,8 @@ def answer(home: Path, command: list[str]) -> dict[str, Any]:
     printed = io.StringIO()
     with pytest.MonkeyPatch.context() as monkeypatch, contextlib.redirect_stdout(printed):
         move_in(home, monkeypatch)
+        for name in ("feature_dictionary", "feature_noise"):  # feature_memory stands for them
+            monkeypatch.delitem(methods.METHODS, name)
         main(command)
     found: dict[str, Any] = json.loads(printed.getvalue())
     return found
