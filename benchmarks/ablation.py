@@ -31,9 +31,9 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-import yaml
 from torch import Tensor
 
+import search_spaces
 from benchmarks.ablation_tables import BASE, LOSSES, UNFAIR, Row, read, tables
 from zoo.data import textures
 from zoo.data.defects.families import held_out
@@ -47,19 +47,18 @@ from zoo.methods import Losses, Progress
 from zoo.scoring import metrics
 from zoo.scoring.aggregation import Calibration, anomaly_map
 from zoo.scoring.maps import enlarge, image_score
+from zoo.search.space import first_trials, fitting
 from zoo.training import (
     METRIC,
     PreparedData,
     Settings,
     TrainingData,
+    field_names,
     gather,
     settings,
     smallest_side,
 )
 
-# The files are read here, because to check them needs pydantic, which a machine that only trains
-# may not have.
-SPACES = Path(__file__).parent.parent / "search_spaces"
 TABLE = "ablation.csv"
 MOST_PIXELS = 4_000_000  # of all test maps that are compared; every n-th row and column of more
 
@@ -214,29 +213,12 @@ class Trained:
     val_seconds: float = 0.0
 
 
-def middle(body: Any) -> Any:
-    """Return the value of a field in the first trial of a search."""
-    match body:
-        case {"choice": [first, *_]}:
-            return first
-        case {"integer": [low, high]}:
-            return (low + high) // 2
-        case {"log_uniform": [low, high]}:
-            return math.sqrt(low * high)
-        case {"uniform": [low, high]}:
-            return (low + high) / 2
-    return body
-
-
 def first_trial(texture: str, side: int) -> dict[str, Any]:
     """Return the first trial of a search for pictures whose shortest side is `side` pixels."""
-    path = SPACES / f"{texture}.yaml"
-    path = path if path.is_file() else SPACES / "default.yaml"
-    fields = yaml.safe_load(path.read_text("utf-8"))
-    start = {name: middle(body) for name, body in fields.items()}
-    scales = [*fields["scale"]["choice"], 1.0]
-    start["scale"] = next((each for each in scales if side * each >= start["patch"]), 1.0)
-    return start
+    space = search_spaces.load(texture, known=field_names())
+    space, _ = fitting(space, side, widen=True)
+    fixed = {k: v for k, v in space.fields.items() if isinstance(v, bool | int | float | str)}
+    return fixed | first_trials(space)[0]
 
 
 def store(place: str, folder: Path) -> tuple[str, Path]:

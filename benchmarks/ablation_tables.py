@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
+from zoo.training import METRIC
+
 BASE = "base"
 UNFAIR = "all_families"  # it is taught the families of *val* too, which no search does
 LOSSES = ("reconstruction", "discriminator", "segmenter")
-METRIC = "val_pixel_ap"
 
 Row = dict[str, str | float | None]
 

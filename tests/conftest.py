@@ -19,6 +19,7 @@ install_import_hook(["zoo", "registry", "search_spaces"], "beartype.beartype")
 
 if TYPE_CHECKING:
     from registry.bundle import Bundle
+    from registry.folder_shelf import FolderShelf
     from zoo.training.data import TrainingData
     from zoo.training.fit import Checkpoint
     from zoo.training.settings import Settings
@@ -72,3 +73,16 @@ def tiny_checkpoints(tiny_data: TrainingData, tiny_settings: Settings) -> list[C
 def tiny_bundle(tiny_checkpoints: list[Checkpoint]) -> Bundle:
     """The detector at the end of a small training."""
     return tiny_checkpoints[-1].bundle
+
+
+@pytest.fixture
+def shelf(tiny_bundle: Bundle, tmp_path: Path) -> FolderShelf:
+    """A shelf in `shelf` with one detector, which is in `made` too."""
+    from registry import bundle
+    from registry.folder_shelf import FolderShelf
+    from tests.exams import publish
+
+    bundle.save(tiny_bundle, tmp_path / "made")
+    shelf = FolderShelf(tmp_path / "shelf")
+    publish(shelf, tmp_path / "made", texture="weave", version=1)
+    return shelf

@@ -22,6 +22,11 @@ def free_port() -> int:
     return port
 
 
+def same_imports() -> dict[str, str]:
+    """Return the environment variable with which a new Python imports what this one does."""
+    return {"PYTHONPATH": os.pathsep.join(each for each in sys.path if each)}
+
+
 def aws_at(endpoint: str, nowhere: Path) -> dict[str, str]:
     """Return environment variables for AWS clients with this endpoint.
 

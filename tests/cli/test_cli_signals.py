@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.commands import TRAIN, Shop
+from tests.processes import same_imports
 
 MANY = 400  # pictures: scoring them takes many seconds
 
@@ -36,7 +37,7 @@ def _started(words: list[str]) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(each for each in sys.path if each)},
+        env=os.environ | same_imports(),
     )
 
 

@@ -25,6 +25,7 @@ from registry import bundle
 from registry.bundle import Bundle
 from registry.folder_shelf import FolderShelf
 from tests.exams import publish
+from tests.processes import same_imports
 from tests.textures_drawn import draw
 from zoo.detectors.detector import Detector
 from zoo.errors import ConfigError
@@ -100,14 +101,6 @@ if __name__ == "__main__":
 """
 
 
-@pytest.fixture
-def shelf(tiny_bundle: Bundle, tmp_path: Path) -> FolderShelf:
-    bundle.save(tiny_bundle, tmp_path / "made")
-    shelf = FolderShelf(tmp_path / "shelf")
-    publish(shelf, tmp_path / "made", texture="weave", version=1)
-    return shelf
-
-
 def run(script: str, folder: Path) -> None:
     """Run a script in a Python of its own, which must end well and soon."""
     (folder / "script.py").write_text(script)
@@ -117,7 +110,7 @@ def run(script: str, folder: Path) -> None:
         text=True,
         start_new_session=True,
         env={name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-        | {"PYTHONPATH": os.pathsep.join(each for each in sys.path if each)},
+        | same_imports(),
     )
     try:
         _, said = process.communicate(timeout=PATIENCE_S)

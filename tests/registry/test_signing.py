@@ -40,14 +40,6 @@ def sign(shelf: FolderShelf | S3Shelf, texture: str, digest: str, key: Path) -> 
 
 
 @pytest.fixture
-def shelf(tiny_bundle: Bundle, tmp_path: Path) -> FolderShelf:
-    bundle.save(tiny_bundle, tmp_path / "made")
-    shelf = FolderShelf(tmp_path / "shelf")
-    publish(shelf, tmp_path / "made", texture="weave", version=1)
-    return shelf
-
-
-@pytest.fixture
 def digest(shelf: FolderShelf) -> str:
     return shelf.pointer("weave").versions[1]
 

@@ -115,10 +115,15 @@ def as_16_bits(values: Shaped[np.ndarray, "*s"]) -> Shaped[np.ndarray, "*s"]:
     if values.dtype.kind == "f":
         if not 0 <= low <= high <= 1:
             raise ValueError(f"float values from {low} to {high}, and floats go from 0 to 1")
-        return (values.astype(np.float32) * 65535).round().astype(np.uint16)
+        return from_unit(values)
     if not 0 <= low <= high <= 65535:
         raise ValueError(f"grey values from {low} to {high}, and 16 bits hold 0 to 65535")
     return values.astype(np.uint16)
+
+
+def from_unit(values: Shaped[np.ndarray, "*s"]) -> Shaped[np.ndarray, "*s"]:
+    """Return floats from 0 to 1 as uint16."""
+    return (values.astype(np.float32) * 65535).round().astype(np.uint16)
 
 
 def check_size(height: int, width: int) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 from PIL import Image, ImageFile, ImageOps
 
-from zoo.data.decoding import UNREADABLE, decoded, is_deep_colour, is_white_0, plain
+from zoo.data.decoding import UNREADABLE, decoded, from_unit, is_deep_colour, is_white_0, plain
 from zoo.errors import BadImageError, one_line
 from zoo.files import check_regular, read_regular
 from zoo.home import most_megapixels
@@ -175,7 +175,7 @@ def _integers(array: Shaped[np.ndarray, "h w c"]) -> Shaped[np.ndarray, "h w c"]
             f"Float pixels must lie in [0, 1]; these lie in [{low:g}, {high:g}]. Rescale them (by "
             "1/255 if they are of 8 bits), or pass uint8."
         )
-    return (array.astype(np.float32) * 65535).round().astype(np.uint16)
+    return from_unit(array)
 
 
 def as_pixels(image: ImageLike) -> Shaped[np.ndarray, "h w c"]:

@@ -7,7 +7,7 @@ fitted, and then stored in its bundle.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -210,8 +210,9 @@ def shapes() -> dict[str, Shape]:
 
 
 def pooled(
-    images: Sequence[Float[Tensor, "c _ _"]],
+    images: Iterable[Float[Tensor, "c _ _"]],
     *,
+    count: int,
     backbone: str,
     patch: int,
     generator: torch.Generator,
@@ -219,7 +220,8 @@ def pooled(
     """Return random feature vectors of good pictures, and the weights of the network.
 
     Args:
-        images: Prepared pictures.
+        images: Prepared pictures, used one after the other.
+        count: Number of pictures.
         backbone: As for `pretrained`.
         patch: As for `features`.
         generator: Draws the vectors; computes on its device.
@@ -229,7 +231,7 @@ def pooled(
     """
     network, frozen = pretrained(backbone, device=generator.device)
     found = (features(network, x[None], patch=patch)[0] for x in images)
-    return neighbours.pool(found, images=len(images), generator=generator), frozen
+    return neighbours.pool(found, images=count, generator=generator), frozen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,7 +260,11 @@ class FeatureMethod(Method):
             ConfigError: The backbone is missing, or is another network.
         """
         vectors, frozen = pooled(
-            images, backbone=self.backbone, patch=self.patch, generator=generator
+            images,
+            count=len(images),
+            backbone=self.backbone,
+            patch=self.patch,
+            generator=generator,
         )
         report(Progress(weights=frozen | self.learn(vectors, generator=generator)))
 

@@ -148,10 +148,8 @@ def check_weights(method: Method, weights: Mapping[str, Tensor], *, channels: in
                 f"tensor '{name}' has shape {'x'.join(map(str, found))}, and its configuration "
                 f"implies {implied}"
             )
-        counts = name.endswith(
-            "num_batches_tracked"
-        )  # of a batch norm; all others are real numbers
-        wanted_type = torch.int64 if counts else torch.float32
+        # A batch norm counts; all other tensors are of real numbers.
+        wanted_type = torch.int64 if name.endswith("num_batches_tracked") else torch.float32
         if weights[name].dtype != wanted_type:
             raise BundleError(
                 f"tensor '{name}' is of type {weights[name].dtype}, and should be {wanted_type}"

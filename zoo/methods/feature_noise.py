@@ -15,9 +15,8 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from zoo.data.defects.fit_pictures import FitPictures
-from zoo.data.variation import vary
 from zoo.errors import DivergedError
-from zoo.methods import backbone, neighbours
+from zoo.methods import backbone
 from zoo.methods.configuration import check_fields
 from zoo.methods.protocol import Images, Losses, Progress, Report, Shape, State, Weights
 
@@ -77,14 +76,12 @@ class FeatureNoise(backbone.FeatureMethod):
             ConfigError: The backbone is missing, or is another network.
             DivergedError: The loss is not finite.
         """
-        network, frozen = backbone.pretrained(self.backbone, device=generator.device)
         turns = -(-VARIED // len(images))
-        vectors = neighbours.pool(
-            (
-                backbone.features(network, x, patch=self.patch)[0]
-                for x in _under_variation(FitPictures.of(images), turns, generator)
-            ),
-            images=len(images) * (1 + turns),
+        vectors, frozen = backbone.pooled(
+            _under_variation(FitPictures.of(images), turns, generator),
+            count=len(images) * (1 + turns),
+            backbone=self.backbone,
+            patch=self.patch,
             generator=generator,
         )
         report(Progress(weights=frozen | self.learn(vectors, generator=generator)))
@@ -172,17 +169,9 @@ def whitening(
 
 def _under_variation(
     images: FitPictures, turns: int, generator: Generator
-) -> Iterator[Float[Tensor, "1 c h w"]]:
+) -> Iterator[Float[Tensor, "c h w"]]:
     """Yield each picture as it is, and under this many draws of other light, focus and noise."""
-    preprocessing, white = images.preprocessing, images.optics.white
     for x in images:
-        yield x[None]
+        yield x
         for _ in range(turns):
-            yield vary(
-                x[None],
-                1.0,
-                generator=generator,
-                low=preprocessing.low / white,
-                high=preprocessing.high / white,
-                scale=preprocessing.scale,
-            )
+            yield images.varied(x[None], 1.0, generator=generator)[0]

@@ -59,12 +59,8 @@ class LocalStatistics(Method):
             [self._features(image[None])[0].flatten(1)[:, ::7] for image in images], dim=1
         ).double()
         covariance = torch.cov(features)
-        ridge = (
-            torch.eye(len(features), device=features.device)
-            * covariance.trace()
-            / len(features)
-            * 1e-4
-        )
+        identity = torch.eye(len(features), device=features.device)
+        ridge = identity * covariance.trace() / len(features) * 1e-4
         whiten = torch.linalg.inv(torch.linalg.cholesky(covariance + ridge)).float()
         report(Progress(weights={"mean": features.mean(dim=1).float(), "whiten": whiten}))
 

@@ -24,6 +24,7 @@ from zoo.data.defects.painting import SOFTEST, Look, extent, paint
 from zoo.data.defects.placebo import Donors, donors_of, material, placebo
 from zoo.data.images import to_mode
 from zoo.data.preprocessing import Preprocessing, prepare
+from zoo.data.variation import vary
 
 SIZES = (0.05, 0.6)  # of a defect, as shares of a window; a window is up to two patches wide
 CONTRASTS = (0.05, 1.0)
@@ -105,6 +106,20 @@ class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
     def donors(self) -> Donors:
         """The material of placebos."""
         return donors_of(material(self.pixels, self.optics))
+
+    def varied(
+        self, x: Float[Tensor, "n c h w"], amount: float, *, generator: torch.Generator
+    ) -> Float[Tensor, "n c h w"]:
+        """Return prepared pictures, or patches of them, under benign variation; see `vary`."""
+        preprocessing, white = self.preprocessing, self.optics.white
+        return vary(
+            x,
+            amount,
+            generator=generator,
+            low=preprocessing.low / white,
+            high=preprocessing.high / white,
+            scale=preprocessing.scale,
+        )
 
     def to_paint(self, *, placebos: bool) -> FitPictures:
         """Return a copy for processes that only paint: on no device, with its donors measured."""

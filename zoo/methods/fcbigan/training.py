@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from zoo.data.defects.fit_pictures import FitPictures
 from zoo.data.patches import Patches, vary_tone
-from zoo.data.variation import vary
 from zoo.errors import DivergedError
 from zoo.methods.fcbigan.config import NetworkConfig, TrainConfig
 from zoo.methods.fcbigan.defect_patches import DefectPatches, Painted
@@ -204,8 +203,7 @@ def batches(
     Patches for `DRAWN_AT_ONCE` rounds are drawn and varied together: that takes hardly longer than
     for one.
     """
-    generator, preprocessing = fakes.generator, fakes.pictures.preprocessing
-    half, white = config.batch // 2, fakes.pictures.optics.white
+    generator, half = fakes.generator, config.batch // 2
     for start in range(0, config.defect_rounds, DRAWN_AT_ONCE):
         rounds = min(DRAWN_AT_ONCE, config.defect_rounds - start)
         good = patches.draw(rounds * half)
@@ -213,14 +211,7 @@ def batches(
         both = torch.cat([good, painted.after])
         if config.tone_jitter:
             both = vary_tone(both, config.tone_jitter, generator=generator)
-        both = vary(
-            both,
-            config.variation,
-            generator=generator,
-            low=preprocessing.low / white,
-            high=preprocessing.high / white,
-            scale=preprocessing.scale,
-        )
+        both = fakes.pictures.varied(both, config.variation, generator=generator)
         masks = torch.cat([torch.zeros_like(painted.masks), painted.masks])
         for turn in range(rounds):
             yield both[turn::rounds], masks[turn::rounds]
