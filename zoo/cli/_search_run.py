@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.cli._search_start import fit_floor
+from zoo.cli._search_floor import fit_floor
 from zoo.cli.output import say
 from zoo.search.cluster import cluster, default_threads
 from zoo.search.confirm import confirm

@@ -9,33 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import search_spaces
-from registry import bundle
 from registry.names import folder_name
-from registry.trials import FLOOR, UNTRAINED
-from zoo.cli import _rates
 from zoo.cli.output import say
-from zoo.cli.promote import open_registry, promoted
 from zoo.data.defects.placebo import donors_of, material
 from zoo.errors import SearchError
 from zoo.home import trial_storage
 from zoo.search.config import HUNG_AFTER_S, SearchConfig
 from zoo.search.space import fitting, starting_with
 from zoo.search.storage import last_config, new_name, place_of
-from zoo.training import (
-    METRIC,
-    choose,
-    field_names,
-    made,
-    part_of,
-    smallest_side,
-    untrained,
-    window_maps_of,
-)
+from zoo.training import field_names, smallest_side
 
 if TYPE_CHECKING:
     from search_spaces import Space
-    from zoo.data.textures import Texture
-    from zoo.training import Part, TrainingData
+    from zoo.training import TrainingData
 
 
 def prepared(
@@ -66,37 +52,6 @@ def prepared(
     for note in filter(None, notes):
         say(note)
     return config, space
-
-
-def fit_floor(
-    args: argparse.Namespace, texture: Texture, data: TrainingData, folder: Path
-) -> list[Part]:
-    """Fit the methods that learn nothing; what they reach together is the first champion.
-
-    Args:
-        args: Of the command.
-        texture: The texture.
-        data: Its good pictures.
-        folder: Of the search.
-
-    Returns:
-        One part for each method.
-    """
-    parts = [part_of(each, data) for each in untrained(data, say=say)]
-    for part in parts:
-        bundle.save(part.bundle, folder / UNTRAINED / part.name)
-    found = made(parts, choose(parts, data), data, rates=_rates.rates(args))
-    bundle.save(found, folder / FLOOR)
-    say(
-        f"Methods that learn nothing ({', '.join(part.name for part in parts)}) have {METRIC} "
-        f"{found.metrics[METRIC]:.3f} together; what is trained joins or replaces them where it is "
-        "better."
-    )
-    if not args.no_promote and texture.name not in open_registry().shelf.textures():
-        from zoo.promotion import Origin
-
-        promoted(folder / FLOOR, texture, origin=Origin(untrained=window_maps_of(parts, data)))
-    return parts
 
 
 def _new(args: argparse.Namespace, data: TrainingData, storage: Path) -> SearchConfig:
