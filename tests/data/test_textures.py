@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from tests.data.pictures_written import drawn, drawn_deep, write, write_good, write_truncated
+from zoo.data import textures
+from zoo.data.splits import split
 from zoo.data.testset import has_test, read_test
 from zoo.data.textures import find
 from zoo.errors import BadImageError, DataError, EmptyFolderError
+from zoo.training import studied
 
 
 def test_an_mvtec_folder_gives_its_good_training_images_in_order(tmp_path: Path) -> None:
@@ -205,3 +208,31 @@ def test_the_licence_of_other_folders_is_unknown(tmp_path: Path) -> None:
     write(tmp_path / "wood" / "a.png", drawn())
     assert find(tmp_path, "silk").licence == "unknown"
     assert find(tmp_path, "wood").licence == "unknown"
+
+
+@pytest.mark.parametrize(("most", "bytes_", "used"), [(4, 2**31, 4), (1000, 5 * 40 * 170, 5)])
+def test_of_very_many_pictures_some_are_used_evenly_over_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, bytes_: int, used: int
+) -> None:
+    for number in range(13):
+        write(tmp_path / f"{number:02}.png", drawn(40, 170, seed=number))
+    monkeypatch.setattr(textures, "FEW", 3)
+    assert len(find(tmp_path, "x").pictures) == 13
+    monkeypatch.setattr(textures, "MOST_PICTURES", most)
+    monkeypatch.setattr(textures, "MOST_BYTES", bytes_)
+    found = find(tmp_path, "x")
+    names = [int(picture.name[:2]) for picture in found.pictures]
+    assert (len(names), names[0], names[-1]) == (used, 0, 12)
+    assert max(np.diff(names)) - min(np.diff(names)) <= 1
+    assert found.fingerprint == find(tmp_path, "x").fingerprint
+    _, notes = studied(found, split(found))
+    assert f"has 13 good pictures; {used} of them are used" in " ".join(notes)
+
+
+def test_of_few_large_pictures_all_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        write(tmp_path / f"{number}.png", drawn(40, 60, seed=number))
+    monkeypatch.setattr(textures, "MOST_BYTES", 1)
+    assert len(find(tmp_path, "x").pictures) == 4

@@ -12,7 +12,7 @@ from zoo.errors import ConfigError
 from zoo.methods import backbone, built, named
 from zoo.methods.fcbigan.config import NetworkConfig
 from zoo.methods.fcbigan.training import new_networks
-from zoo.methods.local_statistics import _slope
+from zoo.methods.local_statistics import _moments, _slope
 from zoo.training.data import TrainingData
 
 
@@ -120,3 +120,11 @@ def test_a_bundle_needs_the_backbone_no_more(
 def test_slopes_of_local_statistics_are_those_of_torch(axis: int) -> None:
     x = torch.rand(2, 3, 9, 7, generator=torch.Generator().manual_seed(0))
     assert torch.equal(_slope(x, axis), torch.gradient(x, dim=axis)[0])
+
+
+def test_the_covariance_of_parts_is_that_of_all_columns_far_from_zero_too() -> None:
+    generator = torch.Generator().manual_seed(0)
+    columns = torch.randn(4, 500, generator=generator, dtype=torch.float64) + 1e5
+    mean, covariance = _moments(torch.split(columns, [1, 9, 200, 290], dim=1))
+    torch.testing.assert_close(mean, columns.mean(dim=1))
+    torch.testing.assert_close(covariance, torch.cov(columns), rtol=1e-9, atol=1e-9)

@@ -2,13 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from zoo.errors import BadImageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Canvas:
+    """Many pictures in one padded tensor.
+
+    Attributes:
+        pixels: The pictures, each in the top left corner of its place.
+        sizes: Height and width of each picture.
+        prepare: Brings patches of them to [-1, 1].
+    """
+
+    pixels: Shaped[Tensor, "n c _ _"]
+    sizes: Sequence[tuple[int, int]]
+    prepare: Callable[[Tensor], Tensor]
+
+    @classmethod
+    def of(
+        cls,
+        images: Sequence[Shaped[Tensor, "c _ _"]],
+        prepare: Callable[[Tensor], Tensor] = lambda patches: patches,
+    ) -> Canvas:
+        """Copy pictures; by default they are in [-1, 1] already."""
+        sizes = [(image.shape[-2], image.shape[-1]) for image in images]
+        height, width = (max(lengths) for lengths in zip(*sizes, strict=True))
+        pixels = images[0].new_zeros(len(images), images[0].shape[0], height, width)
+        for slot, image in zip(pixels, images, strict=True):
+            slot[:, : image.shape[-2], : image.shape[-1]] = image
+        return cls(pixels=pixels, sizes=sizes, prepare=prepare)
 
 
 class Patches:
@@ -20,7 +50,7 @@ class Patches:
 
     def __init__(
         self,
-        images: Sequence[Float[Tensor, "c _ _"]],
+        images: Sequence[Float[Tensor, "c _ _"]] | Canvas,
         *,
         patch: int,
         generator: torch.Generator,
@@ -30,7 +60,7 @@ class Patches:
         """Copy the images to the device.
 
         Args:
-            images: In [-1, 1], each at least one patch high and wide.
+            images: In [-1, 1], or on a canvas, each at least one patch high and wide.
             patch: Side of a patch, in pixels.
             generator: Source of all random numbers; patches are cut on its device.
             rotations: Rotate patches by random multiples of 90 degrees, besides flipping them.
@@ -40,20 +70,17 @@ class Patches:
         Raises:
             BadImageError: An image is smaller than a patch.
         """
-        heights, widths = zip(*(image.shape[-2:] for image in images), strict=True)
-        for height, width in zip(heights, widths, strict=True):
+        canvas = images if isinstance(images, Canvas) else Canvas.of(images)
+        for height, width in canvas.sizes:
             if min(height, width) < patch:
                 raise BadImageError(
                     f"An image of {height}x{width} pixels (after scaling) is smaller than a patch "
                     f"of {patch}x{patch}. Use larger images, a smaller patch or a larger scale."
                 )
-        canvas = images[0].new_zeros(len(images), images[0].shape[0], max(heights), max(widths))
-        for slot, image in zip(canvas, images, strict=True):
-            slot[:, : image.shape[-2], : image.shape[-1]] = image
         self.patch, self.generator, self.rotations = patch, generator, rotations
         self.device = generator.device
-        self.canvas = canvas.to(self.device)
-        self.positions = torch.tensor([heights, widths], device=self.device).T - patch + 1
+        self.canvas, self.prepare = canvas.pixels.to(self.device), canvas.prepare
+        self.positions = torch.tensor(canvas.sizes, device=self.device) - patch + 1
         # All positions in all images are equally likely: larger images are drawn more often.
         self.weights = self.positions.prod(dim=1).float()
         self.fixed = self._corners(fixed) if fixed else None
@@ -69,9 +96,8 @@ class Patches:
             corners = self.fixed[picks]
         image, top, left = corners.unbind(dim=1)
         views = self.canvas.unfold(2, self.patch, 1).unfold(3, self.patch, 1)
-        return augment(
-            views[image, :, top, left], generator=self.generator, rotations=self.rotations
-        )
+        cut = self.prepare(views[image, :, top, left])
+        return augment(cut, generator=self.generator, rotations=self.rotations)
 
     def _corners(self, count: int) -> Int[Tensor, "n 3"]:
         image = torch.multinomial(self.weights, count, replacement=True, generator=self.generator)

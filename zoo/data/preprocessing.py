@@ -18,7 +18,7 @@ from zoo.errors import ConfigError
 QUANTILES = (0.001, 0.999)  # of the grey values of good pictures: a few hot pixels do not count
 HEADROOM = 0.5  # of the range between them, added on both sides: defects may be brighter or darker
 _NARROWEST = 1 / 64  # of the full scale; a narrower range is noise, which is not to be enlarged
-_SAMPLE = 2**16  # values of each picture that the quantiles are taken of
+_SAMPLE, _SAMPLES = 2**16, 2**24  # values of a picture, and of all, that quantiles are taken of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +73,11 @@ def scaled(x: Float[Tensor, "k h w"], preprocessing: Preprocessing) -> Float[Ten
         x = functional.interpolate(
             x[None], (max(1, size[0]), max(1, size[1])), mode="bilinear", antialias=True
         )[0]
+    return normalised(x, preprocessing)
+
+
+def normalised(x: Float[Tensor, "*any"], preprocessing: Preprocessing) -> Float[Tensor, "*any"]:
+    """Map intensities in [0, 1] from `low` and `high` to -1 and 1; what lies beyond is clamped."""
     x = (x - preprocessing.low) / (preprocessing.high - preprocessing.low)
     return x.clamp(0, 1) * 2 - 1
 
@@ -86,7 +91,8 @@ def intensity_range(pictures: Sequence[Shaped[np.ndarray, "_ _ c"]]) -> tuple[fl
     Args:
         pictures: uint8 or uint16, at least one.
     """
-    samples = [pixels.ravel()[:: max(1, pixels.size // _SAMPLE)] for pixels in pictures]
+    most = min(_SAMPLE, _SAMPLES // len(pictures))
+    samples = [pixels.ravel()[:: max(1, pixels.size // most)] for pixels in pictures]
     top = float(np.iinfo(pictures[0].dtype).max)
     brightest = max(int(pixels.max()) for pixels in pictures)
     full = min(top, 2.0 ** max(8, brightest.bit_length()) - 1)

@@ -6,6 +6,7 @@ Nothing here raises or changes a picture. The numbers of a warning are of sample
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -57,10 +58,28 @@ def _constant(pictures: Sequence[Picture]) -> list[str]:
     ]
 
 
-def _saturated(samples: Sequence[Float[np.ndarray, "k c"]]) -> list[str]:
+class _Figures(NamedTuple):
+    """Of the values of one picture: few, because there may be a thousand pictures."""
+
+    mean: float
+    deviation: float
+    darkest: float
+    brightest: float
+
+
+def _figures(pixels: Shaped[np.ndarray, "h w c"]) -> _Figures:
+    values = _sampled(pixels)
+    ends = [float((values == end).mean()) for end in (0, 1)]
+    return _Figures(float(values.mean()), float(values.std()), *ends)
+
+
+def _saturated(found: Sequence[_Figures]) -> list[str]:
     warnings = []
-    for value, word, advice in ((0, "darkest", "more"), (1, "brightest", "less")):
-        share = float(np.mean([(each == value).mean() for each in samples]))
+    for shares, word, advice in (
+        ([each.darkest for each in found], "darkest", "more"),
+        ([each.brightest for each in found], "brightest", "less"),
+    ):
+        share = float(np.mean(shares))
         if share > _SATURATED_SHARE:
             warnings.append(
                 f"{share:.0%} of the values in the good pictures are the {word} of the scale: "
@@ -70,17 +89,17 @@ def _saturated(samples: Sequence[Float[np.ndarray, "k c"]]) -> list[str]:
     return warnings
 
 
-def _light(samples: Sequence[Float[np.ndarray, "k c"]]) -> list[str]:
+def _light(pictures: Sequence[Picture], found: Sequence[_Figures]) -> list[str]:
     """Warn where the pictures differ more than a gain and a gamma from their typical one."""
-    if len(samples) < 2:
+    if len(found) < 2:
         return []
-    typical = samples[int(np.argsort([each.mean() for each in samples])[len(samples) // 2])]
+    levels, spreads = [each.mean for each in found], [each.deviation for each in found]
+    typical = _sampled(pictures[int(np.argsort(levels)[len(levels) // 2])].pixels)
     ends = [
         np.clip(gain * typical**gamma, 0, 1)
         for gain in (1 / _DARK_TO_BRIGHT, _DARK_TO_BRIGHT)
         for gamma in _GAMMAS
     ]
-    levels, spreads = [float(each.mean()) for each in samples], [float(e.std()) for e in samples]
     # Nine of ten pictures count: a single odd one is not how the light varies.
     by_content = (1 / _CONTENT, _CONTENT)
     parts = []
@@ -107,10 +126,10 @@ def warnings_of(pictures: Sequence[Picture], independent: int) -> list[str]:
         pictures: The good pictures, of one or three channels.
         independent: How many pieces of material they show, as `zoo.data.relatives` counts them.
     """
-    samples = [_sampled(picture.pixels) for picture in pictures]
+    found = [_figures(picture.pixels) for picture in pictures]
     return [
         *_few(len(pictures), independent),
         *_constant(pictures),
-        *_saturated(samples),
-        *_light(samples),
+        *_saturated(found),
+        *_light(pictures, found),
     ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,9 @@ MVTEC_TEXTURES = ("carpet", "grid", "leather", "tile", "wood")
 MVTEC_OBJECTS = ("bottle", "cable", "capsule", "hazelnut", "metal_nut", "pill", "screw")
 MVTEC_NAMES = {*MVTEC_TEXTURES, *MVTEC_OBJECTS, "toothbrush", "transistor", "zipper"}
 MVTEC_LICENCE = "MVTec AD, CC BY-NC-SA 4.0"
+# Good pictures, and bytes of their pixels, that are used: more change a detector little, and all
+# pairs are compared. Of large ones, a few dozen are used in any case.
+MOST_PICTURES, MOST_BYTES, FEW = 1000, 2**31, 30
 LICENCE_LENGTH, LINE_LENGTH = 2**16, 200  # characters of a licence that are read, and kept
 
 
@@ -61,7 +65,9 @@ class Texture:
         root: Its folder.
         layout: How the folder is arranged.
         mode: RGB if any training image has colour, else L.
-        pictures: The good training images in order of their names, all converted to `mode`.
+        pictures: The good training images in order of their names, all converted to `mode`. Of very
+            many, `MOST_PICTURES` or `MOST_BYTES`, evenly over their names.
+        found: Number of good training images in the folder.
         licence: What the pictures may be used for, in one line; "unknown" if none was found.
     """
 
@@ -70,6 +76,7 @@ class Texture:
     layout: Layout
     mode: Mode
     pictures: tuple[Picture, ...]
+    found: int
     licence: str
 
     @property
@@ -108,6 +115,18 @@ def _root(data: Path, category: str) -> tuple[Path, Layout]:
             f"No picture of good '{category}' in {root}; it has {found} and no picture. {LAYOUTS}"
         )
     return root, layout
+
+
+def _used(paths: Sequence[Path]) -> Sequence[Path]:
+    """Return the paths of the pictures that are read, evenly over all."""
+    if len(paths) <= FEW:
+        return paths
+    most, middle = MOST_PICTURES, paths[len(paths) // 2]
+    with suppress(BadImageError):  # it is reported when all are read
+        most = min(most, max(FEW, MOST_BYTES // read_image(middle).nbytes))
+    if len(paths) <= most:
+        return paths
+    return [paths[place] for place in np.linspace(0, len(paths) - 1, most).round().astype(int)]
 
 
 def _read_all(paths: Sequence[Path]) -> list[Shaped[np.ndarray, "_ _ _"]]:
@@ -176,7 +195,8 @@ def find(data: Path, category: str, *, licence: str | None = None) -> Texture:
         raise EmptyFolderError(
             f"No picture of good '{category}' in {good}; it has {found}. {LAYOUTS}"
         )
-    images = _read_all(paths)
+    used = _used(paths)
+    images = _read_all(used)
     mode: Mode = "RGB" if any(image.shape[2] == 3 for image in images) else "L"
     images = [to_mode(image, mode) for image in images]
     return Texture(
@@ -191,7 +211,8 @@ def find(data: Path, category: str, *, licence: str | None = None) -> Texture:
                 key=content_key(image),
                 tables=jpeg_tables(path),
             )
-            for path, image in zip(paths, images, strict=True)
+            for path, image in zip(used, images, strict=True)
         ),
+        found=len(paths),
         licence=licence or _licence(data, root, layout, category),
     )

@@ -5,7 +5,7 @@ Only a mean and a covariance are learned.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,14 +55,12 @@ class LocalStatistics(Method):
         self, images: Images, *, generator: Generator, report: Report, state: State | None = None
     ) -> None:
         """Measure the mean and covariance of the features over every seventh pixel."""
-        features = torch.cat(
-            [self._features(image[None])[0].flatten(1)[:, ::7] for image in images], dim=1
-        ).double()
-        covariance = torch.cov(features)
-        identity = torch.eye(len(features), device=features.device)
-        ridge = identity * covariance.trace() / len(features) * 1e-4
+        rows = (self._features(image[None])[0].flatten(1)[:, ::7].double() for image in images)
+        mean, covariance = _moments(rows)
+        identity = torch.eye(len(covariance), device=covariance.device)
+        ridge = identity * covariance.trace() / len(covariance) * 1e-4
         whiten = torch.linalg.inv(torch.linalg.cholesky(covariance + ridge)).float()
-        report(Progress(weights={"mean": features.mean(dim=1).float(), "whiten": whiten}))
+        report(Progress(weights={"mean": mean.float(), "whiten": whiten}))
 
     def shapes(self, channels: int) -> Mapping[str, Shape]:
         """Return the shapes of the mean and of the whitening matrix."""
@@ -86,6 +84,27 @@ class LocalStatistics(Method):
         mean = smooth(bands, self.patch)
         deviation = (smooth(bands.square(), self.patch) - mean.square()).clamp_min(0).sqrt()
         return torch.cat([mean, deviation], dim=1)
+
+
+def _moments(
+    parts: Iterable[Float[Tensor, "k _"]],
+) -> tuple[Float[Tensor, " k"], Float[Tensor, "k k"]]:
+    """Return the mean and the covariance of columns that come in parts.
+
+    All columns of many pictures would be gigabytes. Deviations are taken from the first part's
+    mean, so that sums of squares lose no digits.
+    """
+    means, products, number, origin = list[Tensor](), list[Tensor](), 0, None
+    for part in parts:
+        origin = part.mean(dim=1, keepdim=True) if origin is None else origin
+        rest = part - origin
+        means.append(rest.sum(dim=1, keepdim=True))
+        products.append(rest @ rest.T)
+        number += rest.shape[1]
+    assert origin is not None
+    mean = torch.stack(means).sum(dim=0) / number
+    product = torch.stack(products).sum(dim=0) - number * mean @ mean.T
+    return (origin + mean)[:, 0], product / (number - 1)
 
 
 def _slope(x: Float[Tensor, "b c h w"], axis: int) -> Float[Tensor, "b c h w"]:

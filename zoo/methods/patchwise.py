@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
 
+from zoo.data.defects.fit_pictures import canvas_of
 from zoo.data.patches import Patches
 from zoo.errors import BadImageError, DivergedError
 from zoo.methods.configuration import check_fields
@@ -128,8 +129,8 @@ class PatchMethod(Method):
 
     def patches(self, images: Images, generator: Generator) -> Patches:
         """Return random patches of good images to train on."""
-        config = self.config
-        return Patches(images, patch=config.patch, generator=generator, rotations=config.rotations)
+        config, canvas = self.config, canvas_of(images)
+        return Patches(canvas, patch=config.patch, generator=generator, rotations=config.rotations)
 
     def shapes(self, channels: int) -> Mapping[str, Shape]:
         """Return the shapes of the tensors of the networks."""

@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 from torch.nn import functional
 
+from zoo.data.defects.fit_pictures import canvas_of
 from zoo.data.patches import Patches
 from zoo.methods.configuration import check_fields
 from zoo.methods.protocol import (
@@ -95,7 +96,8 @@ class SparseDictionary(Method):
         from sklearn.exceptions import ConvergenceWarning
         from threadpoolctl import threadpool_limits
 
-        patches = Patches(images, patch=self.patch, generator=generator, rotations=False)
+        canvas = canvas_of(images)
+        patches = Patches(canvas, patch=self.patch, generator=generator, rotations=False)
         rest, means = _centred(patches.draw(SHARE * self.atoms).flatten(2))
         size = rest.norm(dim=1).mean().clamp_min(1e-6)
         seed = int(torch.randint(2**31, (1,), generator=generator, device=generator.device))

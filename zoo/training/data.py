@@ -107,6 +107,9 @@ def data_of(texture: textures.Texture, splits: Splits, *, validation_seed: int =
 def studied(texture: textures.Texture, splits: Splits) -> tuple[Optics, tuple[str, ...]]:
     """Return the camera of a texture, and lines for the user about its pictures."""
     optics, notes = measure_optics(splits.fit)
+    if texture.found > len(texture.pictures):
+        used = f"{texture.found:,} good pictures; {len(texture.pictures):,} of them are used"
+        notes.append(f"The folder has {used}, evenly over their names.")
     return optics, (*warnings_of(texture.pictures, splits.independent), *notes)
 
 

@@ -1,4 +1,4 @@
-"""The *fit* pictures of a training: prepared tensors, and paintings of them at native size.
+"""The *fit* pictures of a training: prepared for a method, and painted on at native size.
 
 A defect is painted on the pixels of the file, goes through the camera and the file format, and is
 then scaled, as a real one is. Placebos, the same edit with good material, are painted beside it.
@@ -23,7 +23,8 @@ from zoo.data.defects.optics import Optics
 from zoo.data.defects.painting import SOFTEST, Look, extent, paint
 from zoo.data.defects.placebo import Donors, donors_of, material, placebo
 from zoo.data.images import to_mode
-from zoo.data.preprocessing import Preprocessing, prepare
+from zoo.data.patches import Canvas
+from zoo.data.preprocessing import Preprocessing, normalised, prepare
 from zoo.data.variation import vary
 
 SIZES = (0.05, 0.6)  # of a defect, as shares of a window; a window is up to two patches wide
@@ -50,7 +51,7 @@ class Painting:
 
 
 class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
-    """Prepared good pictures, and a source of paintings of them."""
+    """Good pictures that are prepared when they are used, and a source of paintings of them."""
 
     def __init__(
         self,
@@ -61,7 +62,7 @@ class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
         optics: Optics | None = None,
         unseen: frozenset[str] = frozenset(),
     ) -> None:
-        """Prepare the pictures.
+        """Set the pictures.
 
         Args:
             pixels: uint8 or uint16.
@@ -72,7 +73,7 @@ class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
         """
         self.preprocessing, self.optics = preprocessing, optics or Optics()
         self.pixels = [to_mode(each, preprocessing.mode) for each in pixels]
-        self.prepared = [prepare(each, preprocessing).to(device) for each in self.pixels]
+        self.device, self._prepared = device, list[Tensor]()
         self.families = tuple(name for name in FAMILIES if name not in unseen)
 
     @classmethod
@@ -85,7 +86,7 @@ class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
             Preprocessing(mode="RGB" if len(images[0]) == 3 else "L"),
             device=images[0].device,
         )
-        made.prepared = list(images)
+        made._prepared = list(images)
         return made
 
     @overload
@@ -96,11 +97,31 @@ class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
 
     def __getitem__(self, index: int | slice) -> Tensor | Sequence[Tensor]:
         """Return a prepared picture."""
-        return self.prepared[index]
+        if isinstance(index, slice):
+            return [self[place] for place in range(len(self))[index]]
+        if self._prepared:
+            return self._prepared[index]
+        return prepare(self.pixels[index], self.preprocessing).to(self.device)
 
     def __len__(self) -> int:
         """Return the number of pictures."""
-        return len(self.prepared)
+        return len(self.pixels)
+
+    def canvas(self) -> Canvas:
+        """Return the pictures for random patches, with as few bytes as they have.
+
+        At full scale a pixel is prepared alone, so patches of integers are cut and then prepared,
+        to the same values.
+        """
+        if self._prepared or self.preprocessing.scale < 1:
+            return Canvas.of(list(self))
+        stored = [torch.from_numpy(_signed(np.moveaxis(each, 2, 0))) for each in self.pixels]
+        return Canvas.of(stored, self._prepare)
+
+    def _prepare(self, patches: Shaped[Tensor, "n c p p"]) -> Float[Tensor, "n c p p"]:
+        top = 255 if patches.dtype == torch.uint8 else 65535
+        values = patches.float() if patches.dtype == torch.uint8 else patches.float() + 32768
+        return normalised(values / top, self.preprocessing)
 
     @cached_property
     def donors(self) -> Donors:
@@ -124,7 +145,7 @@ class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
     def to_paint(self, *, placebos: bool) -> FitPictures:
         """Return a copy for processes that only paint: on no device, with its donors measured."""
         made = copy.copy(self)
-        made.prepared = []
+        made._prepared = []
         if placebos:
             made.__dict__["donors"] = self.donors
         return made
@@ -191,6 +212,18 @@ class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
         if self.optics.tables:
             top, left = top // 8 * 8, left // 8 * 8
         return pixels[top : top + height, left : left + width]
+
+
+def canvas_of(images: Sequence[Float[Tensor, "c _ _"]]) -> Canvas:
+    """Return prepared pictures, or those of a training, for random patches."""
+    return images.canvas() if isinstance(images, FitPictures) else Canvas.of(images)
+
+
+def _signed(pixels: Shaped[np.ndarray, "c h w"]) -> Shaped[np.ndarray, "c h w"]:
+    """Return uint8 as it is, and uint16 less 32768 as int16: torch cannot cut uint16."""
+    if pixels.dtype == np.uint8:
+        return np.ascontiguousarray(pixels)
+    return (pixels ^ np.uint16(0x8000)).view(np.int16)
 
 
 def _size(rng: np.random.Generator) -> float:

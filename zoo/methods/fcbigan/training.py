@@ -246,8 +246,9 @@ def fit(
     device, patch = generator.device, networks.config.patch
     networks = networks.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     players = Players(networks, config)
+    pictures = FitPictures.of(images)
     patches = Patches(
-        images,
+        pictures.canvas(),
         patch=patch,
         generator=generator,
         rotations=config.rotations,
@@ -268,7 +269,6 @@ def fit(
         return loss
 
     segment = Replayed(segmenter_round)
-    pictures = FitPictures.of(images)
     with closing(
         DefectPatches(
             pictures,
