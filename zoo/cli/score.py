@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
         SystemExit: An image is anomalous, and that is to be a failure.
     """
     import zoo
-    from zoo.data.images import read_image
+    from zoo.detectors import score_files
     from zoo.files import write_csv
     from zoo.report import overlays
 
@@ -69,15 +69,13 @@ def run(args: argparse.Namespace) -> None:
     failed, rows, warned = 0, [], []
     show = _Table(paths) if sys.stdout.isatty() and not args.json else put_json
     said = time.monotonic()
+    scored = score_files(detector, paths)
     try:
-        for number, path in enumerate(paths):
+        for number, (path, pixels, score, error) in enumerate(scored):
             if time.monotonic() - said > PROGRESS_S:
                 said = time.monotonic()
                 say(f"{number} of {len(paths)} images")
-            try:
-                pixels = read_image(path)
-                score = detector.score(pixels)
-            except BadImageError as error:
+            if pixels is None or score is None:
                 failed += 1
                 say(f"zoo: {one_line(error)}")
                 continue
@@ -90,6 +88,7 @@ def run(args: argparse.Namespace) -> None:
             warned.append(score.warnings)
             show(line)
     finally:  # after Ctrl-C too
+        scored.close()
         if args.csv and rows:
             write_csv(rows, args.csv)
     for warning in counted(warned):

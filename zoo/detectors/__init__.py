@@ -5,6 +5,7 @@ from __future__ import annotations
 from zoo.detectors.card import fuse, fusion_of, tensors_of
 from zoo.detectors.detector import Detector, Source
 from zoo.detectors.devices import available
+from zoo.detectors.many import score_files
 from zoo.detectors.score import Score, calibrated
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "export",
     "fuse",
     "fusion_of",
+    "score_files",
     "tensors_of",
 ]
