@@ -49,9 +49,9 @@ def main() -> None:
             many.append(seconds(lambda: list(score_files(detector, paths))))
     rates = [args.pictures / statistics.median(each) for each in (single, many)]
     print(f"{torch.get_num_threads()} threads, {detector}")
-    print(
-        f"one by one {rates[0]:.1f} a second, score_files {rates[1]:.1f}: {rates[1] / rates[0]:.2f}x"
-    )
+    single_rate, many_rate = rates
+    print(f"one by one {single_rate:.1f} a second, score_files {many_rate:.1f}")
+    print(f"ratio {many_rate / single_rate:.2f}")
 
 
 if __name__ == "__main__":

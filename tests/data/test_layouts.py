@@ -14,7 +14,7 @@ from tests.data.pictures_written import drawn, write, write_good
 from zoo.data.layouts import arranged, layout_of, unused
 from zoo.data.testset import has_test, read_test
 from zoo.data.textures import find
-from zoo.errors import BadMaskError
+from zoo.errors import BadMaskError, DataError
 from zoo.evaluation.audit import check
 
 
@@ -118,6 +118,40 @@ def test_a_layout_gives_good_pictures_and_test_pictures_with_their_masks(
         assert each.mask.sum() in (0, 50)
     keys = {picture.key for picture in texture.pictures}
     assert len(keys) == 3, "no label and no defective picture is among the good ones"
+
+
+def test_the_table_of_visa_keeps_normal_pictures_for_the_test(tmp_path: Path) -> None:
+    visa(tmp_path / "candle")
+    table = tmp_path / "split_csv" / "1cls.csv"
+    table.parent.mkdir()
+    rows = [
+        "object,split,label,image,mask",
+        "candle,train,normal,candle/Data/Images/Normal/0.JPG,",
+        "candle,test,normal,candle/Data/Images/Normal/1.JPG,",
+        "pcb1,test,normal,pcb1/Data/Images/Normal/2.JPG,",
+        "candle,test,anomaly,candle/Data/Images/Anomaly/8.JPG,candle/Data/Masks/Anomaly/8.png",
+    ]
+    table.write_text("\n".join(rows))
+    texture = find(tmp_path, "candle")
+    assert [Path(each.name).name for each in texture.pictures] == ["0.JPG", "2.JPG"]
+    tests = [(each.kind, Path(each.name).name) for each in read_test(texture)]
+    assert tests == [("anomaly", "8.JPG"), ("good", "1.JPG")]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"object,image\ncandle,0.JPG", "has no column split, label"),
+        (b"", "has no column object, split, label, image"),
+        (b"object,split,label,image\n\xff\xfe", "cannot be read"),
+    ],
+)
+def test_another_table_in_its_place_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
+    visa(tmp_path / "candle")
+    (tmp_path / "split_csv").mkdir()
+    (tmp_path / "split_csv" / "1cls.csv").write_bytes(content)
+    with pytest.raises(DataError, match=rf"1cls\.csv.*{said}.*or remove the file"):
+        find(tmp_path, "candle")
 
 
 @pytest.mark.parametrize("make", [btad, visa, nanotwice, flat("good", "bad", "masks/8.png")])

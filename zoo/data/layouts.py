@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from zoo.data.images import SUFFIXES, is_picture, picture_paths
 from zoo.data.masks import MASK_FOLDERS, Masks, folded, one_mask, read_mask, without_masks
+from zoo.data.visa import normal_for_test
 from zoo.errors import BadMaskError, DataError
 
 Layout = Literal["mvtec", "nanotwice", "visa", "kolektor", "flat", "bare"]
@@ -301,7 +302,11 @@ def _visa(root: Path) -> Arrangement:
     assert normal is not None
     kinds = [_Kind(name="anomaly", folder=bad, masks=(bad.name,))] if bad else []
     masks = _inside(root, "data", "masks", "anomaly")
-    return _made("visa", normal, kinds, Masks([masks.parent] if masks else []))
+    made = _made("visa", normal, kinds, Masks([masks.parent] if masks else []))
+    kept = normal_for_test(root)
+    held = tuple(TestFile(kind="good", path=path) for path in made.good if path.name in kept)
+    good = tuple(path for path in made.good if path.name not in kept)
+    return replace(made, good=good, test=(*made.test, *held))
 
 
 def _kolektor(root: Path) -> Arrangement:
