@@ -21,6 +21,8 @@ from tests.data.test_layouts import (
     plain_train,
     visa,
 )
+from zoo.data.textures import find
+from zoo.errors import EmptyFolderError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,3 +167,19 @@ def test_names_with_backslashes_are_refused_with_one_of_them(
     write(tmp_path / "a.png", drawn())
     (tmp_path / "a.png").rename(tmp_path / r"wood\train\good\a.png")
     assert r"'wood\train\good\a.png'" in refused(capsys, "data", "check", tmp_path)
+
+
+@pytest.mark.parametrize("data", [".", "cloth"])
+def test_folders_beside_good_that_may_hold_anything_are_refused_with_what_to_do(
+    tmp_path: Path, data: str
+) -> None:
+    for path in ("good/1.png", "scratch/8.png", "new/9.png"):
+        write(tmp_path / "cloth" / path, drawn(seed=int(path[-5])))
+    with pytest.raises(EmptyFolderError) as caught:
+        find(tmp_path / data, "cloth")
+    wanted = f"beside good (new, scratch) hold defects, put them into {tmp_path / 'cloth' / 'bad'};"
+    assert wanted in str(caught.value)
+    for name in ("scratch", "new"):
+        (tmp_path / "cloth" / "bad").mkdir(exist_ok=True)
+        (tmp_path / "cloth" / name).rename(tmp_path / "cloth" / "bad" / name)
+    assert [each.name for each in find(tmp_path / data, "cloth").pictures] == ["good/1.png"]

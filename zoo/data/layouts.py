@@ -185,6 +185,18 @@ def check_test(arrangement: Arrangement) -> None:
         )
 
 
+def beside_good(root: Path) -> str:
+    """Return what to do with folders of unknown kind beside that of good pictures, or nothing."""
+    good = _good_folder(root)
+    others = [name for name in folder_names(root) if name.lower() not in _NO_PARTS]
+    if good is None or not others:
+        return ""
+    return (
+        f" If the folders beside {good.name} ({', '.join(others[:3])}) hold defects, put them into "
+        f"{root / 'bad'}; if not, put them elsewhere."
+    )
+
+
 def _is_good(name: str) -> bool:
     return name.lower() in GOOD_NAMES
 

@@ -20,6 +20,7 @@ from zoo.data.layouts import (
     LAYOUTS,
     Layout,
     arranged,
+    beside_good,
     folder_names,
     layout_of,
     textures_in,
@@ -107,12 +108,13 @@ def _root(data: Path, category: str) -> tuple[Path, Layout]:
     if root == data and (textures := textures_in(data)):
         raise EmptyFolderError(
             f"No texture '{category}' in {data}; it has {', '.join(textures)}."
-            f"{did_you_mean(category, textures)} {LAYOUTS}"
+            f"{did_you_mean(category, textures)}{beside_good(root)} {LAYOUTS}"
         )
     if layout is None:
         found = f"the folders {', '.join(subfolders)}" if subfolders else "no folder"
         raise EmptyFolderError(
-            f"No picture of good '{category}' in {root}; it has {found} and no picture. {LAYOUTS}"
+            f"No picture of good '{category}' in {root}; it has {found} and no picture."
+            f"{beside_good(root)} {LAYOUTS}"
         )
     return root, layout
 
