@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import resource
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from zoo import methods
 from zoo.data import textures
 from zoo.data.defects.fit_pictures import FitPictures
 from zoo.data.patches import Canvas
+from zoo.evaluation.benchmark_fit import peak_megabytes
 from zoo.training import Settings, TrainingData, gather, part_of, settings, train_best
 
 TRAINED = {"megapixels": 2.0, "patch": 64, "scale": 1.0}
@@ -35,7 +35,7 @@ def peak(root: Path, name: str, stage: str, eager: bool) -> float:
             keep_prepared()
         if stage != "pictures":
             fit(data, stage)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_megabytes()
 
 
 def fit(data: TrainingData, method: str) -> None:
