@@ -30,7 +30,7 @@ Change = Callable[[np.ndarray], np.ndarray]
 
 def fused_of(data: TrainingData) -> Bundle:
     parts = [part_of(fit_bundle(data, each), data) for each in METHODS]
-    return made(parts, floor(parts), data)
+    return made(parts, floor(parts, data), data)
 
 
 @pytest.fixture(scope="module")

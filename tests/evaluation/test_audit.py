@@ -196,7 +196,7 @@ def test_the_methods_that_learn_nothing_and_the_sums_are_measured_beside_the_tri
 ) -> None:
     data = gather(textures.find(ended.data, "weave"))
     parts = [part_of(each, data) for each in (trials[3], trials[0])]
-    one, both = floor(parts[:1]), floor(parts)
+    one, both = floor(parts[:1], data), floor(parts, data)
     bundle.save(trials[3], ended.search / "untrained" / trials[3].method)
     bundle.save(made(parts[:1], one, data), ended.search / "floor")
     ended.end(made(parts, both, data))

@@ -18,7 +18,7 @@ from zoo.methods import backbone
 from zoo.scoring import metrics, objective
 from zoo.scoring.fusion import Fusion, fit_tail, log_tail
 from zoo.scoring.maps import image_score
-from zoo.scoring.objective import image_auroc
+from zoo.scoring.objective import BINS, image_auroc
 from zoo.scoring.thresholds import Rates, fit_pixel_threshold, fit_threshold
 from zoo.training import (
     Part,
@@ -31,10 +31,12 @@ from zoo.training import (
     window_maps_of,
 )
 from zoo.training.data import validation_figures
+from zoo.training.fit import THIN
 from zoo.training.fusing import scales
 
 UNTRAINED = [name for name in methods.names() if methods.named(name).untrained]
-BESIDE = next(name for name in UNTRAINED if not methods.named(name).in_floor)
+ALIKE = [name for name in UNTRAINED if methods.named(name).features]  # compare the same
+APART = [name for name in UNTRAINED if not methods.named(name).features]
 
 
 @pytest.fixture(scope="module")
@@ -95,44 +97,45 @@ def drawn(
 @pytest.fixture(scope="module")
 def plain(windows: TrainingData) -> list[Part]:
     """Two methods that learn nothing, and find the defects by half."""
-    return [drawn(windows, name, signal=0.5, seed=at) for at, name in enumerate(UNTRAINED[:2])]
+    return [drawn(windows, name, signal=0.5, seed=at) for at, name in enumerate(APART[:2])]
 
 
-def test_the_floor_is_every_untrained_part_with_weight_1(
-    windows: TrainingData, plain: list[Part]
-) -> None:
-    good = drawn(windows, "fcbigan", signal=4.0, seed=5)
-    found = floor([plain[0], good, plain[1]])
-    assert found.map_weights == found.score_weights == (1.0, 0.0, 1.0)
-    assert found.tails == (plain[0].tail, good.tail, plain[1].tail)
-    assert [part.trained for part in (*plain, good)] == [False, False, True]
-
-
-def test_a_method_that_is_not_in_the_floor_joins_only_where_it_is_better(
-    windows: TrainingData, plain: list[Part]
-) -> None:
-    better, noise = (drawn(windows, BESIDE, signal=each, seed=5) for each in (2.0, 0.0))
-    for beside, joins in ((better, True), (noise, False)):
-        assert floor([*plain, beside]).map_weights == (1.0, 1.0, 0.0)
-        found = choose([*plain, beside], windows)
-        assert (found.map_weights[2], found.score_weights[2]) == (joins, joins)
-        assert not beside.trained
-    # Each of the two finds the defects with a noise of its own, so their sum is better.
-    other = drawn(windows, UNTRAINED[0], signal=2.0, seed=1)
-    assert choose([other, better], windows).map_weights == (1.0, 1.0)
-
-
-def test_one_window_is_not_enough_for_a_method_that_is_not_in_the_floor(
+def test_the_floor_is_every_untrained_part_by_its_share_of_the_objectives(
     windows: TrainingData,
 ) -> None:
-    noise = drawn(windows, UNTRAINED[0], signal=0.0, seed=1)
-    clear, beside = (drawn(windows, name, signal=3.0, seed=2) for name in (UNTRAINED[1], BESIDE))
-    at = next(at for at, window in enumerate(windows.validation) if window.mask.any())
-    better = list(beside.windows)
-    better[at] = better[at] + 5.0 * torch.from_numpy(windows.validation[at].mask)
-    beside = replace(beside, windows=better)
-    assert figure(better, windows) > figure(clear.windows, windows)
-    assert choose([noise, clear, beside], windows).map_weights == (0.0, 1.0, 0.0)
+    parts = [
+        drawn(windows, APART[0], signal=1.0, seed=1),
+        drawn(windows, "fcbigan", signal=4.0, seed=5),
+        drawn(windows, APART[1], signal=2.0, seed=2),
+    ]
+    own = [figure(parts[at].windows, windows) for at in (0, 2)]
+    assert own[0] < 0.7 * own[1]
+    found = floor(parts, windows)
+    expected = (own[0] / sum(own), 0.0, own[1] / sum(own))
+    assert found.map_weights == found.score_weights == pytest.approx(expected)
+    assert found.tails == tuple(part.tail for part in parts)
+    assert [part.trained for part in parts] == [False, True, False]
+
+
+def test_of_methods_that_compare_the_same_features_and_of_scales_only_the_best_counts(
+    windows: TrainingData,
+) -> None:
+    signals = {ALIKE[0]: (1.0, 0.5), ALIKE[1]: (0.4, 2.0), APART[0]: (0.2, 1.0)}
+    parts = [
+        drawn(windows, name, signal=signal, seed=7)
+        for name, several in signals.items()
+        for signal in several
+    ]
+    weights = floor(parts, windows).map_weights
+    assert [at for at, weight in enumerate(weights) if weight] == [3, 5]
+    assert sum(weights) == pytest.approx(1.0)
+
+
+def test_a_method_that_sees_nothing_of_this_material_hardly_counts(windows: TrainingData) -> None:
+    clear = drawn(windows, APART[0], signal=4.0, seed=1)
+    noise = drawn(windows, APART[1], signal=0.0, seed=2)
+    weights = floor([clear, noise], windows).map_weights
+    assert 0.0 < weights[1] < 0.1
 
 
 def test_a_trained_part_that_is_clearly_better_joins_or_replaces(
@@ -151,6 +154,18 @@ def test_a_trained_part_that_finds_other_things_joins_and_the_floor_stays(
     assert choose([one, other], windows).map_weights == (1.0, 1.0)
 
 
+def test_the_floor_joins_what_is_trained_as_a_whole(
+    windows: TrainingData, plain: list[Part]
+) -> None:
+    clear = drawn(windows, "fcbigan", signal=4.0, seed=5)
+    weights = choose([*plain, clear], windows).map_weights
+    known = floor([*plain, clear], windows).map_weights
+    assert weights[2] == 1.0
+    share = weights[0] / known[0]
+    assert share in (1.0, 0.5)
+    assert weights[1] == pytest.approx(share * known[1])
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_trained_part_that_is_noise_never_joins(
     windows: TrainingData, plain: list[Part], seed: int
@@ -161,17 +176,20 @@ def test_a_trained_part_that_is_noise_never_joins(
     assert any(found.map_weights[:2])
 
 
-@pytest.mark.parametrize(("signal", "hedged"), [(5.5, True), (3.0, False)])
-def test_the_map_is_hedged_with_what_learns_nothing_if_that_costs_a_tenth_at_most(
-    windows: TrainingData, signal: float, hedged: bool
+@pytest.mark.parametrize(("signal", "share"), [(6.0, 1.0), (4.5, 0.5), (2.5, 0.0)])
+def test_the_map_is_hedged_with_the_floor_or_half_of_it_if_that_costs_a_tenth_at_most(
+    windows: TrainingData, signal: float, share: float
 ) -> None:
     """On real defects such sums are better than *val*, which is painted like training, says."""
     noise = drawn(windows, UNTRAINED[0], signal=0.0, seed=1)
     clear = drawn(windows, "fcbigan", signal=signal, seed=2)
-    both = [a + b for a, b in zip(noise.windows, clear.windows, strict=True)]
-    lost = 1 - figure(both, windows) / figure(clear.windows, windows)
-    assert (0.01 < lost < 0.1) == hedged
-    assert choose([noise, clear], windows).map_weights == (float(hedged), 1.0)
+    kept = []
+    for part in (1.0, 0.5):
+        both = [part * a + b for a, b in zip(noise.windows, clear.windows, strict=True)]
+        kept.append(figure(both, windows) / figure(clear.windows, windows))
+    expected = next((each for each, left in zip((1.0, 0.5), kept, strict=True) if left > 0.9), 0.0)
+    assert (expected, max(kept) < 1) == (share, True)
+    assert choose([noise, clear], windows).map_weights == (share, 1.0)
 
 
 def test_a_trained_part_does_not_join_what_is_better_without_it(windows: TrainingData) -> None:
@@ -182,12 +200,12 @@ def test_a_trained_part_does_not_join_what_is_better_without_it(windows: Trainin
     both = [a + b for a, b in zip(good.windows, trained.windows, strict=True)]
     lost = 1 - figure(both, windows) / figure(good.windows, windows)
     assert 0.01 < lost < 0.1
-    assert choose([bad, good, trained], windows).map_weights == (0.0, 1.0, 0.0)
+    assert not choose([bad, good, trained], windows).map_weights[2]
 
 
 def figure(maps: Sequence[torch.Tensor], data: TrainingData) -> float:
-    masks = [window.mask for window in data.validation]
-    counts = metrics.count([each.numpy() for each in maps], masks, bins=512)
+    masks = [window.mask[::THIN, ::THIN] for window in data.validation]
+    counts = metrics.count([each[::THIN, ::THIN].numpy() for each in maps], masks, bins=BINS)
     strata = [window.strata for window in data.validation]
     return objective.of_map(objective.stratum_average_precision(counts, strata))
 
@@ -218,8 +236,8 @@ def test_the_score_has_the_sum_of_the_map_where_validation_is_not_sure(
 
 def test_without_an_untrained_part_the_sum_begins_with_all(windows: TrainingData) -> None:
     trained = [drawn(windows, "fcbigan", signal=2.0, seed=seed) for seed in (1, 2)]
-    assert floor(trained).map_weights == (1.0, 1.0)
-    assert choose(trained, windows).map_weights == (1.0, 1.0)
+    assert floor(trained, windows).map_weights == (0.5, 0.5)
+    assert choose(trained, windows).map_weights == (0.5, 0.5)
 
 
 # ------------------------------------------------------------------------- the methods themselves
@@ -266,7 +284,7 @@ def test_the_maps_that_a_challenger_must_reach_are_those_of_the_floor_and_of_eac
     """Only the order of the pixels counts, so they are compared by what is measured of them."""
     found = window_maps_of(parts, tiny_data)
     assert [name.partition(",")[0] for name in found][1:] == [f"{name}@1" for name in UNTRAINED]
-    detectors = [made(parts, floor(parts), tiny_data), *(part.bundle for part in parts)]
+    detectors = [made(parts, floor(parts, tiny_data), tiny_data), *(part.bundle for part in parts)]
     for maps, bundle in zip(found.values(), detectors, strict=True):
         figures = validation_figures(maps, tiny_data.validation, 0.01)
         expected = bundle.metrics["val_pixel_ap"]
@@ -305,7 +323,7 @@ def test_a_second_scale_is_half_of_the_largest_that_time_allows(
 def test_the_floor_is_a_detector_that_finds_a_hole(
     tiny_data: TrainingData, parts: list[Part]
 ) -> None:
-    detector = Detector(made(parts, floor(parts), tiny_data))
+    detector = Detector(made(parts, floor(parts, tiny_data), tiny_data))
     good = tiny_data.splits.calibration[0].pixels
     holed = good.copy()
     holed[20:40, 30:52] = 20

@@ -71,7 +71,7 @@ def finish_best(
     figures = {
         METRIC: chosen.metrics[METRIC],
         f"{METRIC}_trial": best.metrics[METRIC],
-        f"{METRIC}_untrained": made(parts, floor(parts), data).metrics[METRIC],
+        f"{METRIC}_untrained": made(parts, floor(parts, data), data).metrics[METRIC],
         "seconds": found.seconds,
     }
     figures |= {f"trials_{name}": float(number) for name, number in found.outcomes.items()}

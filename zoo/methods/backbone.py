@@ -242,6 +242,7 @@ class FeatureMethod(Method):
     """
 
     untrained = True
+    features = "imagenet"
     loss_names = ("distance",)
     patch: int = 16
     backbone: str = PACKAGE

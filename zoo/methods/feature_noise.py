@@ -49,7 +49,6 @@ class FeatureNoise(backbone.FeatureMethod):
             one. Read in `fit` only.
     """
 
-    in_floor = False  # In the floor it costs .02 AP on sawn wood: see docs/experiments.md
     loss_names = ("discriminator",)
     noise: float = 2.0
     width: int = 128

@@ -66,15 +66,15 @@ class Method(ABC):
         searched: Whether a search chooses the fields; the defaults are then a starting point only.
         untrained: Whether it learns from good pictures only, in seconds. A search begins with all
             such methods.
-        in_floor: Whether an untrained method is a part of the floor of a search, which is their
-            sum. One that is not joins the sum, or replaces it, where validation says so.
+        features: What an untrained method compares, if other methods compare the same: the best
+            of these is a part of the sum that a search begins with.
         published: Values that papers report: metric -> texture -> value.
         presets: Named configurations, each with its rule.
     """
 
     searched: ClassVar[bool] = False
     untrained: ClassVar[bool] = False
-    in_floor: ClassVar[bool] = True
+    features: ClassVar[str] = ""
     published: ClassVar[Mapping[str, Mapping[str, float]]] = {}
     presets: ClassVar[Mapping[str, tuple[Mapping[str, Any], Rule]]] = {}
 

@@ -1,14 +1,14 @@
 """The floor of a search, and what joins it.
 
-The floor is the sum of the methods that learn nothing, as calibrated log tails; it takes a minute
-and nobody chose it. Another detector is added to it, or replaces it, only where the objective says
-so beyond chance, once for the map and once for the score of a picture. It may be trained, or a
-method that learns from good pictures only and that is not in the floor.
+The floor is a sum of methods that learn nothing, as calibrated log tails, and takes a minute or
+two. A trained detector is added to it, or replaces it, only where the objective says so beyond
+chance, once for the map and once for the score of a picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,7 +23,7 @@ from zoo.errors import ConfigError, one_line
 from zoo.scoring import metrics, objective
 from zoo.scoring.fusion import Fusion, Tail, added, fit_tail, log_tail
 from zoo.scoring.maps import image_score
-from zoo.scoring.objective import BINS, WIN_SHARE, Paired
+from zoo.scoring.objective import BINS, WIN_SHARE
 from zoo.scoring.thresholds import Rates
 from zoo.training.data import RATES, TrainingData, validation_figures
 from zoo.training.fit import THIN, limits, train_best, with_limits
@@ -32,7 +32,8 @@ from zoo.training.settings import Settings
 
 SMALLEST = 96  # pixels; a smaller picture shows too little of a texture
 MEGAPIXELS = 64.0  # of all good pictures, at the larger of two scales; about two minutes
-HEDGED = 0.9  # of the best objective: what a sum with parts that learn nothing must reach
+HEDGED = 0.9  # of the best objective: what a sum with the floor must reach
+SHARES = (1.0, 0.5)  # of the floor in a sum with what is trained, the preferred one first
 
 Maps = Sequence[Float[Tensor, "_ _"]]
 Weights = tuple[float, ...]
@@ -60,9 +61,9 @@ class Part:
         return not methods.named(self.bundle.method).untrained
 
     @property
-    def in_floor(self) -> bool:
-        """Whether it is a part of the floor."""
-        return not self.trained and methods.named(self.bundle.method).in_floor
+    def features(self) -> str:
+        """What it compares; the name of its method if no other method compares the same."""
+        return methods.named(self.bundle.method).features or self.bundle.method
 
     @property
     def name(self) -> str:
@@ -152,6 +153,12 @@ class Sum:
             bins=BINS,
         )
 
+    @cached_property
+    def objective(self) -> float:
+        """The objective of the map."""
+        strata = [window.strata for window in self.data.validation]
+        return objective.of_map(objective.stratum_average_precision(self.counts, strata))
+
     def scores(self, top_fraction: float) -> Float[np.ndarray, " n"]:
         """The score of each window."""
         return np.array([float(image_score(each, top_fraction)) for each in self.windows])
@@ -160,83 +167,76 @@ class Sum:
 def choose(parts: Sequence[Part], data: TrainingData, *, top_fraction: float = 0.01) -> Fusion:
     """Return the sum for the map and the sum for the score.
 
-    The candidates are the floor, each part alone, each method that learns nothing at all its
-    scales, and sums of one of these with a part that is trained or not in the floor.
+    The candidates are the floor, each part alone, the mean of all trained parts, and one of these
+    trained ones with the floor or with half of it.
 
     For the map, one of them holds if the best does not beat it in `WIN_SHARE` of the bootstrap
-    draws. The floor is taken if it holds. If not, and a trained part is in the best one, the best
-    sum of trained and untrained parts is taken, if it holds or its map has at least `HEDGED` of the
+    draws. The floor is taken if it holds. If not, and a trained part is in the best one, a sum with
+    the floor is taken, or with half of it, if it holds or its map has at least `HEDGED` of the
     best objective. If not, the best one. Validation is painted like training, and what learned
     nothing does not know that paint: so it is worth more than validation says.
 
     The score has the sum of the map, if that holds against the one that ranks pictures best.
 
     Args:
-        parts: At least one. Without one that learns nothing, the floor is the sum of all.
+        parts: At least one. Without one that learns nothing, the floor is the mean of all.
         data: The texture.
         top_fraction: Share of the pixels whose mean is the score.
     """
     strata = [window.strata for window in data.validation]
-    sums = [Sum(parts=parts, weights=each, data=data) for each in _candidates(parts)]
-    counts = [each.counts for each in sums]
-    figures = [
-        objective.of_map(objective.stratum_average_precision(each, strata)) for each in counts
-    ]
-    map_ = _preferred(
-        parts,
-        sums,
-        figures,
-        lambda best, other: objective.paired_maps(counts[best], counts[other], strata),
-    )
-    scores = [each.scores(top_fraction) for each in sums]
-    ranked = [objective.image_auroc(each, strata) or 0.0 for each in scores]
-    best, same = int(np.argmax(ranked)), sums.index(map_)
-    found = objective.paired_scores(scores[best], scores[same], strata)
-    score = sums[best] if found is not None and found.win_share >= WIN_SHARE else map_
+    base = np.array(floor(parts, data).map_weights)
+    rows = np.eye(len(parts))
+    trained = rows[[part.trained for part in parts]]
+    if len(trained) > 1:
+        trained = np.vstack([trained, trained.mean(axis=0)])
+    alone, groups = [base, *rows, *trained], [[each + x * base for each in trained] for x in SHARES]
+    sums = _sums([*alone, *itertools.chain(*groups)], parts, data)
+    map_ = _preferred(sums, [_sums(group, parts, data) for group in groups])
+    scores = {each: sums[each].scores(top_fraction) for each in sums}
+    ranked = {each: objective.image_auroc(scores[each], strata) or 0.0 for each in sums}
+    best = max(ranked, key=lambda each: ranked[each])
+    found = objective.paired_scores(scores[best], scores[map_], strata)
     return Fusion(
         tails=tuple(part.tail for part in parts),
-        map_weights=map_.weights,
-        score_weights=score.weights,
+        map_weights=map_,
+        score_weights=best if found is not None and found.win_share >= WIN_SHARE else map_,
         top_fraction=top_fraction,
     )
 
 
-def _preferred(
-    parts: Sequence[Part],
-    sums: Sequence[Sum],
-    figures: Sequence[float],
-    compare: Callable[[int, int], Paired],
-) -> Sum:
-    """Return the sum to take: the floor, a sum of both kinds of parts, or the best, in this order.
+def _sums(
+    rows: Sequence[Float[np.ndarray, " n"]], parts: Sequence[Part], data: TrainingData
+) -> dict[Weights, Sum]:
+    """Return the sums with these weights, each once, in this order."""
+    found = [tuple(map(float, row)) for row in rows]
+    return {each: Sum(parts=parts, weights=each, data=data) for each in found}
+
+
+def _preferred(sums: Mapping[Weights, Sum], hedged: Sequence[Iterable[Weights]]) -> Weights:
+    """Return the weights to take.
 
     Args:
-        parts: The parts of all sums.
-        sums: The candidates, the floor first. Those with an untrained method that is not in the
-            floor are left out unless one of them is better beyond chance than all others.
-        figures: The objective of each.
-        compare: Compares two candidates by their places.
+        sums: The candidates, the floor first.
+        hedged: Groups of those that are a trained part and the floor, the preferred group first.
     """
-    trained = np.array([part.trained for part in parts])
-    used = [np.array(each.weights) > 0 for each in sums]
-    best = int(np.argmax(figures))
+    strata = [window.strata for window in next(iter(sums.values())).data.validation]
+    best = max(sums, key=lambda each: sums[each].objective)
 
-    def holds(place: int) -> bool:
-        return place == best or compare(best, place).win_share < WIN_SHARE
+    def holds(each: Weights) -> bool:
+        if each == best:
+            return True
+        found = objective.paired_maps(sums[best].counts, sums[each].counts, strata)
+        return found.win_share < WIN_SHARE
 
-    if holds(0):
-        return sums[0]
-    beside = np.array([not part.trained and not part.in_floor for part in parts])
-    places: Sequence[int] = range(len(sums))
-    without = [at for at in places if not used[at][beside].any()]
-    simpler = max(without, key=lambda at: figures[at], default=best)
-    if holds(simpler):
-        best, places = simpler, without or places
-    both = [at for at in places if used[at][trained].any() and used[at][~trained].any()]
-    if both and used[best][trained].any():
-        hedged = max(both, key=lambda place: figures[place])
-        if figures[hedged] >= HEDGED * figures[best] or holds(hedged):
-            return sums[hedged]
-    return sums[best]
+    first = next(iter(sums))
+    if holds(first):
+        return first
+    if any(used and part.trained for used, part in zip(best, sums[best].parts, strict=True)):
+        for group in hedged:
+            each = max(group, key=lambda each: sums[each].objective)
+            if sums[each].objective >= HEDGED * sums[best].objective or holds(each):
+                return each
+    return best
 
 
 def made(
@@ -292,40 +292,32 @@ def window_maps_of(
     The values of a map are log tails; pixels have the same order as in the map of the detector.
     """
     known = [part for part in parts if not part.trained]
-    sums = Sum(parts=known, weights=_floor_weights(known), data=data)
+    sums = Sum(parts=known, weights=floor(known, data).map_weights, data=data)
     found = {"the sum of all methods that learn nothing": [each.numpy() for each in sums.windows]}
     for part in known:
         found[f"{part.name}, which learns nothing"] = [x.numpy() for x in part.windows]
     return found
 
 
-def floor(parts: Sequence[Part]) -> Fusion:
-    """Return the sum of all parts of the floor, each with weight 1."""
-    weights = _floor_weights(parts)
+def floor(parts: Sequence[Part], data: TrainingData) -> Fusion:
+    """Return the sum of what learns nothing.
+
+    Of parts that compare the same features the best one is in it, so that none counts twice. The
+    weight of each is its share of their objectives. Without any such part all have the same weight.
+    """
+    alone = {
+        at: Sum(parts=[part], weights=(1.0,), data=data).objective
+        for at, part in enumerate(parts)
+        if not part.trained
+    }
+    kept: dict[str, int] = {}
+    for at in sorted(alone, key=lambda at: -alone[at]):
+        kept.setdefault(parts[at].features, at)
+    row = np.zeros(len(parts))
+    for at in kept.values():
+        row[at] = max(alone[at], 1e-6)
+    row = row / row.sum() if kept else np.full(len(parts), 1 / len(parts))
+    weights = tuple(map(float, row))
     return Fusion(
         tails=tuple(part.tail for part in parts), map_weights=weights, score_weights=weights
     )
-
-
-def _floor_weights(parts: Sequence[Part]) -> Weights:
-    """Return weight 1 for each part of the floor; for all parts if there is none."""
-    known = [float(part.in_floor) for part in parts]
-    return tuple(known) if any(known) else (1.0,) * len(parts)
-
-
-def _candidates(parts: Sequence[Part]) -> list[Weights]:
-    """Return the weights of all sums that are compared, the floor first."""
-    rows = np.eye(len(parts))
-    base = np.array(_floor_weights(parts))
-    untrained = [row for row, part in zip(rows, parts, strict=True) if not part.trained]
-    trained = [row for row, part in zip(rows, parts, strict=True) if part.trained]
-    joining = [row for row, part in zip(rows, parts, strict=True) if not part.in_floor]
-    names = [part.bundle.method for part in parts]
-    for name in dict.fromkeys(part.bundle.method for part in parts if not part.trained):
-        untrained.append(np.array([float(each == name) for each in names]))  # at all its scales
-    found = [base, *rows, *untrained]
-    for row in joining:
-        found += [base + row, *(row + other for other in untrained if not row @ other)]
-    if len(trained) > 1:
-        found += [sum(trained), base + sum(trained)]
-    return list(dict.fromkeys(tuple(map(float, each)) for each in found))
