@@ -6,7 +6,7 @@ directions good features vary together, and it scores without a search for neigh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -77,7 +77,7 @@ class FeatureNoise(backbone.FeatureMethod):
         """
         turns = -(-VARIED // len(images))
         vectors, frozen = backbone.pooled(
-            _under_variation(FitPictures.of(images), turns, generator),
+            FitPictures.of(images).with_varied(turns, generator=generator),
             count=len(images) * (1 + turns),
             backbone=self.backbone,
             patch=self.patch,
@@ -164,13 +164,3 @@ def whitening(
     powers, axes = torch.linalg.eigh(centred.T @ centred / len(vectors))
     powers = powers.clamp_min(0) + (FLOOR * powers.mean()).clamp_min(1e-12)
     return mean, (axes / powers.sqrt()).to(vectors)
-
-
-def _under_variation(
-    images: FitPictures, turns: int, generator: Generator
-) -> Iterator[Float[Tensor, "c h w"]]:
-    """Yield each picture as it is, and under this many draws of other light, focus and noise."""
-    for x in images:
-        yield x
-        for _ in range(turns):
-            yield images.varied(x[None], 1.0, generator=generator)[0]

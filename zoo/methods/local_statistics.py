@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from zoo.data.defects.fit_pictures import FitPictures
 from zoo.methods.configuration import check_fields
 from zoo.methods.protocol import (
     Images,
@@ -26,6 +27,7 @@ from zoo.methods.protocol import (
 )
 from zoo.scoring.maps import smooth
 
+VARIED = 20  # fewest pictures under variation; of few pictures each is varied several times
 FEATURES = 18  # for each channel: mean and deviation of nine maps
 
 
@@ -54,8 +56,14 @@ class LocalStatistics(Method):
     def fit(
         self, images: Images, *, generator: Generator, report: Report, state: State | None = None
     ) -> None:
-        """Measure the mean and covariance of the features over every seventh pixel."""
-        rows = (self._features(image[None])[0].flatten(1)[:, ::7].double() for image in images)
+        """Measure the mean and covariance of the features over every seventh pixel.
+
+        The pictures are seen as they are and under other light, focus and noise: else a lamp that
+        is a tenth brighter than usual would be far from all that is good.
+        """
+        turns = -(-VARIED // len(images))
+        seen = FitPictures.of(images).with_varied(turns, generator=generator)
+        rows = (self._features(image[None])[0].flatten(1)[:, ::7].double() for image in seen)
         mean, covariance = _moments(rows)
         identity = torch.eye(len(covariance), device=covariance.device)
         ridge = identity * covariance.trace() / len(covariance) * 1e-4

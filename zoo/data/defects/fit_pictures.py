@@ -7,7 +7,7 @@ then scaled, as a real one is. Placebos, the same edit with good material, are p
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import overload
@@ -141,6 +141,15 @@ class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
             high=preprocessing.high / white,
             scale=preprocessing.scale,
         )
+
+    def with_varied(
+        self, turns: int, *, generator: torch.Generator
+    ) -> Iterator[Float[Tensor, "c h w"]]:
+        """Yield each picture as it is, and under so many draws of other light, focus and noise."""
+        for x in self:
+            yield x
+            for _ in range(turns):
+                yield self.varied(x[None], 1.0, generator=generator)[0]
 
     def to_paint(self, *, placebos: bool) -> FitPictures:
         """Return a copy for processes that only paint: on no device, with its donors measured."""
