@@ -20,7 +20,7 @@ from zoo.training import choose, gather, made, part_of, untrained
 def test_promoting_answers_with_the_verdict_and_the_audit(shop: Shop) -> None:
     assert shop.promoted["promoted"] is True
     assert shop.promoted["reason"].startswith("Forced, because a second of training")
-    assert "is below that of the sum of all methods that learn" in shop.promoted["reason"]
+    assert "is below that of the sum of the best methods that learn" in shop.promoted["reason"]
     assert shop.promoted["test_images"] == 6
     assert 0 <= shop.promoted["test_pixel_ap"] <= 1
 

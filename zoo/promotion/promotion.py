@@ -61,8 +61,8 @@ def promote(
     """Let the detector in `folder` challenge the champion of its texture.
 
     It must win against the champion, if there is one, and no method that learns nothing, nor the
-    sum of all of them, may win against it. A champion made from other pictures is scored on the
-    challenger's windows. If the audit shows more false alarms than stated, or that nothing is
+    sum of the best of them, may win against it. A champion made from other pictures is scored on
+    the challenger's windows. If the audit shows more false alarms than stated, or that nothing is
     found, it is refused, unless the texture has no champion yet.
 
     What follows the gate has an order in which a crash at any point leaves users a working
@@ -229,7 +229,7 @@ def _against_untrained(
 
 
 def _untrained(data: TrainingData, *, say: Callable[[str], None]) -> Iterator[tuple[str, Maps]]:
-    """Yield the sum of all methods that learn nothing, and each of them."""
+    """Yield the sum of the best methods that learn nothing, and each of them."""
     parts = [part_of(each, data) for each in untrained(data, say=say)]
     yield from window_maps_of(parts, data).items()
 

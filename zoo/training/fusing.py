@@ -293,7 +293,9 @@ def window_maps_of(
     """
     known = [part for part in parts if not part.trained]
     sums = Sum(parts=known, weights=floor(known, data).map_weights, data=data)
-    found = {"the sum of all methods that learn nothing": [each.numpy() for each in sums.windows]}
+    found = {
+        "the sum of the best methods that learn nothing": [each.numpy() for each in sums.windows]
+    }
     for part in known:
         found[f"{part.name}, which learns nothing"] = [x.numpy() for x in part.windows]
     return found
