@@ -9,6 +9,8 @@ from zoo.errors import DataError
 from zoo.scoring import metrics, objective
 from zoo.scoring.metrics import PREVALENCE, Counts, areas, average_precision, count
 from zoo.scoring.objective import (
+    BINS,
+    _coarse,
     image_auroc,
     paired_maps,
     paired_scores,
@@ -116,3 +118,13 @@ def test_scores_are_compared_by_the_pairs_in_the_right_order() -> None:
 def test_without_good_windows_there_is_nothing_to_compare_scores_with() -> None:
     assert image_auroc(np.zeros(4), STRATA[:4]) is None
     assert paired_scores(np.zeros(4), np.ones(4), STRATA[:4]) is None
+
+
+def test_draws_of_fine_counts_take_fewer_bins_with_the_same_pixels_in_the_same_order() -> None:
+    rng = np.random.default_rng(0)
+    fine = Counts(anomalous=rng.integers(0, 9, (4, 2047)), normal=rng.integers(0, 99, (4, 2047)))
+    coarse = _coarse(fine)
+    assert coarse.normal.shape[1] == coarse.anomalous.shape[1] <= BINS
+    for one, other in ((fine.normal, coarse.normal), (fine.anomalous, coarse.anomalous)):
+        np.testing.assert_array_equal(one.cumsum(1)[:, 3::4], other.cumsum(1)[:, : 2047 // 4])
+        np.testing.assert_array_equal(one.sum(1), other.sum(1))

@@ -87,7 +87,7 @@ def paired_maps(one: Counts, other: Counts, strata: Strata) -> Paired:
     draws = _draws(strata)
     figures = [of_map(stratum_average_precision(each, strata)) for each in (one, other)]
     drawn = [
-        np.nanmean(np.stack(list(_over_draws(each, strata, draws).values())), axis=0)
+        np.nanmean(np.stack(list(_over_draws(_coarse(each), strata, draws).values())), axis=0)
         for each in (one, other)
     ]
     return Paired(one=figures[0], other=figures[1], win_share=float(np.mean(drawn[0] > drawn[1])))
@@ -126,6 +126,16 @@ def _over_draws(
         normal = (1 - others) * around + others * elsewhere
         found[stratum] = areas(_product(times, counts.anomalous), normal, PREVALENCE)
     return found
+
+
+def _coarse(counts: Counts) -> Counts:
+    """Return the counts in at most `BINS` bins, by joining neighbours: draws are many."""
+    bins = counts.normal.shape[1]
+    starts = np.arange(0, bins, -(-bins // BINS))
+    anomalous, normal = (
+        np.add.reduceat(each, starts, axis=1) for each in (counts.anomalous, counts.normal)
+    )
+    return Counts(anomalous=anomalous, normal=normal)
 
 
 def _product(
