@@ -10,23 +10,15 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 
+from benchmarks.batch import seconds
 from registry import bundle
 from zoo.detectors import Detector, score_files
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Return the wall-clock seconds of a call."""
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 def main() -> None:
@@ -47,9 +39,8 @@ def main() -> None:
         for _ in range(args.turns):
             single.append(seconds(lambda: [detector.score(path) for path in paths]))
             many.append(seconds(lambda: list(score_files(detector, paths))))
-    rates = [args.pictures / statistics.median(each) for each in (single, many)]
+    single_rate, many_rate = (args.pictures / statistics.median(each) for each in (single, many))
     print(f"{torch.get_num_threads()} threads, {detector}")
-    single_rate, many_rate = rates
     print(f"one by one {single_rate:.1f} a second, score_files {many_rate:.1f}")
     print(f"ratio {many_rate / single_rate:.2f}")
 

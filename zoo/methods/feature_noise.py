@@ -20,7 +20,6 @@ from zoo.methods import backbone
 from zoo.methods.configuration import check_fields
 from zoo.methods.protocol import Images, Losses, Progress, Report, Shape, State, Weights
 
-VARIED = 20  # fewest pictures under variation; of few pictures each is varied several times
 BATCH = 1024  # good vectors in a step, and as many with noise
 RATE = 1e-3  # of AdamW at the first step; it falls to 0 as a cosine
 MARGIN = 0.5  # a verdict beyond it has no loss. Source: Liu et al. 2023, section 3.5
@@ -75,10 +74,10 @@ class FeatureNoise(backbone.FeatureMethod):
             ConfigError: The backbone is missing, or is another network.
             DivergedError: The loss is not finite.
         """
-        turns = -(-VARIED // len(images))
+        pictures = FitPictures.of(images)
         vectors, frozen = backbone.pooled(
-            FitPictures.of(images).with_varied(turns, generator=generator),
-            count=len(images) * (1 + turns),
+            pictures.with_varied(generator=generator),
+            count=len(pictures) * (1 + pictures.turns),
             backbone=self.backbone,
             patch=self.patch,
             generator=generator,

@@ -27,7 +27,6 @@ from zoo.methods.protocol import (
 )
 from zoo.scoring.maps import smooth
 
-VARIED = 20  # fewest pictures under variation; of few pictures each is varied several times
 FEATURES = 18  # for each channel: mean and deviation of nine maps
 
 
@@ -61,8 +60,7 @@ class LocalStatistics(Method):
         The pictures are seen as they are and under other light, focus and noise: else a lamp that
         is a tenth brighter than usual would be far from all that is good.
         """
-        turns = -(-VARIED // len(images))
-        seen = FitPictures.of(images).with_varied(turns, generator=generator)
+        seen = FitPictures.of(images).with_varied(generator=generator)
         rows = (self._features(image[None])[0].flatten(1)[:, ::7].double() for image in seen)
         mean, covariance = _moments(rows)
         identity = torch.eye(len(covariance), device=covariance.device)

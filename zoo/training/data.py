@@ -62,6 +62,11 @@ class TrainingData:
     licence: str
 
     @property
+    def strata(self) -> list[tuple[str, ...]]:
+        """The strata of each validation window; none of one without a defect."""
+        return [window.strata for window in self.validation]
+
+    @property
     def good(self) -> tuple[textures.Picture, ...]:
         """Good pictures that no training has seen: what thresholds are set on.
 
@@ -124,7 +129,7 @@ class PreparedData:
         )
         self.device = device
         self.masks = [window.mask for window in data.validation]
-        self.strata = [window.strata for window in data.validation]
+        self.strata = data.strata
 
     def prepared(self, pictures: Sequence[np.ndarray]) -> list[Float[Tensor, "c _ _"]]:
         """Bring pictures to mode, scale and device."""

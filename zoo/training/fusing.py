@@ -8,7 +8,7 @@ chance, once for the map and once for the score of a picture.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -156,8 +156,7 @@ class Sum:
     @cached_property
     def objective(self) -> float:
         """The objective of the map."""
-        strata = [window.strata for window in self.data.validation]
-        return objective.of_map(objective.stratum_average_precision(self.counts, strata))
+        return objective.of_map(objective.stratum_average_precision(self.counts, self.data.strata))
 
     def scores(self, top_fraction: float) -> Float[np.ndarray, " n"]:
         """The score of each window."""
@@ -183,19 +182,22 @@ def choose(parts: Sequence[Part], data: TrainingData, *, top_fraction: float = 0
         data: The texture.
         top_fraction: Share of the pixels whose mean is the score.
     """
-    strata = [window.strata for window in data.validation]
-    base = np.array(floor(parts, data).map_weights)
     rows = np.eye(len(parts))
+    alone = {each: Sum(parts=parts, weights=each, data=data) for each in map(_weights, rows)}
+    base = _floor_weights(parts, [each.objective for each in alone.values()])
     trained = rows[[part.trained for part in parts]]
     if len(trained) > 1:
         trained = np.vstack([trained, trained.mean(axis=0)])
-    alone, groups = [base, *rows, *trained], [[each + x * base for each in trained] for x in SHARES]
-    sums = _sums([*alone, *itertools.chain(*groups)], parts, data)
-    map_ = _preferred(sums, [_sums(group, parts, data) for group in groups])
+    groups = [[_weights(row + share * np.array(base)) for row in trained] for share in SHARES]
+    sums = {
+        each: alone.get(each) or Sum(parts=parts, weights=each, data=data)
+        for each in (base, *alone, *map(_weights, trained), *itertools.chain(*groups))
+    }
+    map_ = _preferred(sums, groups, data)
     scores = {each: sums[each].scores(top_fraction) for each in sums}
-    ranked = {each: objective.image_auroc(scores[each], strata) or 0.0 for each in sums}
+    ranked = {each: objective.image_auroc(scores[each], data.strata) or 0.0 for each in sums}
     best = max(ranked, key=lambda each: ranked[each])
-    found = objective.paired_scores(scores[best], scores[map_], strata)
+    found = objective.paired_scores(scores[best], scores[map_], data.strata)
     return Fusion(
         tails=tuple(part.tail for part in parts),
         map_weights=map_,
@@ -204,28 +206,26 @@ def choose(parts: Sequence[Part], data: TrainingData, *, top_fraction: float = 0
     )
 
 
-def _sums(
-    rows: Sequence[Float[np.ndarray, " n"]], parts: Sequence[Part], data: TrainingData
-) -> dict[Weights, Sum]:
-    """Return the sums with these weights, each once, in this order."""
-    found = [tuple(map(float, row)) for row in rows]
-    return {each: Sum(parts=parts, weights=each, data=data) for each in found}
+def _weights(row: Float[np.ndarray, " n"]) -> Weights:
+    return tuple(map(float, row))
 
 
-def _preferred(sums: Mapping[Weights, Sum], hedged: Sequence[Iterable[Weights]]) -> Weights:
+def _preferred(
+    sums: Mapping[Weights, Sum], hedged: Sequence[Sequence[Weights]], data: TrainingData
+) -> Weights:
     """Return the weights to take.
 
     Args:
         sums: The candidates, the floor first.
         hedged: Groups of those that are a trained part and the floor, the preferred group first.
+        data: Their windows.
     """
-    strata = [window.strata for window in next(iter(sums.values())).data.validation]
     best = max(sums, key=lambda each: sums[each].objective)
 
     def holds(each: Weights) -> bool:
         if each == best:
             return True
-        found = objective.paired_maps(sums[best].counts, sums[each].counts, strata)
+        found = objective.paired_maps(sums[best].counts, sums[each].counts, data.strata)
         return found.win_share < WIN_SHARE
 
     first = next(iter(sums))
@@ -269,7 +269,7 @@ def made(
     )
     ranked = objective.image_auroc(
         Sum(parts=parts, weights=fusion.score_weights, data=data).scores(fusion.top_fraction),
-        [window.strata for window in data.validation],
+        data.strata,
     )
     if ranked is not None:
         figures["val_image_auroc"] = ranked
@@ -307,19 +307,20 @@ def floor(parts: Sequence[Part], data: TrainingData) -> Fusion:
     Of parts that compare the same features the best one is in it, so that none counts twice. The
     weight of each is its share of their objectives. Without any such part all have the same weight.
     """
-    alone = {
-        at: Sum(parts=[part], weights=(1.0,), data=data).objective
-        for at, part in enumerate(parts)
-        if not part.trained
-    }
-    kept: dict[str, int] = {}
-    for at in sorted(alone, key=lambda at: -alone[at]):
-        kept.setdefault(parts[at].features, at)
-    row = np.zeros(len(parts))
-    for at in kept.values():
-        row[at] = max(alone[at], 1e-6)
-    row = row / row.sum() if kept else np.full(len(parts), 1 / len(parts))
-    weights = tuple(map(float, row))
+    own = [Sum(parts=[part], weights=(1.0,), data=data).objective for part in parts]
+    weights = _floor_weights(parts, own)
     return Fusion(
         tails=tuple(part.tail for part in parts), map_weights=weights, score_weights=weights
     )
+
+
+def _floor_weights(parts: Sequence[Part], own: Sequence[float]) -> Weights:
+    """Return the weights of the floor; `own` is the objective of each part alone."""
+    kept: dict[str, int] = {}
+    for at in sorted(range(len(parts)), key=lambda at: -own[at]):
+        if not parts[at].trained:
+            kept.setdefault(parts[at].features, at)
+    row = np.zeros(len(parts))
+    for at in kept.values():
+        row[at] = max(own[at], 1e-6)
+    return _weights(row / row.sum() if kept else np.full(len(parts), 1 / len(parts)))

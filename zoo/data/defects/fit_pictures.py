@@ -29,6 +29,7 @@ from zoo.data.variation import vary
 
 SIZES = (0.05, 0.6)  # of a defect, as shares of a window; a window is up to two patches wide
 CONTRASTS = (0.05, 1.0)
+VARIED = 20  # fewest pictures under variation; of few pictures each is varied several times
 _SOFT = 0.5  # share of the outlines that are blurred, where softness is asked for
 _VISIBLE = 0.25  # share of a scaled pixel that must be defective
 
@@ -119,9 +120,9 @@ class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
         return Canvas.of(stored, self._prepare)
 
     def _prepare(self, patches: Shaped[Tensor, "n c p p"]) -> Float[Tensor, "n c p p"]:
-        top = 255 if patches.dtype == torch.uint8 else 65535
-        values = patches.float() if patches.dtype == torch.uint8 else patches.float() + 32768
-        return normalised(values / top, self.preprocessing)
+        if patches.dtype == torch.uint8:
+            return normalised(patches.float() / 255, self.preprocessing)
+        return normalised((patches.float() + 32768) / 65535, self.preprocessing)
 
     @cached_property
     def donors(self) -> Donors:
@@ -142,13 +143,16 @@ class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
             scale=preprocessing.scale,
         )
 
-    def with_varied(
-        self, turns: int, *, generator: torch.Generator
-    ) -> Iterator[Float[Tensor, "c h w"]]:
-        """Yield each picture as it is, and under so many draws of other light, focus and noise."""
+    @property
+    def turns(self) -> int:
+        """Draws of benign variation for each picture, for at least `VARIED` in all."""
+        return -(-VARIED // len(self))
+
+    def with_varied(self, *, generator: torch.Generator) -> Iterator[Float[Tensor, "c h w"]]:
+        """Yield each picture as it is, and under `turns` draws of other light, focus and noise."""
         for x in self:
             yield x
-            for _ in range(turns):
+            for _ in range(self.turns):
                 yield self.varied(x[None], 1.0, generator=generator)[0]
 
     def to_paint(self, *, placebos: bool) -> FitPictures:
