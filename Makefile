@@ -24,15 +24,14 @@ setup: $(SETUP)
 
 # All but torch is installed by hashes, without asking for what it needs in turn. torch has builds of
 # its own for each kind of machine, so it comes alone: a CPU build that is configured locally then
-# meets the pin before anything else can ask the index for its large CUDA build. Python compiles a
-# module when it is first imported; pip would compile all of them.
+# meets the pin before anything else can ask the index for its large CUDA build.
 $(SETUP): pyproject.toml constraints.txt $(LOCK)
 	@rm -f $@
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed, and none was found." >&2; exit 2; }
 	$(PYTHON) -m venv .venv
-	test -z "$(LOCK)" || $(BIN)/python -m pip install --quiet --no-compile --require-hashes --no-deps -r $(LOCK)
-	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e '.[dev]'
+	test -z "$(LOCK)" || $(BIN)/python -m pip install --quiet --require-hashes --no-deps -r $(LOCK)
+	$(BIN)/python -m pip install --quiet -c constraints.txt "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 
 # Without markers of platforms: a lock for Linux, macOS and both versions of Python.
