@@ -41,8 +41,8 @@ from zoo.training import TrainingData
 
 RULES = {
     "all losses, grey": (Rule(aggregation="max", mean_filter=7), "L", 1.0, 1),
-    "one loss, four views, half the scale": (
-        Rule(aggregation="linear", weights=(0.0, 0.0, 1.0), mean_filter=3),
+    "one loss, four views, half the scale, the maximum": (
+        Rule(aggregation="linear", weights=(0.0, 0.0, 1.0), mean_filter=3, top_fraction=1e-6),
         "L",
         0.5,
         4,

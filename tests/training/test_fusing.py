@@ -32,7 +32,7 @@ from zoo.training import (
 )
 from zoo.training.data import validation_figures
 from zoo.training.fit import THIN
-from zoo.training.fusing import scales
+from zoo.training.fusing import TOP, scales
 
 UNTRAINED = [name for name in methods.names() if methods.named(name).untrained]
 ALIKE = [name for name in UNTRAINED if methods.named(name).features]  # compare the same
@@ -232,6 +232,25 @@ def test_the_score_has_the_sum_of_the_map_where_validation_is_not_sure(
     same_rank = replace(drawn(windows, UNTRAINED[0], signal=0.0, seed=1), windows=flat)
     found = choose([same_rank, clear], windows)
     assert found.score_weights == found.map_weights
+    assert found.top_fraction == TOP
+
+
+@pytest.mark.parametrize("told_by", [1e-6, 0.1], ids=["one pixel", "a tenth of the pixels"])
+def test_the_score_is_the_mean_of_as_many_pixels_as_rank_pictures_best(
+    windows: TrainingData, told_by: float
+) -> None:
+    """The highest hundredth of each window says nothing, so the usual share sees no defect."""
+    part, rng = drawn(windows, UNTRAINED[0], signal=4.0), np.random.default_rng(0)
+    maps = []
+    for each, window in zip(part.windows, windows.validation, strict=True):
+        values = rng.normal(size=each.numel())
+        values[: values.size // 100] = rng.normal(60, 20)
+        if told_by < TOP:
+            values[0] = 220 if window.strata else 200
+        else:
+            values[values.size // 100 : values.size // 10] = 20 if window.strata else 5
+        maps.append(torch.from_numpy(values.astype(np.float32)).reshape(each.shape))
+    assert choose([replace(part, windows=maps)], windows).top_fraction == told_by
 
 
 def test_without_an_untrained_part_the_sum_begins_with_all(windows: TrainingData) -> None:

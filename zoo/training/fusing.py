@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -34,9 +35,12 @@ SMALLEST = 96  # pixels; a smaller picture shows too little of a texture
 MEGAPIXELS = 64.0  # of all good pictures, at the larger of two scales; about two minutes
 HEDGED = 0.9  # of the best objective: what a sum with the floor must reach
 SHARES = (1.0, 0.5)  # of the floor in a sum with what is trained, the preferred one first
+TOP = 0.01  # share of a picture's pixels, the highest, whose mean is its score
+TOPS = (TOP, 1e-6, 0.001, 0.003, 0.03, 0.1)  # what it may be instead; the second is the maximum
 
 Maps = Sequence[Float[Tensor, "_ _"]]
 Weights = tuple[float, ...]
+_Kind = TypeVar("_Kind")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,8 +167,8 @@ class Sum:
         return np.array([float(image_score(each, top_fraction)) for each in self.windows])
 
 
-def choose(parts: Sequence[Part], data: TrainingData, *, top_fraction: float = 0.01) -> Fusion:
-    """Return the sum for the map and the sum for the score.
+def choose(parts: Sequence[Part], data: TrainingData) -> Fusion:
+    """Return the sum for the map, the sum for the score, and of which pixels the score is the mean.
 
     The candidates are the floor, each part alone, the mean of all trained parts, and one of these
     trained ones with the floor or with half of it.
@@ -175,12 +179,12 @@ def choose(parts: Sequence[Part], data: TrainingData, *, top_fraction: float = 0
     best objective. If not, the best one. Validation is painted like training, and what learned
     nothing does not know that paint: so it is worth more than validation says.
 
-    The score has the sum of the map, if that holds against the one that ranks pictures best.
+    The score has the sum of the map and is the mean of `TOP` of its pixels, the highest, if that
+    holds against the sum, and then against the one of `TOPS`, that ranks pictures best.
 
     Args:
         parts: At least one. Without one that learns nothing, the floor is the mean of all.
         data: The texture.
-        top_fraction: Share of the pixels whose mean is the score.
     """
     rows = np.eye(len(parts))
     alone = {each: Sum(parts=parts, weights=each, data=data) for each in map(_weights, rows)}
@@ -194,16 +198,23 @@ def choose(parts: Sequence[Part], data: TrainingData, *, top_fraction: float = 0
         for each in (base, *alone, *map(_weights, trained), *itertools.chain(*groups))
     }
     map_ = _preferred(sums, groups, data)
-    scores = {each: sums[each].scores(top_fraction) for each in sums}
-    ranked = {each: objective.image_auroc(scores[each], data.strata) or 0.0 for each in sums}
-    best = max(ranked, key=lambda each: ranked[each])
-    found = objective.paired_scores(scores[best], scores[map_], data.strata)
+    score = _ranking({each: sums[each].scores(TOP) for each in sums}, map_, data)
     return Fusion(
         tails=tuple(part.tail for part in parts),
         map_weights=map_,
-        score_weights=best if found is not None and found.win_share >= WIN_SHARE else map_,
-        top_fraction=top_fraction,
+        score_weights=score,
+        top_fraction=_ranking({top: sums[score].scores(top) for top in TOPS}, TOP, data),
     )
+
+
+def _ranking(
+    scores: Mapping[_Kind, Float[np.ndarray, " n"]], usual: _Kind, data: TrainingData
+) -> _Kind:
+    """Return what ranks pictures best, if validation is sure of it; else what is usual."""
+    ranked = {each: objective.image_auroc(scores[each], data.strata) or 0.0 for each in scores}
+    best = max(ranked, key=lambda each: ranked[each])
+    found = objective.paired_scores(scores[best], scores[usual], data.strata)
+    return best if found is not None and found.win_share >= WIN_SHARE else usual
 
 
 def _weights(row: Float[np.ndarray, " n"]) -> Weights:
