@@ -4,8 +4,8 @@
 
 BUNDLE is the folder of a detector. Its test pictures are darkened or brightened by 30 % and shaded
 by 20 % from left to right. The detector is measured on them as it is, and after a recalibration on
-`--good` of the good training pictures under the same change. The named alternative is the detector
-on the unchanged pictures: the ratios are to its F1.
+`--good` of the good pictures that it was not trained on, under the same change. The named
+alternative is the detector on the unchanged pictures: the ratios are to its F1.
 """
 
 from __future__ import annotations
@@ -77,14 +77,13 @@ def main() -> None:
         name, _, rest = place.partition("=")
         folder, _, saved = rest.partition(":")
         texture, made = textures.find(Path(folder), name), bundle.load(Path(saved))
+        unseen = [each for each in texture.pictures if each.key not in made.data["fit"]]
         before = measured(Detector(made), texture, lambda pixels: pixels)
         rows.append({"texture": name, "gain": 1.0, "detector": "as it is", **before, "ratio": 1.0})
         print({k: round(v, 3) if isinstance(v, float) else v for k, v in rows[-1].items()})
         for gain in (0.7, 1.3):
             act = changed(gain)
-            line = tuple(
-                replace(each, pixels=act(each.pixels)) for each in texture.pictures[-args.good :]
-            )
+            line = tuple(replace(each, pixels=act(each.pixels)) for each in unseen[-args.good :])
             new = recalibrated(made, replace(texture, pictures=line))
             for what, one in (("as it is", made), ("recalibrated", new)):
                 found = measured(Detector(one), texture, act)
