@@ -19,6 +19,7 @@ import numpy as np
 
 from registry import bundle
 from zoo.data import textures
+from zoo.data.splits import same_source
 from zoo.data.testset import read_test
 from zoo.detectors import Detector
 from zoo.files import write_csv
@@ -77,7 +78,11 @@ def main() -> None:
         name, _, rest = place.partition("=")
         folder, _, saved = rest.partition(":")
         texture, made = textures.find(Path(folder), name), bundle.load(Path(saved))
-        unseen = [each for each in texture.pictures if each.key not in made.data["fit"]]
+        unseen = [
+            each
+            for each in texture.pictures
+            if not any(same_source(each.key, key) for key in made.data["fit"])
+        ]
         before = measured(Detector(made), texture, lambda pixels: pixels)
         rows.append({"texture": name, "gain": 1.0, "detector": "as it is", **before, "ratio": 1.0})
         print({k: round(v, 3) if isinstance(v, float) else v for k, v in rows[-1].items()})

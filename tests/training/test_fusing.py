@@ -17,7 +17,7 @@ from zoo.errors import BadImageError
 from zoo.methods import backbone
 from zoo.scoring import metrics, objective
 from zoo.scoring.fusion import Fusion, fit_tail, log_tail
-from zoo.scoring.maps import image_score
+from zoo.scoring.maps import TOP, image_score
 from zoo.scoring.objective import BINS, image_auroc
 from zoo.scoring.thresholds import Rates, fit_pixel_threshold, fit_threshold
 from zoo.training import (
@@ -32,7 +32,7 @@ from zoo.training import (
 )
 from zoo.training.data import validation_figures
 from zoo.training.fit import THIN
-from zoo.training.fusing import TOP, scales
+from zoo.training.fusing import scales
 
 UNTRAINED = [name for name in methods.names() if methods.named(name).untrained]
 ALIKE = [name for name in UNTRAINED if methods.named(name).features]  # compare the same

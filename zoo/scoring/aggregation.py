@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.errors import ConfigError
-from zoo.scoring.maps import smooth
+from zoo.scoring.maps import TOP, smooth
 
 Aggregation = Literal["linear", "max", "mahalanobis"]
 
@@ -37,7 +37,7 @@ class Rule:
     aggregation: Aggregation
     weights: tuple[float, ...] = ()
     mean_filter: int = 1
-    top_fraction: float = 0.01
+    top_fraction: float = TOP
 
     def __post_init__(self) -> None:
         """Refuse values that are out of their range."""

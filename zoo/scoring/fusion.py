@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from zoo.errors import ConfigError
+from zoo.scoring.maps import TOP
 
 SHARES = tuple(each * 10.0**-power for power in range(12) for each in (1.0, 0.5, 0.2))
 FEWEST = 20  # good pixels at or above the last knot; fewer say little about how rare it is
@@ -89,7 +90,7 @@ class Fusion:
     tails: tuple[Tail, ...]
     map_weights: tuple[float, ...]
     score_weights: tuple[float, ...]
-    top_fraction: float = 0.01
+    top_fraction: float = TOP
 
     def __post_init__(self) -> None:
         """Refuse values that are out of their range."""

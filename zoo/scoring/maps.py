@@ -7,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+TOP = 0.01  # share of a picture's pixels, the highest, whose mean is its score
+
 
 def smooth(maps: Float[Tensor, "*n h w"], side: int) -> Float[Tensor, "*n h w"]:
     """Return the mean over a `side` by `side` square around each pixel; edges are mirrored.

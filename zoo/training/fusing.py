@@ -23,7 +23,7 @@ from zoo.detectors import fuse
 from zoo.errors import ConfigError, one_line
 from zoo.scoring import metrics, objective
 from zoo.scoring.fusion import Fusion, Tail, added, fit_tail, log_tail
-from zoo.scoring.maps import image_score
+from zoo.scoring.maps import TOP, image_score
 from zoo.scoring.objective import BINS, WIN_SHARE
 from zoo.scoring.thresholds import Rates
 from zoo.training.data import RATES, TrainingData, validation_figures
@@ -35,8 +35,7 @@ SMALLEST = 96  # pixels; a smaller picture shows too little of a texture
 MEGAPIXELS = 64.0  # of all good pictures, at the larger of two scales; about two minutes
 HEDGED = 0.9  # of the best objective: what a sum with the floor must reach
 SHARES = (1.0, 0.5)  # of the floor in a sum with what is trained, the preferred one first
-TOP = 0.01  # share of a picture's pixels, the highest, whose mean is its score
-TOPS = (TOP, 1e-6, 0.001, 0.003, 0.03, 0.1)  # what it may be instead; the second is the maximum
+TOPS = (TOP, 1e-6, 0.001, 0.003, 0.03, 0.1)  # shares for the score; the second is the maximum
 
 Maps = Sequence[Float[Tensor, "_ _"]]
 Weights = tuple[float, ...]
