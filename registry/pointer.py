@@ -21,6 +21,7 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 PREVIOUS = "previous"  # the champion before this one; a rollback makes it champion again
 LATEST = 2**37  # seconds since 1970: beyond it there is no date
+LARGEST = 1e12  # of a figure
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
 Act = Literal["promoted", "forced", "refused", "rolled_back", "removed"]
@@ -268,6 +269,7 @@ def _entry(values: Mapping[str, Any]) -> Entry:
         and isinstance(entry.version, int)
         and isinstance(figures, dict)
         and all(isinstance(number, float | int) for number in (entry.when, *figures.values()))
+        and all(abs(number) <= LARGEST or number != number for number in figures.values())
         and 0 <= entry.when < LATEST
     ):
         raise ValueError(f"an entry of its history is no such thing: {str(values)[:200]}")

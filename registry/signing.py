@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from registry.names import normal
 from registry.pointer import Pointer
 from zoo.errors import ConfigError, SignatureError
+from zoo.files import TEXT, read_regular
 from zoo.home import trusted_keys
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def _private(path: Path) -> Ed25519PrivateKey:
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
-        key = load_pem_private_key(path.read_bytes(), password=None)
+        key = load_pem_private_key(read_regular(path, most=TEXT), password=None)
     except (OSError, TypeError, ValueError, UnsupportedAlgorithm) as error:
         raise _no_key(path, "private", error) from error
     if not isinstance(key, Ed25519PrivateKey):
@@ -113,7 +114,7 @@ def _public(where: Path) -> list[Ed25519PublicKey]:
     found = []
     for path in sorted(where.glob("*.pem")) if where.is_dir() else [where]:
         try:
-            blocks = [match[0] for match in PEM.finditer(path.read_bytes())]
+            blocks = [match[0] for match in PEM.finditer(read_regular(path, most=TEXT))]
             keys = [load_pem_public_key(block) for block in blocks]
         except (OSError, ValueError, UnsupportedAlgorithm) as error:
             raise _no_key(path, "public", error) from error

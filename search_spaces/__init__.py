@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Collection, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import Repr
 from types import MappingProxyType
 
 import yaml
@@ -35,6 +36,9 @@ __all__ = [
 
 BUNDLED = Path(__file__).parent
 DEFAULT = "default"
+MOST_LETTERS = 80  # of a name that is compared with known ones
+_BRIEF = Repr()  # of what a file holds, for a message
+_BRIEF.maxlevel = 2
 
 Value = bool | int | float | str | None
 
@@ -160,13 +164,14 @@ def load_file(path: Path, *, known: Collection[str]) -> Space:
     for name, body in _read(path).items():
         if name not in known:
             raise SpaceError(
-                f"{path}: {name!r} is no field of a configuration."
-                f"{did_you_mean(str(name), known)} The fields are {', '.join(sorted(known))}."
+                f"{path}: {_BRIEF.repr(name)} is no field of a configuration."
+                f"{did_you_mean(str(name)[:MOST_LETTERS], known)} The fields are "
+                f"{', '.join(sorted(known))}."
             )
         try:
             fields[str(name)] = _parse_field(body)
         except ValueError as error:
-            reason = f"{_reason(error)} (found {body!r})"
+            reason = f"{_reason(error)} (found {_BRIEF.repr(body)})"
             raise SpaceError(f"{path}: field {name!r}: {reason}") from error
     return Space(name=path.stem, path=path, fields=MappingProxyType(fields))
 
@@ -201,10 +206,12 @@ def _read(path: Path) -> Mapping[Hashable, object]:
         content = yaml.load(read_regular(path, most=TEXT).decode("utf-8"), _Loader)
     except OSError as error:
         raise SpaceError(f"{path}: cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, RecursionError) as error:
         raise SpaceError(f"{path}: is no YAML: {one_line(error)}") from error
     if not isinstance(content, dict) or not content:
-        raise SpaceError(f"{path}: a space is lines of `field: distribution`, found {content!r}.")
+        raise SpaceError(
+            f"{path}: a space is lines of `field: distribution`, found {_BRIEF.repr(content)}."
+        )
     return content
 
 

@@ -14,6 +14,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 from tests import textures_drawn
+from tests.memo import Memo
 
 install_import_hook(["zoo", "registry", "search_spaces"], "beartype.beartype")
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from registry.folder_shelf import FolderShelf
     from zoo.training.data import TrainingData
     from zoo.training.fit import Checkpoint
+    from zoo.training.fusing import Part
     from zoo.training.settings import Settings
 
 
@@ -47,6 +49,18 @@ def tiny_data(drawn_folder: Path) -> TrainingData:
 
     data = gather(textures.find(drawn_folder.parent, "weave"))
     return replace(data, validation=textures_drawn.one_a_family(data.validation))
+
+
+@pytest.fixture(scope="session")
+def untrained_once() -> Memo:
+    """The fits of the methods that learn nothing, made once for each texture and split."""
+    return Memo()
+
+
+@pytest.fixture(scope="session")
+def tiny_parts(tiny_data: TrainingData, untrained_once: Memo) -> list[Part]:
+    """The methods that learn nothing, fitted to the drawn texture."""
+    return untrained_once.parts_of(tiny_data)
 
 
 @pytest.fixture(scope="session")

@@ -48,6 +48,10 @@ class Memo:
             self.parts[key] = part_of(made, data)
         return self.parts[key]
 
+    def parts_of(self, data: TrainingData) -> list[Part]:
+        """Return the methods that learn nothing."""
+        return [self.part_of(each, data) for each in self.untrained(data, say=pytest.fail)]
+
     def window_maps(self, detector: Detector, windows: Sequence[Window]) -> Maps:
         from registry.bundle import same_detector
         from zoo.data.defects.validation import fingerprint

@@ -17,7 +17,7 @@ from registry.bundle import Bundle
 from zoo import methods
 from zoo.detectors import Detector
 from zoo.errors import BadImageError, BundleError
-from zoo.methods import Method
+from zoo.methods import Method, pieces
 from zoo.training import Settings, TrainingData, settings_of, train_best
 
 
@@ -138,6 +138,19 @@ class MethodExam:
             alone = detector.score(pixels)
             np.testing.assert_allclose(one.map, alone.map, rtol=1e-4, atol=1e-5)
             assert one.score == pytest.approx(alone.score, rel=1e-4)
+
+    def test_a_large_picture_in_pieces_has_the_losses_of_the_whole(
+        self, method: Method, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if method.export_side is None:
+            pytest.skip("it has no form for pictures of all sizes")
+        generator = torch.Generator().manual_seed(0)
+        images = [torch.rand(1, 64, 72, generator=generator) for _ in range(3)]
+        losses_at = losses_of(method, fit_weights(method, images))
+        large = torch.rand(1, 330, 1010, generator=generator)
+        whole = losses_at(large)
+        monkeypatch.setattr(pieces, "SIDE", 128)
+        torch.testing.assert_close(losses_at(large), whole, rtol=1e-4, atol=1e-4)
 
     def test_colour_is_seen(self, method: Method) -> None:
         generator = torch.Generator().manual_seed(0)

@@ -35,14 +35,14 @@ from registry.pointer import Pointer, pointer_from_json
 from search_spaces import Space, load_file
 from zoo.data.images import as_pixels
 from zoo.data.statistics import STATISTICS
-from zoo.detectors import Detector
+from zoo.detectors import Detector, card
 from zoo.errors import BadImageError, BundleError, SpaceError
 from zoo.training import field_names
 
 SECONDS = 5.0  # to refuse anything
 MEGABYTES = 600  # beyond what torch takes, to refuse anything
 MANY = settings(
-    max_examples=int(os.environ.get("ZOO_EXAMPLES", "500")),
+    max_examples=int(os.environ.get("ZOO_EXAMPLES", "200")),
     derandomize="ZOO_EXAMPLES" not in os.environ,  # new ones are drawn for who asks for so many
     deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -300,7 +300,7 @@ def test_refusing_takes_no_memory(folder: Path, tmp_path: Path) -> None:
 import resource, sys
 from pathlib import Path
 from registry import bundle
-from zoo.detectors import Detector
+from zoo.detectors import Detector, card
 from zoo.errors import BundleError
 Detector(bundle.load(Path({str(folder)!r})))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -429,6 +429,30 @@ def test_at_the_edge_of_what_is_a_number_a_detector_scores_or_is_refused(
         assert np.isfinite(found.score), (place, edge)
         scored += 1
     assert scored < len(EDGES), "everything was taken for a number"
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("calibration", {}),
+        ("threshold", {}),
+        ("data.fit", 3),
+        ("metrics", {"val_pixel_ap": "high"}),
+        ("metrics", {"val_pixel_ap": 10**400}),
+        ("preprocessing.low", "dark"),
+        ("made_by", {"settings": []}),
+    ],
+)
+def test_whatever_a_card_holds_it_is_shown_or_refused(
+    sound: Path, place: str, value: object
+) -> None:
+    folder = afresh(sound, "shown")
+    with_value(place, value)(folder)
+    if place == "made_by":
+        assert card.of(bundle.load(folder))["made_by"] == {}
+        return
+    with pytest.raises(BundleError, match="'weave'"):
+        card.of(bundle.load(folder))
 
 
 @MANY

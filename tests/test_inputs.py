@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from registry import bundle
+from registry import bundle, signing
 from registry.folder_shelf import FolderShelf
 from search_spaces import load_file
 from tests.data.pictures_written import drawn, write
@@ -60,6 +60,7 @@ READERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "scores": ("a.jsonl", lambda path: stream.read([path])),
     "a card": (bundle.CARD, read_bundle),
     "weights": (bundle.WEIGHTS, read_bundle),
+    "a private key": ("a.pem", lambda path: signing.sign("weave", "", path)),
     "a pointer": (
         "textures/weave.json", lambda path: FolderShelf(path.parents[1]).pointer("weave")
     ),

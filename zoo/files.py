@@ -19,6 +19,7 @@ _ELSEWHERE = "set ZOO_HOME to a folder that can be written, or name another plac
 _FORBIDDEN = f"permission denied; let this user read and write it, or {_ELSEWHERE}"
 # What to do about an error number of the operating system.
 ADVICE = {
+    errno.ENOENT: "it is not there; look at its name, and whether it was moved meanwhile",
     errno.ENOSPC: "the disk is full; free some space, then run the same command again",
     errno.EROFS: f"the file system is read-only; {_ELSEWHERE}",
     errno.EACCES: _FORBIDDEN,
@@ -116,7 +117,7 @@ def write_text(text: str, path: Path) -> Path:
         StorageError: The disk is full or the folder cannot be written.
     """
     with writing(path, path.name):
-        write_whole(path, text.encode())
+        write_whole(path, text.encode(errors="backslashreplace"))  # file names of other codings
     return path
 
 

@@ -19,9 +19,10 @@ from typing import Any
 from registry.runs.search_runs import SearchRuns
 from registry.trials import Outcome, Scalar, TrialUsage
 from zoo.errors import StorageError
-from zoo.files import storage_error
+from zoo.files import read_regular, storage_error
 
 FILE = "record.jsonl"
+RECORD = 2**30  # bytes of the file; an entry has a few hundred
 RETRY_S = 5.0
 TIMEOUT_S = 300.0  # longer than a server takes to restart
 
@@ -49,18 +50,16 @@ class BufferedRuns:
             retry_s: Seconds between two attempts while it cannot be reached.
 
         Raises:
-            StorageError: The folder cannot be written.
+            StorageError: The folder cannot be written, or its record is damaged.
         """
         self._runs, self._file, self._say, self._retry_s = runs, folder / FILE, say, retry_s
         self._change = threading.Condition()
         self._failure: StorageError | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            left = self._file.read_text("utf-8") if self._file.exists() else ""
+            entries = _entries(self._file) if self._file.exists() else []
         except OSError as error:
             raise storage_error(f"Cannot keep a record in {folder}", error) from error
-        # A kill may have cut the last line short: it was never an entry.
-        entries = [json.loads(line) for line in left[: left.rfind("\n") + 1].splitlines()]
         self._waiting = deque(entry for entry in entries if entry[0] != "close")  # it is resumed
         self._thread = threading.Thread(target=self._deliver, name="mlflow-buffer", daemon=True)
         self._thread.start()
@@ -174,3 +173,28 @@ class BufferedRuns:
                 self._say(f"{error} The search goes on; its record is kept in {self._file}.")
             self._failure = error
         time.sleep(self._retry_s)
+
+
+def _entries(file: Path) -> list[list[Any]]:
+    """Read the entries of a record.
+
+    Raises:
+        OSError: The file cannot be read.
+        StorageError: A line is no entry.
+    """
+    content = read_regular(file, most=RECORD).decode(errors="replace")
+    entries = []
+    # A kill may have cut the last line short: it was never an entry.
+    for number, line in enumerate(content[: content.rfind("\n") + 1].splitlines(), 1):
+        try:
+            entry = json.loads(line)
+            if not (isinstance(entry, list) and entry and isinstance(entry[0], str)):
+                raise ValueError("it is no entry")
+        except (ValueError, RecursionError) as error:
+            raise StorageError(
+                f"The record {file} is damaged in line {number}: {error}. It holds what MLflow has "
+                "not been told of this search. Mend or remove the line, then run the same command "
+                "again."
+            ) from error
+        entries.append(entry)
+    return entries

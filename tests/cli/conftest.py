@@ -15,12 +15,6 @@ from tests.memo import Memo
 from zoo.cli import main
 
 
-@pytest.fixture(scope="session")
-def untrained_once() -> Memo:
-    """The fits of the methods that learn nothing, made once for each texture and split."""
-    return Memo()
-
-
 @pytest.fixture(autouse=True)
 def quick_promotions(untrained_once: Memo, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands in this process use them."""

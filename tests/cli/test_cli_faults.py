@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from registry.bundle import CARD
 from registry.folder_shelf import FolderShelf
 from registry.pointer import Entry
 from tests.cli.commands import Shop, move_in, refused, search_refused, without_privileges
@@ -92,6 +93,18 @@ def test_a_home_that_is_read_only_can_be_read(
         main(command)
 
 
+def test_a_detector_in_a_home_that_is_read_only_can_be_used(
+    capsys: pytest.CaptureFixture[str], stocked: Shop, home: Path, forbid: Forbid
+) -> None:
+    shutil.copytree(stocked.home, home)
+    for path in (home, *home.rglob("*")):
+        forbid(path, 0o555 if path.is_dir() else 0o444)
+    with without_privileges():
+        main(["show", "weave"])
+        main(["score", "weave", str(stocked.images[0])])
+    assert '"verdict": ' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", ["show", "history", "score", "rollback"])
 def test_a_name_too_long_for_a_file_is_no_name(
     capsys: pytest.CaptureFixture[str], home: Path, command: str
@@ -166,6 +179,28 @@ def test_a_disk_that_is_nearly_full_is_refused_before_a_search(
     line = search_refused(capsys, weave.parent)
     assert "MB are free there, and it should be 1152921504607." in line
     assert not home.exists()
+
+
+def test_a_key_that_is_none_is_refused_before_a_search(
+    capsys: pytest.CaptureFixture[str], home: Path, weave: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOO_SIGNING_KEY", str(home / "gone.pem"))
+    line = search_refused(capsys, weave.parent)
+    assert "gone.pem" in line
+    assert not (home / "searches").exists()
+
+
+def test_a_damaged_champion_is_refused_before_a_search(
+    capsys: pytest.CaptureFixture[str], home: Path, weave: Path
+) -> None:
+    folder = drawn_bundle(home / "b", texture="weave")
+    digest = publish(FolderShelf(home / "shelf"), folder, texture="weave", version=1)
+    (damaged,) = (home / "shelf").rglob(f"{digest}/{CARD}")
+    damaged.chmod(0o644)
+    damaged.write_bytes(damaged.read_bytes() + b" ")
+    line = search_refused(capsys, weave.parent)
+    assert "The champion of 'weave' cannot be opened" in line
+    assert not (home / "searches").exists()
 
 
 def test_a_name_that_no_shelf_takes_is_refused_before_a_search_with_one_that_it_takes(
@@ -255,6 +290,46 @@ def test_no_message_has_a_password(
     assert "***@" in ended.err
     written = [path for path in home.rglob("*") if path.is_file()]
     assert not [path for path in written if b"hunter" in path.read_bytes()]
+
+
+# --------------------------------------------------------------------------- names and places
+
+
+def test_a_folder_that_is_gone_is_told(
+    capsys: pytest.CaptureFixture[str], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here").rmdir()
+    assert "it is not there; look at its name" in refused(capsys, "data", "check", "x")
+
+
+def test_too_little_memory_is_told(
+    capsys: pytest.CaptureFixture[str], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("zoo.data.textures.find", full)
+    line = refused(capsys, "data", "check", "x")
+    assert line.startswith("zoo: There is not enough memory for `zoo data check x`. Use smaller")
+
+
+@pytest.mark.parametrize(
+    "command", [["score", "weave", "a.png", "--csv"], ["export", "weave", "--to", "onnx", "--out"]]
+)
+def test_an_answer_never_replaces_a_picture(
+    capsys: pytest.CaptureFixture[str], home: Path, command: list[str]
+) -> None:
+    line = refused(capsys, *command, "good/000.PNG")
+    assert "'good/000.PNG' has the name of a picture; it would be replaced" in line
+
+
+def test_a_file_name_of_another_coding_is_in_the_table_as_codes(shop: Shop, tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    shutil.copy(shop.images[0], odd)
+    main(["score", "weave", str(odd), "--csv", str(tmp_path / "scores.csv")])
+    assert "caf\\udce9.png" in (tmp_path / "scores.csv").read_text("utf-8")
 
 
 # ------------------------------------------------------------------------------------- containers

@@ -12,9 +12,10 @@ from PIL import Image
 import zoo
 from registry import bundle
 from tests.cli.commands import Shop, champion, full_disk, refused
+from tests.memo import Memo
 from zoo.cli import main
 from zoo.data import textures
-from zoo.training import choose, gather, made, part_of, untrained
+from zoo.training import choose, gather, made
 
 
 def test_promoting_answers_with_the_verdict_and_the_audit(shop: Shop) -> None:
@@ -43,11 +44,16 @@ def test_force_and_its_reason_come_together(capsys: pytest.CaptureFixture[str], 
 
 
 def test_a_mask_of_another_size_fails_the_audit_and_the_champion_stays(
-    capsys: pytest.CaptureFixture[str], stocked: Shop, home: Path, weave: Path, tmp_path: Path
+    capsys: pytest.CaptureFixture[str],
+    stocked: Shop,
+    home: Path,
+    weave: Path,
+    tmp_path: Path,
+    untrained_once: Memo,
 ) -> None:
     shutil.copytree(stocked.home, home)
     data = gather(textures.find(weave.parent, "weave"))
-    parts = [part_of(each, data) for each in untrained(data, say=pytest.fail)]
+    parts = untrained_once.parts_of(data)
     bundle.save(made(parts, choose(parts, data), data), tmp_path / "better")
     before = bundle.digest(champion(home))
 

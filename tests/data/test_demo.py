@@ -146,6 +146,15 @@ def test_an_older_demo_is_replaced_without_leftovers(tmp_path: Path) -> None:
     assert again == contents(demo.make(tmp_path / "fresh", size=96, seed=1))
 
 
+@pytest.mark.parametrize("place", ["train/good/mine.png", "train/good/000.png"])
+def test_a_demo_that_was_changed_is_refused_and_kept(tmp_path: Path, place: str) -> None:
+    root = demo.make(tmp_path, texture="brick", size=96)
+    (root / place).write_bytes(b"mine")
+    with pytest.raises(DataError, match="whose files were changed since"):
+        demo.make(tmp_path, texture="brick", size=96)
+    assert (root / place).read_bytes() == b"mine"
+
+
 def test_a_folder_with_something_else_in_it_is_refused_and_kept(tmp_path: Path) -> None:
     root = tmp_path / "brick"
     (root / "train").mkdir(parents=True)

@@ -25,6 +25,7 @@ from zoo.data.images import as_pixels
 from zoo.errors import BadImageError
 
 HEIGHT, WIDTH = 24, 40
+W = np.uint8(255)
 RNG = np.random.default_rng(0)
 Made = tuple[bytes, np.ndarray | str]  # a file, and its pixels or the reason why it is refused
 TABLE: dict[str, Made] = {}
@@ -222,7 +223,48 @@ for bits in (1, 2, 4):
     add(f"PNG grey {bits}", png(array, bits=bits, kind=0), array * np.uint8(255 // (2**bits - 1)))
 add("WebP", imageio.v3.imwrite("<bytes>", COLOUR, extension=".webp", lossless=True), COLOUR)
 add("GIF", imageio.v3.imwrite("<bytes>", FULL, extension=".gif"), FULL)
+
+
+def by_pillow(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """Write a file by Pillow."""
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+BLACK = RNG.random((HEIGHT, WIDTH)) > 0.5
+CLEAR = Image.fromarray(np.dstack([COLOUR, values("uint8")]), "RGBA")
+add("TIFF by CCITT", by_pillow(Image.fromarray(BLACK), "TIFF", compression="group4"), BLACK * W)
+add("PBM", f"P4 {WIDTH} {HEIGHT}\n".encode() + np.packbits(~BLACK, axis=1).tobytes(), BLACK * W)
+add("WebP with alpha", by_pillow(CLEAR, "WEBP", lossless=True, exact=True), COLOUR)
+add("JPEG 2000 with alpha", by_pillow(CLEAR, "JPEG2000", irreversible=False), COLOUR)
+add(
+    "GIF of two pictures",
+    by_pillow(Image.fromarray(FULL), "GIF", save_all=True, append_images=[Image.new("L", (9, 9))]),
+    FULL,
+)
+add(
+    "TIFF RGB 8 times its alpha",
+    tiff(
+        np.dstack([COLOUR // 2, np.full((HEIGHT, WIDTH), 128, np.uint8)]),
+        photometric="rgb", extrasamples=["assocalpha"],
+    ),
+    np.clip(COLOUR // 2 * (255 / 128), 0, 255),
+)  # fmt: skip
+add("TIFF raw of a camera", tiff(values("uint16"), photometric="cfa"), "colours of kind CFA")
+add(
+    "TIFF palette 16",
+    tiff(
+        values("uint16"), photometric="palette",
+        colormap=RNG.integers(0, 2**16, (3, 2**16)).astype(np.uint16),
+    ),
+    "16-bit colours of kind PALETTE",
+)  # fmt: skip
 for name, content, reason in (
+    ("AVIF", b"\0\0\0\x18ftypavif" + bytes(99), "it is HEIC or AVIF; export it"),
+    ("SVG", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "it is an SVG drawing"),
+    ("gzip", b"\x1f\x8b\x08" + bytes(20), "it is packed by gzip"),
+    ("Photoshop", b"8BPS\0\1" + bytes(30), "it is a Photoshop document"),
     ("nothing", b"", "it is empty"),
     ("a pointer of Git LFS", b"version https://git-lfs.github.com/spec/v1\noid sha256", "git lfs"),
     ("a web page", b"\n<!DOCTYPE html><html></html>", "it is a web page"),
@@ -247,6 +289,27 @@ def test_every_kind_of_file_is_read_as_it_was_written_or_refused_with_its_reason
     assert found.shape == expected.shape
     within = 1 if truth.dtype == np.float64 else 0  # a formula, not rounded
     assert np.abs(found.astype(np.float64) - expected).max() <= within
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind", "options"),
+    [
+        ("CMYK", "JPEG", {"quality": 100, "subsampling": 0}),
+        ("YCbCr", "TIFF", {"compression": "jpeg", "quality": 100}),
+        ("RGB", "JPEG", {"quality": 100, "subsampling": 0}),
+    ],
+)
+def test_colour_that_a_jpeg_holds_is_that_of_its_picture(
+    mode: str, kind: str, options: dict[str, Any]
+) -> None:
+    rows, columns = np.mgrid[0:48, 0:64] / 64
+    ramp = np.uint8(255 * np.dstack([rows, columns, 1 - rows])).copy()
+    image = Image.fromarray(ramp)
+    if mode == "CMYK":
+        ink = np.dstack([255 - ramp, np.zeros(ramp.shape[:2], np.uint8)])
+        image = Image.frombytes("CMYK", image.size, ink.tobytes())
+    found = as_pixels(by_pillow(image.convert(mode), kind, **options))
+    assert np.abs(found.astype(int) - ramp).max() <= 6
 
 
 @pytest.mark.parametrize("kind", ["uint8", "uint16"])

@@ -151,6 +151,8 @@ def test_a_float_picture_is_read_from_0_to_1_and_refused_beyond(tmp_path: Path) 
 def test_a_missing_file_and_a_text_called_picture_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadImageError, match=r"gone\.png cannot be opened: No such file"):
         read_image(tmp_path / "gone.png")
+    with pytest.raises(BadImageError, match="cannot be opened: embedded null byte. Correct the"):
+        as_pixels("a\0b.png")
     (tmp_path / "text.png").write_text("not a picture")
     with pytest.raises(BadImageError, match=r"text\.png.*no picture of 8 or 16 bits"):
         read_image(tmp_path / "text.png")

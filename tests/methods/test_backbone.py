@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ import skimage.data
 import torch
 from jaxtyping import UInt8
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo.errors import ConfigError
@@ -61,11 +60,24 @@ def test_padded_with_zeros_as_trained_all_blocks_know_a_cat_and_a_cup_of_coffee(
 
 
 def test_it_sees_photographs_in_the_range_it_was_trained_on() -> None:
-    network, _ = pretrained(PACKAGE, device=CPU)
+    _, weights = pretrained(PACKAGE, device=CPU)
+    stem = backbone.Convolution(3, 32, 3, stride=2)
     with torch.no_grad():
-        found = network.conv_stem(squared(skimage.data.astronaut())).var(dim=(0, 2, 3))
-    ratio = (found + 1e-3) / (cast(Tensor, network.bn0.running_var) + 1e-3)
+        stem.weight.copy_(weights["backbone.conv_stem.weight"])
+        found = stem(squared(skimage.data.astronaut())).var(dim=(0, 2, 3))
+    ratio = (found + 1e-3) / (weights["backbone.bn0.running_var"] + 1e-3)
     assert 0.5 < float(ratio.log().mean().exp()) < 2
+
+
+def test_batch_norms_that_are_folded_change_nothing() -> None:
+    network, weights = pretrained(PACKAGE, device=CPU)
+    plain = EfficientNetLite0().eval()
+    plain.load_state_dict({name.removeprefix("backbone."): x for name, x in weights.items()})
+    assert not [each for each in network.modules() if isinstance(each, nn.BatchNorm2d)]
+    x = squared(skimage.data.chelsea())
+    with torch.no_grad():
+        for one, other in zip(network(x), plain(x), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (61, 47), (64, 72), (17, 130)])

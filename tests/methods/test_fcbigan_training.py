@@ -438,6 +438,7 @@ def test_reports_are_counted_and_the_last_is_the_end(images: list[Tensor], repor
         "train_generator_loss",
         "train_reconstruction_penalty",
         "train_defect_loss",
+        "train_megapixels",
     }
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from zoo.errors import ConfigError
-from zoo.methods.fcbigan import scorer
+from zoo.methods import pieces
 from zoo.methods.fcbigan.config import LATENT_PLANES, NetworkConfig, receptive_field
 from zoo.methods.fcbigan.networks import Networks, Segmenter, whole_cells
 from zoo.methods.fcbigan.scorer import fcbigan_losses
@@ -174,18 +174,18 @@ def test_a_large_image_in_pieces_has_the_losses_of_the_whole(
     gan = built(depth=depth, segmenter=True, patch=64, **depths)
     x = drawn(1, 1, 219, 350)
     whole = fcbigan_losses(gan, x, output_stride=stride, views=views)
-    monkeypatch.setattr(scorer, "TILE", 64)
-    pieces = fcbigan_losses(gan, x, output_stride=stride, views=views)
-    assert float((pieces - whole).abs().max()) < 1e-4
+    monkeypatch.setattr(pieces, "SIDE", 64)
+    cut = fcbigan_losses(gan, x, output_stride=stride, views=views)
+    assert float((cut - whole).abs().max()) < 1e-4
 
 
 def test_pieces_that_do_not_overlap_enough_would_show(monkeypatch: pytest.MonkeyPatch) -> None:
     gan, x = built(segmenter=True, patch=64, segmenter_depth=4), drawn(1, 1, 219, 350)
     whole = fcbigan_losses(gan, x, output_stride=4)
-    monkeypatch.setattr(scorer, "TILE", 64)
+    monkeypatch.setattr(pieces, "SIDE", 64)
     monkeypatch.setattr(Networks, "seam", lambda self, stride: (16, 16))
-    pieces = fcbigan_losses(gan, x, output_stride=4)
-    assert float((pieces - whole).abs().max()) > 1e-2
+    cut = fcbigan_losses(gan, x, output_stride=4)
+    assert float((cut - whole).abs().max()) > 1e-2
 
 
 @torch.no_grad()

@@ -48,19 +48,12 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def untrained_once() -> Memo:
-    """The fits of the methods that learn nothing, made once for each texture and split."""
-    return Memo()
-
-
-@pytest.fixture(scope="session")
 def parts(drawn: Path, untrained_once: Memo) -> list[Part]:
     """The methods that learn nothing."""
     from zoo.data import textures
     from zoo.training import gather
 
-    data = gather(textures.find(drawn.parent, "mesh"))
-    return [untrained_once.part_of(each, data) for each in untrained_once.untrained(data)]
+    return untrained_once.parts_of(gather(textures.find(drawn.parent, "mesh")))
 
 
 @pytest.fixture(scope="session")

@@ -113,6 +113,17 @@ def test_an_entry_of_another_version_is_reported_and_left_out(uri: str, tmp_path
     assert [line for line in said if "['renamed', 'a', {}]" in line]
 
 
+@pytest.mark.parametrize("line", ["oops", "{}", "[]", "[3]", "[" * 10**5])
+def test_a_damaged_record_is_refused_by_its_line_and_kept(
+    uri: str, tmp_path: Path, line: str
+) -> None:
+    held = f'["started", "a", {{}}]\n{line}\n'
+    (tmp_path / FILE).write_text(held)
+    with pytest.raises(StorageError, match=rf"{FILE} is damaged in line 2: .* remove the line"):
+        buffered(uri, "damaged", tmp_path)
+    assert (tmp_path / FILE).read_text() == held
+
+
 def test_the_champion_goes_the_same_way(uri: str, tmp_path: Path) -> None:
     picture = tmp_path / "map.png"
     picture.write_bytes(b"drawn")

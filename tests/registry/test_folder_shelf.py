@@ -86,6 +86,7 @@ ENTRY = {"act": "promoted", "version": 1}
         {"when": float("nan")},
         {"figures": 3},
         {"figures": {"val_pixel_ap": "high"}},
+        {"figures": {"val_pixel_ap": 10**400}},
         {"reason": None},
         {"run": 7},
         {"act": ["promoted"]},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from registry.bundle import Bundle
 from search_spaces import LogUniform
 from tests.search.tiny_searches import config, space
 from zoo.search import pacing
-from zoo.search.pacing import measured, rate, train_longer, with_megapixels
+from zoo.search.pacing import Speed, measured, paced, rate, train_longer, with_megapixels
 from zoo.search.run import TrialDetector
 from zoo.training import TrainingData
 
@@ -37,13 +38,39 @@ def test_the_time_until_a_training_begins_is_not_taken_for_its_speed(start_s: fl
     """A slow beginning once made trials of a search a tenth as long as they could be."""
     now = 0.0
 
-    def train(megapixels: float) -> None:
+    def train(megapixels: float, reports: int, report: Callable[[float], None]) -> None:
         nonlocal now
-        now += start_s + megapixels / 0.7
+        now += start_s
+        for number in range(1, reports + 1):
+            done = max(0.3, megapixels / reports)  # a step has .3 megapixels
+            now += done / 0.7
+            report(number * done)
 
     found, began = rate(train, probe_s=4.0, clock=lambda: now)
     assert found == pytest.approx(0.7)
-    assert began == pytest.approx(start_s, abs=0.1)
+    assert began == pytest.approx(start_s)
+
+
+FAST = Speed(megapixels_s=4.0, start_s=2.0, report_s=0.5)
+
+
+def test_a_fast_machine_has_twelve_whole_trials_of_any_length() -> None:
+    found = paced(FAST, 1200.0)
+    assert found.reports == 8
+    assert found.seconds == pytest.approx(1200 / 12, rel=0.01)
+    assert found.megapixels == pytest.approx(4 * (100 / 1.2 - 6), rel=0.01)
+
+
+def test_a_slow_machine_has_fewer_trials_but_each_of_them_learns_something() -> None:
+    """Twelve trials of grid had 33 megapixels each, and the best of them was of no use."""
+    slow = replace(FAST, megapixels_s=0.85, report_s=7.0)
+    found = paced(slow, 1200.0)
+    assert found.reports == 2
+    assert found.megapixels == 100.0
+    assert 1200 / 12 < found.seconds < 1200 / 5
+    slower = paced(replace(slow, megapixels_s=0.2), 1200.0)
+    assert slower.seconds == pytest.approx(1200 / 5, rel=0.01)
+    assert paced(slow, 1200.0, (8,)).reports == 8
 
 
 @pytest.mark.cluster
@@ -55,12 +82,17 @@ def test_twelve_whole_trials_fit_into_the_first_part_of_the_time(
     monkeypatch.setattr(pacing, "PROBE_S", 0.7)
     said: list[str] = []
     limits = config("paced", pace_s=600.0, reports=1)
-    length = measured(space(), tiny_data, limits, say=said.append)
-    assert length is not None
+    monkeypatch.setattr(pacing, "ENOUGH_MEGAPIXELS", 0.0)
+    pace = measured(space(), tiny_data, limits, say=said.append, reports=(1,))
+    assert pace is not None
     assert "in 1 trials at once; each whole trial has" in said[0]
     rate = float(said[0].split("trains on ")[1].split(" megapixels")[0])
     whole_s = 600 * pacing.EXPLORE / pacing.WHOLE_TRIALS / pacing.OVERHEAD
-    assert length == pytest.approx(rate * (whole_s - 1), rel=0.2)  # judging takes about a second
+    assert pace.reports == 1
+    assert pace.seconds == pytest.approx(600 * pacing.EXPLORE / pacing.WHOLE_TRIALS, rel=0.1)
+    assert pace.megapixels == pytest.approx(
+        rate * (whole_s - 1), rel=0.2
+    )  # judging takes about a second
 
 
 @pytest.mark.cluster

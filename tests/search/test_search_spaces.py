@@ -191,6 +191,12 @@ def test_a_wrong_range_is_refused_with_its_file_its_field_and_its_values(
         ("", "a space is lines of `field: distribution`, found None"),
         ("- patch", "a space is lines of `field: distribution`, found ['patch']"),
         ("{[1]: 2}", "is no YAML"),
+        ("[" * 3000, "is no YAML"),
+        ("patch: " + "{a: " * 3000, "is no YAML"),
+        ("width: 2001-99-99", "is no YAML"),
+        ("width: 0x_", "is no YAML"),
+        ("width: " + "1" * 5000, "is no YAML"),
+        ("width: !!int ''", "is no YAML"),
     ],
 )
 def test_a_file_that_is_no_space_is_refused_in_one_line(
@@ -201,6 +207,14 @@ def test_a_file_that_is_no_space_is_refused_in_one_line(
         load_file(path, known=KNOWN)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_alias_of_an_alias_is_refused_without_writing_it_out(tmp_path: Path) -> None:
+    levels = [f"  - &l{at} [{', '.join([f'*l{at - 1}'] * 9)}]" for at in range(1, 30)]
+    path = written(tmp_path, "\n".join(["depth:", "  - &l0 [0]", *levels]))
+    with pytest.raises(SpaceError, match="'depth': a field is a plain value") as caught:
+        load_file(path, known=KNOWN)
+    assert len(str(caught.value)) < 1000
 
 
 def test_a_file_that_is_not_there_is_refused_with_its_path(tmp_path: Path) -> None:

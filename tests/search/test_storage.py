@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -84,7 +85,7 @@ def test_credentials_in_an_address_are_refused_and_not_repeated() -> None:
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "3", "{}", '{"texture": 5}'])
+@pytest.mark.parametrize("text", ["{", "[]", "3", "{}", '{"texture": 5}', "[" * 10**5])
 def test_a_damaged_search_hides_no_other(tmp_path: Path, text: str) -> None:
     written = config("weave-1")
     write_config(written, tmp_path / "weave-1")
@@ -95,11 +96,20 @@ def test_a_damaged_search_hides_no_other(tmp_path: Path, text: str) -> None:
         last_config(tmp_path, "wood")
 
 
+def test_a_pipe_in_place_of_a_search_hides_no_other(tmp_path: Path) -> None:
+    write_config(config("weave-1"), tmp_path / "weave-1")
+    (tmp_path / "weave-2").mkdir()
+    os.mkfifo(tmp_path / "weave-2" / CONFIG_FILE)
+    assert last_config(tmp_path, "weave") == config("weave-1")
+
+
 def test_a_search_without_its_values_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "weave-1").mkdir()
-    (tmp_path / "weave-1" / CONFIG_FILE).write_text('{"texture": "weave"}')
-    with pytest.raises(SearchError, match=r"search\.json is damaged: .*without --resume"):
-        last_config(tmp_path, "weave")
+    file = tmp_path / "weave-1" / CONFIG_FILE
+    for text in ('{"texture": "weave"}', json.dumps(asdict(config("weave-1")) | {"trials": []})):
+        file.write_text(text)
+        with pytest.raises(SearchError, match=r"search\.json is damaged: .*without --resume"):
+            last_config(tmp_path, "weave")
 
 
 def test_a_folder_is_a_place_whatever_its_name(tmp_path: Path) -> None:

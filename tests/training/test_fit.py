@@ -23,6 +23,7 @@ from zoo.data.images import unit
 from zoo.data.variation import under_variation
 from zoo.detectors import Detector
 from zoo.errors import BadImageError, ConfigError
+from zoo.scoring import objective
 from zoo.scoring.aggregation import Rule
 from zoo.scoring.thresholds import Rates, fit_pixel_threshold, fit_threshold
 from zoo.training import (
@@ -277,19 +278,21 @@ def test_without_a_rule_of_its_own_one_is_chosen_on_val(
     assert len(chosen.calibration["mean"]) == 3
 
 
-def test_a_finished_detector_looks_at_the_views_its_settings_want(
-    tiny_data: TrainingData,
+@pytest.mark.parametrize("sure", [0.0, 1.01])
+def test_a_finished_detector_looks_at_the_views_its_settings_want_where_val_is_sure_of_them(
+    tiny_data: TrainingData, monkeypatch: pytest.MonkeyPatch, sure: float
 ) -> None:
+    monkeypatch.setattr(objective, "WIN_SHARE", sure)
     wanted = settings(textures_drawn.TINY | {"reports": 1, "views": 4, "defect_rounds": 1})
     checkpoints: list[Checkpoint] = []
     train(tiny_data, wanted, seed=0, report=checkpoints.append)
     checkpoint = checkpoints[0].bundle
     assert checkpoint.config["views"] == 1
     finished = finish(checkpoint, tiny_data)
-    assert finished.config["views"] == 4
+    assert finished.config["views"] == (1 if sure > 1 else 4)
     assert settings_of(finished).method == settings_of(checkpoint).method == wanted.method
     pixels = tiny_data.splits.val[0].pixels
-    for made_of, alike in ((finished, True), (checkpoint, False)):
+    for made_of, alike in ((finished, sure <= 1), (checkpoint, False)):
         anomaly = Detector(made_of).map(pixels)
         mirrored = Detector(made_of).map(np.ascontiguousarray(pixels[:, ::-1]))[:, ::-1]
         assert np.allclose(anomaly, mirrored, rtol=1e-3, atol=1e-4) == alike

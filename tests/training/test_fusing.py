@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from registry.bundle import FUSION, Bundle, same_detector
+from tests.memo import Memo
 from zoo import methods
 from zoo.detectors import Detector
 from zoo.errors import BadImageError
@@ -26,7 +27,6 @@ from zoo.training import (
     choose,
     floor,
     made,
-    part_of,
     untrained,
     window_maps_of,
 )
@@ -40,17 +40,14 @@ APART = [name for name in UNTRAINED if not methods.named(name).features]
 
 
 @pytest.fixture(scope="module")
-def bundles(tiny_data: TrainingData) -> list[Bundle]:
+def bundles(tiny_data: TrainingData, untrained_once: Memo) -> list[Bundle]:
     """The methods that learn nothing."""
-    said: list[str] = []
-    found = untrained(tiny_data, say=said.append)
-    assert said == []
-    return found
+    return untrained_once.untrained(tiny_data, say=pytest.fail)
 
 
 @pytest.fixture(scope="module")
-def parts(bundles: list[Bundle], tiny_data: TrainingData) -> list[Part]:
-    return [part_of(each, tiny_data) for each in bundles]
+def parts(tiny_parts: list[Part]) -> list[Part]:
+    return tiny_parts
 
 
 # --------------------------------------------------------------------------------- parts by hand

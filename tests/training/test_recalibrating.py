@@ -10,20 +10,12 @@ import pytest
 
 from registry.bundle import Bundle
 from zoo.data import textures
+from zoo.data.preprocessing import intensity_range
 from zoo.data.textures import Texture
 from zoo.detectors import Detector
 from zoo.errors import ConfigError, DataError
 from zoo.scoring.thresholds import Rates
-from zoo.training import (
-    TrainingData,
-    at_rates,
-    choose,
-    made,
-    part_of,
-    rates_of,
-    recalibrated,
-    untrained,
-)
+from zoo.training import Part, TrainingData, at_rates, choose, made, rates_of, recalibrated
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +24,14 @@ def weave(drawn_folder: Path) -> Texture:
 
 
 @pytest.fixture(scope="module")
-def plain(tiny_data: TrainingData) -> Bundle:
+def plain(tiny_parts: list[Part]) -> Bundle:
     """The method with the best map."""
-    parts = [part_of(each, tiny_data) for each in untrained(tiny_data, say=pytest.fail)]
-    return max((part.bundle for part in parts), key=lambda each: each.metrics["val_pixel_ap"])
+    return max((part.bundle for part in tiny_parts), key=lambda each: each.metrics["val_pixel_ap"])
 
 
 @pytest.fixture(scope="module")
-def fused(tiny_data: TrainingData) -> Bundle:
-    parts = [part_of(each, tiny_data) for each in untrained(tiny_data, say=pytest.fail)[:2]]
+def fused(tiny_data: TrainingData, tiny_parts: list[Part]) -> Bundle:
+    parts = tiny_parts[:2]
     return made(parts, choose(parts, tiny_data), tiny_data)
 
 
@@ -65,7 +56,7 @@ def test_pictures_in_other_light_are_good_again_and_defects_are_found(
 ) -> None:
     old: Bundle = request.getfixturevalue(kind)
     light = in_other_light(weave)
-    new = recalibrated(old, light)
+    new = recalibrated(old, light, say=print)
     detector = Detector(new)
     for each in light.pictures[:4]:
         good = detector.score(each.pixels)
@@ -90,7 +81,7 @@ def test_the_warning_of_other_light_ends_with_a_recalibration(
 ) -> None:
     old: Bundle = request.getfixturevalue(kind)
     few = replace(weave, pictures=weave.pictures[:5])
-    new = recalibrated(old, in_other_light(few))
+    new = recalibrated(old, in_other_light(few), say=print)
     for each in weave.pictures[5:]:
         before = Detector(old).score(darker(each.pixels)).warnings
         assert any("Brightness" in line for line in before)
@@ -98,8 +89,43 @@ def test_the_warning_of_other_light_ends_with_a_recalibration(
         assert any("Brightness" in line for line in Detector(new).score(each.pixels).warnings)
 
 
+def test_light_is_undone_by_its_ratio_although_some_pixels_are_white(
+    weave: Texture, plain: Bundle
+) -> None:
+    """Quantiles of the new pictures would not move beyond white, and nothing were undone."""
+
+    def brighter(pixels: np.ndarray) -> np.ndarray:
+        return np.rint(pixels * 1.6).clip(0, 255).astype(np.uint8)
+
+    bright = tuple(replace(each, pixels=brighter(each.pixels)) for each in weave.pictures)
+    said: list[str] = []
+    new = recalibrated(plain, replace(weave, pictures=bright), say=said.append)
+    white = float(np.mean([(each.pixels == 255).mean() for each in bright]))
+    assert white > 0.02
+    assert [line for line in said if "are the brightest of the scale" in line]
+    for name in ("low", "high"):
+        assert new.preprocessing[name] == pytest.approx(1.6 * plain.preprocessing[name], rel=0.02)
+    assert new.preprocessing["high"] > 1
+    again = recalibrated(new, weave, say=said.append)
+    for name in ("low", "high"):
+        assert again.preprocessing[name] == pytest.approx(plain.preprocessing[name], rel=0.02)
+    assert Detector(new).score(brighter(holed(weave.pictures[0].pixels))).is_anomalous
+
+
+def test_a_detector_without_statistics_is_normalised_by_the_new_pictures(
+    weave: Texture, plain: Bundle
+) -> None:
+    old = {name: each for name, each in plain.threshold.items() if name != "statistics"}
+    new = recalibrated(replace(plain, threshold=old), in_other_light(weave), say=print)
+    wanted = intensity_range([each.pixels for each in in_other_light(weave).pictures])
+    assert (new.preprocessing["low"], new.preprocessing["high"]) == wanted
+
+
 def test_a_rate_can_be_asked_for_and_else_stays(weave: Texture, plain: Bundle) -> None:
-    rates = [recalibrated(plain, weave, rates=r).threshold for r in (None, Rates(false_alarms=0.3))]
+    rates = [
+        recalibrated(plain, weave, rates=each, say=print).threshold
+        for each in (None, Rates(false_alarms=0.3))
+    ]
     assert [each["false_alarm_rate"] for each in rates] == [0.05, 0.3]
     assert rates[0]["value"] > rates[1]["value"]
 
@@ -108,18 +134,18 @@ def test_pictures_that_do_not_look_good_are_refused_by_name(weave: Texture, plai
     first, *rest = weave.pictures
     mixed = replace(weave, pictures=(replace(first, pixels=holed(first.pixels)), *rest))
     with pytest.raises(DataError, match=f"1 of {len(mixed.pictures)} .* {first.name} .*deviations"):
-        recalibrated(plain, mixed)
+        recalibrated(plain, mixed, say=print)
 
 
 def test_fewer_than_five_pictures_are_refused(weave: Texture, plain: Bundle) -> None:
     with pytest.raises(DataError, match="takes 5 good pictures or more; .* has 4"):
-        recalibrated(plain, replace(weave, pictures=weave.pictures[:4]))
+        recalibrated(plain, replace(weave, pictures=weave.pictures[:4]), say=print)
 
 
 def test_another_operating_point_is_that_of_a_detector_made_with_it(
-    tiny_data: TrainingData,
+    tiny_data: TrainingData, tiny_parts: list[Part]
 ) -> None:
-    parts = [part_of(each, tiny_data) for each in untrained(tiny_data, say=pytest.fail)[:2]]
+    parts = tiny_parts[:2]
     usual, wanted = (
         made(parts, choose(parts, tiny_data), tiny_data, rates=rates)
         for rates in (Rates(), Rates(false_alarms=0.3, look_again=0.5))

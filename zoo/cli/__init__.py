@@ -17,7 +17,7 @@ from typing import NoReturn, Protocol, cast
 from zoo.cli._signals import sigterm_is_ctrl_c
 from zoo.cli.output import put, say
 from zoo.errors import ZooError, one_line
-from zoo.files import ADVICE, storage_error
+from zoo.files import storage_error
 
 __all__ = ["main", "parser"]
 
@@ -124,9 +124,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             say("zoo: interrupted")
             sys.exit(TERMINATED if terminated.is_set() else INTERRUPTED)
         except OSError as error:  # of a place that is not ours: the user's disk, rights or names
-            if error.errno not in ADVICE:
+            if error.errno is None:
                 raise
             say(f"zoo: {one_line(storage_error(f'Cannot do `zoo {shlex.join(words)}`', error))}")
+            sys.exit(2)
+        except MemoryError:
+            say(
+                f"zoo: There is not enough memory for `zoo {shlex.join(words)}`. Use smaller or "
+                "fewer pictures, or a machine with more memory."
+            )
             sys.exit(2)
     if terminated.is_set():
         sys.exit(TERMINATED)

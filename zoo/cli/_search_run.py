@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from zoo.cli._search_floor import fit_floor
 from zoo.cli.output import say
-from zoo.search.cluster import cluster, default_threads
+from zoo.search.cluster import check_address, cluster, default_threads
+from zoo.search.config import REPORTS
 from zoo.search.confirm import confirm
 from zoo.search.pacing import EXPLORE, FINISH, measured, train_longer, with_megapixels
 from zoo.search.run import run_search
@@ -66,6 +67,7 @@ def searched(
     """
     began = time.monotonic()
     config, space = prepared
+    check_address(args.address)
     untrained = fit_floor(args, texture, data, storage / config.name)
     with cluster(args.address):
         if args.threads is None and not args.resume:
@@ -73,9 +75,11 @@ def searched(
             write_config(config, storage / config.name)
         if args.space is None and config.megapixels is None and not args.resume:
             spent = time.monotonic() - began
-            length = measured(space, data, config, say=say, spent_s=spent)
-            config = replace(config, megapixels=length)
-            write_config(config, storage / config.name)
+            allowed = (args.reports,) if args.reports else REPORTS
+            pace = measured(space, data, config, say=say, spent_s=spent, reports=allowed)
+            if pace:
+                config = replace(config, megapixels=pace.megapixels, reports=pace.reports)
+                write_config(config, storage / config.name)
         space = with_megapixels(space, config.megapixels)
         left = config.time_budget_s - (time.monotonic() - began)
         exploring = replace(config, time_budget_s=max(EXPLORE * left, 1.0))

@@ -14,7 +14,7 @@ from zoo.cli.output import say
 from zoo.data.defects.placebo import donors_of, material
 from zoo.errors import SearchError
 from zoo.home import trial_storage
-from zoo.search.config import HUNG_AFTER_S, SearchConfig
+from zoo.search.config import HUNG_AFTER_S, REPORTS, SearchConfig
 from zoo.search.space import fitting, starting_with
 from zoo.search.storage import last_config, new_name, place_of
 from zoo.training import field_names, smallest_side
@@ -67,7 +67,7 @@ def _new(args: argparse.Namespace, data: TrainingData, storage: Path) -> SearchC
         time_budget_s=args.time_budget,
         threads=args.threads or 1,  # with GPUs more, when Ray is up
         gpus_per_trial=args.gpus_per_trial,
-        reports=args.reports,
+        reports=args.reports or REPORTS[0],
         pace_s=args.pace or args.time_budget,
         hung_after_s=max(HUNG_AFTER_S, args.time_budget / 4),  # trials grow with the budget
         storage=trials_at,

@@ -18,7 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_detector(parser)
     parser.add_argument("--to", choices=("onnx",), required=True, help="the format")
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="the file to write (default: TEXTURE.onnx)"
+        "--out",
+        type=options.no_picture,
+        metavar="FILE",
+        help="the file to write (default: TEXTURE.onnx)",
     )
     parser.add_argument(
         "--check",

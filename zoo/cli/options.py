@@ -95,6 +95,17 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def no_picture(text: str) -> Path:
+    """Read the name of a file to write, which must not be that of a picture."""
+    from zoo.data.images import SUFFIXES
+
+    if Path(text).suffix.lower() in SUFFIXES:
+        raise argparse.ArgumentTypeError(
+            f"'{text}' has the name of a picture; it would be replaced"
+        )
+    return Path(text)
+
+
 def several(text: str) -> int:
     """Read a number of seeds that have a spread: 2 or more."""
     number = positive(text)

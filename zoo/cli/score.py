@@ -39,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print one JSON object a line; so it does wherever its output is no terminal",
     )
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a table to this file too")
+    parser.add_argument(
+        "--csv", type=options.no_picture, metavar="FILE", help="write a table to this file too"
+    )
     parser.add_argument(
         "--fail-on-defect",
         action="store_true",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from zoo.cli import _rates, options
 from zoo.cli.output import answer, say
 from zoo.cli.promote import open_registry, promoted
-from zoo.errors import StorageError
+from zoo.errors import ZooError
 
 if TYPE_CHECKING:
     from zoo.data.textures import Texture
@@ -61,9 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--reports",
         type=options.positive,
-        default=8,
         metavar="N",
-        help="reports of a whole trial (default: 8)",
+        help="reports of a whole trial (default: 8; fewer where judging takes long)",
     )
     add(
         "--storage",
@@ -144,7 +143,7 @@ def _search(args: argparse.Namespace, texture: Texture, data: TrainingData) -> d
     try:
         known = window_maps_of(made.untrained, data)
         return result | promoted(saved, texture, origin=Origin(untrained=known, run_id=runs.run_id))
-    except StorageError as error:
-        raise StorageError(
+    except ZooError as error:
+        raise type(error)(
             f"{error} What was found is kept; when this is repaired, promote it with {promotion}."
         ) from error

@@ -8,6 +8,8 @@ be tested on the defects on which it was chosen.
 
 from __future__ import annotations
 
+import hashlib
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +29,9 @@ SOURCES = {
     "gravel": "Gravel04, https://cc0textures.com/view.php?tex=Gravel04",
 }
 MADE_BY = "Made by the demo of texture-zoo; making it again replaces train, test and ground_truth."
+
+PARTS = ("train", "test", "ground_truth")
+WROTE = re.compile("Its files: sha256:([0-9a-f]{64})")
 
 # Test tiles come from the middle rows. In the photograph of bricks the scale changes from top to
 # bottom; with training tiles above and below, the test shows no scale that training lacks.
@@ -147,14 +152,19 @@ def _clear(root: Path, texture: Photograph) -> None:
     """Make a folder that holds only a licence; an older demo in it is removed.
 
     Raises:
-        DataError: The folder holds something that the demo did not make.
+        DataError: The folder holds something that the demo did not make, or that was changed.
     """
     licence = root / "license.txt"
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        made_by_demo = licence.is_file() and MADE_BY.encode() in licence.read_bytes()
-        if not made_by_demo:
+        said = licence.read_text("utf-8", errors="replace") if licence.is_file() else ""
+        if MADE_BY not in said:
             raise DataError(f"{root} is not empty and not a demo of the zoo. Give another folder.")
-        for part in ("train", "test", "ground_truth"):
+        if (wrote := WROTE.search(said)) and wrote[1] != _digest(root):
+            raise DataError(
+                f"{root} is a demo of the zoo whose files were changed since, and making it again "
+                "would lose them. Give another folder, or move your files away."
+            )
+        for part in PARTS:
             shutil.rmtree(root / part, ignore_errors=True)
     root.mkdir(parents=True, exist_ok=True)
     licence.write_text(
@@ -163,6 +173,16 @@ def _clear(root: Path, texture: Photograph) -> None:
         f"(skimage.data.{texture}).\nDefects: painted.\n\n{MADE_BY}\n",
         encoding="utf-8",
     )
+
+
+def _digest(root: Path) -> str:
+    """Return the digest of the names and contents of all files of a demo but the licence."""
+    found = hashlib.sha256()
+    files = [path for part in PARTS for path in (root / part).rglob("*") if path.is_file()]
+    for path in sorted(files):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        found.update(f"{path.relative_to(root).as_posix()} {content}\n".encode())
+    return found.hexdigest()
 
 
 def make(
@@ -182,7 +202,7 @@ def make(
 
     Raises:
         ConfigError: The size is out of its range.
-        DataError: The folder holds something that the demo did not make.
+        DataError: The folder holds something that the demo did not make, or that was changed.
         StorageError: The disk is full or the folder is read-only.
     """
     if not MIN_SIZE <= size <= MAX_SIZE:
@@ -205,6 +225,8 @@ def make(
                 _save(painted, root / "test" / kind / f"{number:03}.png")
                 mask_path = root / "ground_truth" / kind / f"{number:03}_mask.png"
                 _save(mask.astype(np.uint8) * 255, mask_path)
+        with (root / "license.txt").open("a", encoding="utf-8") as licence:
+            licence.write(f"Its files: sha256:{_digest(root)}\n")
     except OSError as error:
         raise StorageError(f"The demo cannot be written to {root}: {error}.") from error
     return root

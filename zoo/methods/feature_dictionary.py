@@ -16,6 +16,7 @@ from torch import Generator, Tensor
 
 from zoo.methods import backbone, neighbours
 from zoo.methods.configuration import check_fields
+from zoo.methods.pieces import in_pieces
 from zoo.methods.protocol import Losses, Shape, Weights
 
 ROUNDS = 20  # of k-means; enough to converge on the 11,000 vectors of grid
@@ -89,7 +90,7 @@ class FeatureDictionary(backbone.FeatureMethod):
             away = neighbours.distance_maps(projected, words, count=min(self.nearest, len(words)))
             return backbone.everywhere(away.mean(dim=1, keepdim=True), height, width)
 
-        return losses
+        return in_pieces(losses, step=backbone.CELL, margin=backbone.REACH + self.patch)
 
 
 def principal(

@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 
 from zoo.methods import backbone, neighbours
 from zoo.methods.configuration import check_fields
+from zoo.methods.pieces import in_pieces
 from zoo.methods.protocol import Losses, Shape, Weights
 
 
@@ -65,4 +66,4 @@ class FeatureMemory(backbone.FeatureMethod):
             away = neighbours.distance_maps(features, memory)
             return backbone.everywhere(away, height, width)
 
-        return losses
+        return in_pieces(losses, step=backbone.CELL, margin=backbone.REACH + self.patch)

@@ -18,6 +18,7 @@ from zoo.data.defects.fit_pictures import FitPictures
 from zoo.errors import DivergedError
 from zoo.methods import backbone
 from zoo.methods.configuration import check_fields
+from zoo.methods.pieces import in_pieces
 from zoo.methods.protocol import Images, Losses, Progress, Report, Shape, State, Weights
 
 BATCH = 1024  # good vectors in a step, and as many with noise
@@ -117,7 +118,7 @@ class FeatureNoise(backbone.FeatureMethod):
             verdict = functional.conv2d(h, weights["verdict"][None, :, None, None])
             return backbone.everywhere(verdict, height, width)
 
-        return losses
+        return in_pieces(losses, step=backbone.CELL, margin=backbone.REACH + self.patch)
 
     @torch.enable_grad()
     def _trained(

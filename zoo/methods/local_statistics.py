@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 
 from zoo.data.defects.fit_pictures import FitPictures
 from zoo.methods.configuration import check_fields
+from zoo.methods.pieces import in_pieces
 from zoo.methods.protocol import (
     Images,
     Losses,
@@ -28,6 +29,7 @@ from zoo.methods.protocol import (
 from zoo.scoring.maps import smooth
 
 FEATURES = 18  # for each channel: mean and deviation of nine maps
+BANDS = 8  # pixels that the bands reach, at least: a blur of 7, and a difference of blurs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +83,7 @@ class LocalStatistics(Method):
             whitened = torch.einsum("st,bthw->bshw", weights["whiten"], offset)
             return whitened.square().sum(dim=1, keepdim=True).sqrt()
 
-        return losses
+        return in_pieces(losses, step=1, margin=self.patch // 2 + BANDS)
 
     def _features(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
         blurs = [x, smooth(x, 3), smooth(x, 7)]

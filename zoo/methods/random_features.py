@@ -18,6 +18,7 @@ from zoo.methods import neighbours
 from zoo.methods.configuration import check_fields
 from zoo.methods.fcbigan.config import NetworkConfig, receptive_field, widths
 from zoo.methods.fcbigan.networks import Networks, initialise
+from zoo.methods.pieces import in_pieces
 from zoo.methods.protocol import (
     Images,
     Losses,
@@ -113,7 +114,7 @@ class RandomFeatures(Method):
             first = (WINDOW // 2, WINDOW // 2)
             return interpolated(away, step=STEP, first=first, height=height, width=width)
 
-        return losses
+        return in_pieces(losses, step=STEP, margin=self.patch + WINDOW + 2 * STEP)
 
     def _layers(self, channels: int) -> nn.Sequential:
         """Build the layers without allocating memory for their weights."""

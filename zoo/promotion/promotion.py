@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry import bundle, gate
+from registry import bundle, gate, signing
 from registry.bundle import Bundle
 from registry.gate import Decision
 from registry.names import checked_name, file_name, normal
@@ -27,12 +27,18 @@ from zoo.errors import BundleError, PromotionError, UnknownDetectorError
 from zoo.evaluation import audit_log
 from zoo.evaluation.audit import check, doubts, figures, score_test
 from zoo.files import check_writable
-from zoo.home import home
+from zoo.home import home, signing_key
 from zoo.promotion.comparison import Maps, compare, window_ap, window_maps
 from zoo.promotion.publication import Promotion, Registry, publish, published_before
 from zoo.training import TrainingData, gather, part_of, provenance, untrained, window_maps_of
 
-NEEDED = ("fingerprint", "split_seed", "fit", "validation", "validation_seed")
+NEEDED = {  # of the data of a challenger
+    "fingerprint": str,
+    "split_seed": int,
+    "fit": list,
+    "validation": str,
+    "validation_seed": int,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,10 +153,16 @@ def check_promotion(texture: Texture, registry: Registry) -> list[str]:
     Raises:
         BadImageError: A test image cannot be read.
         BadMaskError: One has no mask, or one of another size.
-        ConfigError: The texture has a name that cannot be published.
+        ConfigError: The texture has a name that cannot be published, or `ZOO_SIGNING_KEY` names
+            no key.
+        PromotionError: The present champion is damaged, so nothing can be compared with it.
+        SignatureError: No trusted key has signed the present champion.
         StorageError: The shelf or the home cannot be written, or a disk is nearly full.
     """
     doubtful = check_test(texture)
+    _champion(registry.shelf, texture.name)
+    if key := signing_key():
+        signing.sign(texture.name, "", key)
     registry.shelf.check_writable(texture.name)
     check_writable(home() / "audited", "audits")
     return doubtful
@@ -172,7 +184,8 @@ def check_test(texture: Texture) -> list[str]:
 def _training_data(challenger: Bundle, folder: Path, texture: Texture) -> TrainingData:
     """Gather what the challenger was made from again: the same pictures, the same windows."""
     checked_name(texture.name)
-    missing = [name for name in NEEDED if name not in challenger.data]
+    known = challenger.data
+    missing = [name for name, kind in NEEDED.items() if not isinstance(known.get(name), kind)]
     if missing:
         raise PromotionError(
             f"The card of {folder} does not say {', '.join(missing)} of its data, so it cannot be "

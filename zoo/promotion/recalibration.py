@@ -64,7 +64,7 @@ def recalibrate(
     else:
         how = f"{len(good.pictures)} good pictures of {good.root}"
         say(f"Setting the limits of {name}:{version} on {len(good.pictures)} pictures.")
-        made = recalibrated(old, good, rates=rates)
+        made = recalibrated(old, good, rates=rates, say=say)
     second = f", look again {rates.look_again:.2%}" if rates.look_again else ""
     decision = Decision(
         promoted=True,

@@ -18,6 +18,7 @@ import ray
 from ray.tune import Callback
 
 from registry.trials import Outcome, Scalar
+from zoo.errors import without_secrets
 from zoo.search.config import SearchConfig, TrialLog
 from zoo.search.trial import BUNDLE, FAILURE
 from zoo.training import METRIC
@@ -264,6 +265,7 @@ class SearchCallback(Callback):
         self.ended[trial.trial_id] = outcome
         best, usage = best_checkpoint(trial), self._usage(trial, trial.last_result or {})
         if reason:
+            reason = without_secrets(reason)
             usage["reason"] = reason
             self.failure = self.failure or reason
         bundle = detector_of(best[1], self.folder) if best else None

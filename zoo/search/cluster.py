@@ -39,7 +39,7 @@ def cluster(address: str | None = None) -> Iterator[None]:
     try:
         if where == "local":
             _keep_token()
-        _check_port(where)
+        check_address(address)
         with handlers_kept(signal.SIGTERM):  # Ray's would end the process at once
             ray.init(
                 address=where,
@@ -48,17 +48,13 @@ def cluster(address: str | None = None) -> Iterator[None]:
                 logging_level=logging.ERROR,
             )
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        reason = str(error.__cause__ or error).strip().split(". ")[0].splitlines()[0]
         if where == "local":
             raise ConfigError(
-                f"Cannot start a Ray on this machine: {reason}. Ray keeps its sockets and logs "
-                "under RAY_TMPDIR, TMPDIR or /tmp, whichever is set first; it must be short, and "
-                "writable. Set RAY_TMPDIR=/tmp, for example."
+                f"Cannot start a Ray on this machine: {_reason(error)}. Ray keeps its sockets and "
+                "logs under RAY_TMPDIR, TMPDIR or /tmp, whichever is set first; it must be short, "
+                "and writable. Set RAY_TMPDIR=/tmp, for example."
             ) from error
-        raise ConfigError(
-            f"Cannot join the Ray at '{where}': {reason}. Check that it runs (`ray status`), that "
-            f"it is Ray {ray.__version__} too, and that its token is in ~/.ray/auth_token here."
-        ) from error
+        raise _not_joined(where, error) from error
     # Ray prints messages about lost nodes to stdout, which is for the answer of a command.
     with redirect_stdout(sys.stderr):
         try:
@@ -89,11 +85,34 @@ def _keep_token() -> None:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
-def _check_port(where: str) -> None:
-    """Raise OSError at once if nothing listens at the address; Ray would retry for minutes."""
-    place = urlsplit(where if "://" in where else f"//{where}")
-    if place.hostname and place.port:
-        socket.create_connection((place.hostname, place.port), timeout=CONNECT_TIMEOUT_S).close()
+def check_address(address: str | None = None) -> None:
+    """Refuse an address at which nothing listens, at once; Ray would try again for minutes.
+
+    Args:
+        address: As for `cluster`.
+
+    Raises:
+        ConfigError: Nothing listens there.
+    """
+    where = address or ray_address()
+    try:
+        place = urlsplit(where if "://" in where else f"//{where}")
+        if place.hostname and place.port:
+            with socket.create_connection((place.hostname, place.port), timeout=CONNECT_TIMEOUT_S):
+                pass
+    except (OSError, ValueError) as error:  # a ValueError if the port is no number
+        raise _not_joined(where, error) from error
+
+
+def _not_joined(where: str, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"Cannot join the Ray at '{where}': {_reason(error)}. Check that it runs (`ray status`), "
+        f"that it is Ray {ray.__version__} too, and that its token is in ~/.ray/auth_token here."
+    )
+
+
+def _reason(error: Exception) -> str:
+    return str(error.__cause__ or error).strip().split(". ")[0].splitlines()[0]
 
 
 def address() -> str:

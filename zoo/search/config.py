@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 from registry.trials import Outcome, Scalar, TrialUsage
 
 PACE_S = 1200.0  # time budget of a search that the `megapixels` of the search spaces are set for
+REPORTS = (8, 4, 2)  # numbers of reports of a whole trial, the preferred one first
 HUNG_AFTER_S = 600.0  # a trial is never taken for hung before so many seconds without a report
 
 

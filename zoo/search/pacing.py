@@ -6,7 +6,6 @@ once more, as long as there is time.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,25 +18,44 @@ import torch
 from registry import bundle
 from search_spaces import Space
 from zoo.search.cluster import trial_slots
+from zoo.search.config import REPORTS
 from zoo.search.space import first_trials
 from zoo.search.trial import train_again, use_device
 from zoo.training import METRIC, PreparedData, settings, settings_of, with_values
 
 if TYPE_CHECKING:
     from registry.bundle import Bundle
-    from zoo.methods import Weights
+    from zoo.methods import Progress, Weights
     from zoo.search.config import SearchConfig
     from zoo.search.run import TrialDetector
     from zoo.training import Settings, TrainingData
 
 EXPLORE = 0.65  # of the time, for short trials
-WHOLE_TRIALS = 12  # that fit into this part of the time if none is stopped early
+WHOLE_TRIALS = 12  # that fit into this part of the time if none is stopped early,
+FEWEST_TRIALS = 5  # or fewer, but not below this, on a slow machine,
+ENOUGH_MEGAPIXELS = 100.0  # so that each has as many; with a third of it, on grid, none was of use
+JUDGING = 0.15  # of a trial, at most, for its reports
 OVERHEAD = 1.2  # times as long as measured: Ray's start of a trial, its files, other trials beside
 FINISH = 0.08  # of the time, for the choice at the end
 WORTH = 1.3  # times the length of a trial, for a longer training
 FEWEST_MEGAPIXELS = 20.0  # of a trial; a shorter training has learned nothing
-PROBE_S = 4.0  # shortest time of the training that is timed; it begins with a much shorter one
-PROBE_MEGAPIXELS = 0.02
+SHORTEST_MEGAPIXELS = 1e-3  # so it is one step
+PROBE_S = 4.0  # shortest time of the training that is timed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """The trials of a search.
+
+    Attributes:
+        megapixels: Of a whole trial.
+        reports: Of a whole trial.
+        seconds: That a whole trial takes, about.
+    """
+
+    megapixels: float
+    reports: int
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +80,9 @@ def measured(
     *,
     say: Callable[[str], None],
     spent_s: float = 0.0,
-) -> float | None:
-    """Return the megapixels of a trial such that `WHOLE_TRIALS` fit into the time of the search.
+    reports: Sequence[int] = REPORTS,
+) -> Pace | None:
+    """Return trials of which `WHOLE_TRIALS` fit into the time of the search, or as many as can.
 
     As many trainings as run at once are timed at once, on the Ray of the search, for some seconds.
 
@@ -74,6 +93,7 @@ def measured(
         config: Of the search.
         say: Receives one line.
         spent_s: Seconds that the search has spent already.
+        reports: Numbers of reports to choose from, the preferred one first.
     """
     fixed = space.fields.get("megapixels")
     if isinstance(fixed, bool) or not isinstance(fixed, int | float):
@@ -88,15 +108,41 @@ def measured(
     )
     slowest = min(speeds, key=lambda speed: speed.megapixels_s)
     left = max(config.pace_s - spent_s, 0.5 * config.pace_s)
-    seconds = left * EXPLORE * slots / WHOLE_TRIALS
-    other_s = slowest.start_s + config.reports * slowest.report_s
-    training_s = max(seconds / OVERHEAD - other_s, 0.4 * seconds)
-    megapixels = max(FEWEST_MEGAPIXELS, round(training_s * slowest.megapixels_s, 1))
+    pace = paced(slowest, left * EXPLORE * slots, reports)
     say(
         f"This machine trains on {slots * slowest.megapixels_s:.2g} megapixels a second in "
-        f"{slots} trials at once; each whole trial has {megapixels:g}, about {seconds:.0f} s."
+        f"{slots} trials at once; each whole trial has {pace.megapixels:g}, about "
+        f"{pace.seconds:.0f} s, and is judged {pace.reports} times."
     )
-    return megapixels
+    return pace
+
+
+def paced(speed: Speed, seconds: float, reports: Sequence[int] = REPORTS) -> Pace:
+    """Return the trials for so many seconds, if they run one after the other.
+
+    A trial that is too short learns nothing, and then there is nothing to choose from. So a slow
+    machine gets fewer of them.
+
+    Args:
+        speed: Of a trial.
+        seconds: For all trials.
+        reports: Numbers of reports to choose from, the preferred one first.
+    """
+    most = JUDGING * seconds / WHOLE_TRIALS
+    chosen = next((each for each in reports if each * speed.report_s <= most), reports[-1])
+    other_s = speed.start_s + chosen * speed.report_s
+
+    def megapixels(trials: int) -> float:
+        training_s = max(seconds / trials / OVERHEAD - other_s, 0.4 * seconds / trials)
+        return training_s * speed.megapixels_s
+
+    enough = min(ENOUGH_MEGAPIXELS, megapixels(FEWEST_TRIALS))
+    length = round(max(megapixels(WHOLE_TRIALS), enough, FEWEST_MEGAPIXELS), 1)
+    return Pace(
+        megapixels=length,
+        reports=chosen,
+        seconds=OVERHEAD * (length / speed.megapixels_s + other_s),
+    )
 
 
 def with_megapixels(space: Space, megapixels: float | None) -> Space:
@@ -163,40 +209,48 @@ def _speed(
     prepared = PreparedData(data, wanted.scale, place)
     weights: list[Weights] = []
 
-    def train(megapixels: float) -> None:
-        method = with_values(wanted, {"megapixels": megapixels, "reports": 1}).method
+    def train(megapixels: float, reports: int, report: Callable[[float], None]) -> None:
+        def reported(made: Progress) -> None:
+            weights[:] = [made.weights]
+            report(made.metrics["train_megapixels"])
+
+        method = with_values(wanted, {"megapixels": megapixels, "reports": reports}).method
         generator = torch.Generator(place).manual_seed(0)
-        method.fit(
-            prepared.fit, generator=generator, report=lambda made: weights.append(made.weights)
-        )
+        method.fit(prepared.fit, generator=generator, report=reported)
 
     speed, start_s = rate(train, probe_s=probe_s)
     began = time.monotonic()
-    prepared.measure(wanted.method.in_training.scorer(weights[-1]))
+    prepared.measure(wanted.method.in_training.scorer(weights[0]))
     return Speed(megapixels_s=speed, start_s=start_s, report_s=time.monotonic() - began)
 
 
 def rate(
-    train: Callable[[float], None],
+    train: Callable[[float, int, Callable[[float], None]], None],
     *,
     probe_s: float = PROBE_S,
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[float, float]:
     """Return the megapixels a second of a training, and the seconds until it has begun.
 
-    A training begins with painting, which may take longer than the probe. So the shortest training
-    is subtracted from one that takes `probe_s` longer.
+    A training begins with painting, which may take longer than the probe. So the time between two
+    reports counts. The first, shortest training tells the smallest step, and warms up.
 
     Args:
-        train: Trains for so many megapixels.
-        probe_s: Seconds of the training that is timed.
+        train: Trains for so many megapixels with so many reports, and passes to the function, at
+            each report, how many it has trained for.
+        probe_s: Shortest time between the two reports.
         clock: The time in seconds.
     """
-    start_s, seconds, megapixels = math.inf, 0.0, PROBE_MEGAPIXELS
-    while seconds < start_s + probe_s:
+    seen: list[tuple[float, float]] = []
+    train(SHORTEST_MEGAPIXELS, 1, lambda megapixels: seen.append((clock(), megapixels)))
+    part = seen[0][1]
+    while True:
+        seen.clear()
         began = clock()
-        train(megapixels)
-        done, seconds = megapixels, clock() - began
-        start_s = min(start_s, seconds)
-        megapixels *= float(np.clip(1.5 * probe_s / max(seconds - start_s, 1e-2), 4, 16))
-    return (done - PROBE_MEGAPIXELS) / (seconds - start_s), start_s
+        train(2 * part, 2, lambda megapixels: seen.append((clock(), megapixels)))
+        (first_s, first), (last_s, last) = seen
+        if last_s - first_s >= probe_s:
+            break
+        part *= float(np.clip(1.2 * probe_s / max(last_s - first_s, 1e-3), 2, 64))
+    speed = (last - first) / (last_s - first_s)
+    return speed, max(0.0, first_s - began - first / speed)

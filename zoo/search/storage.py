@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 
 from pyarrow.fs import FileSelector, FileSystem, copy_files
 from pyarrow.lib import ArrowException
+from pydantic import TypeAdapter
 
-from zoo.errors import ConfigError, SearchError, StorageError
-from zoo.files import storage_error, write_whole
+from zoo.errors import ConfigError, SearchError, StorageError, one_line
+from zoo.files import TEXT, read_regular, storage_error, write_whole
 from zoo.search.callback import DISK_FULL, detector_of
 from zoo.search.config import SearchConfig
 from zoo.search.trial import BUNDLE
@@ -166,17 +167,19 @@ def last_config(storage: Path, texture: str) -> SearchConfig:
         )
     path = of_texture[-1]
     try:
-        return SearchConfig(**{key: value for key, value in saved[path].items() if key in known})
-    except TypeError as error:
+        values = {key: value for key, value in saved[path].items() if key in known}
+        return TypeAdapter(SearchConfig).validate_python(values)
+    except ValueError as error:
         raise SearchError(
-            f"{path} is damaged: {error}. Start a new search of '{texture}' without --resume."
+            f"{path} is damaged: {one_line(error)}. Start a new search of '{texture}' without "
+            "--resume."
         ) from error
 
 
 def _saved_config(path: Path) -> dict[str, Any]:
     """Return what the file of a search's configuration holds; nothing if it is damaged."""
     try:
-        config = json.loads(path.read_text("utf-8"))
-    except ValueError:
+        config = json.loads(read_regular(path, most=TEXT))
+    except (OSError, ValueError, RecursionError):
         return {}
     return config if isinstance(config, dict) else {}

@@ -23,6 +23,7 @@ from zoo.data.statistics import statistics_of
 from zoo.data.variation import under_variation
 from zoo.detectors import Detector, available, calibrated, tensors_of
 from zoo.methods import Method, Progress
+from zoo.scoring import metrics, objective
 from zoo.scoring.aggregation import Calibration
 from zoo.scoring.maps import image_score
 from zoo.scoring.regions import smallest_region
@@ -249,7 +250,8 @@ def in_final_form(bundle: Bundle, data: TrainingData) -> Bundle:
     """Bring a checkpoint to its final form.
 
     During training a method may score in a cheaper form: FCBiGAN uses one view of a picture. Where
-    the final form differs, the rule is chosen again with it, on *val* as before.
+    the final form differs, the rule is chosen again with it, on *val* as before. The final form is
+    taken if *val* is sure that it is better, because each score takes longer with it.
     """
     detector = Detector(bundle)
     wanted = settings_of(bundle).method
@@ -258,13 +260,22 @@ def in_final_form(bundle: Bundle, data: TrainingData) -> Bundle:
     prepared = PreparedData(data, detector.preprocessing.scale, detector.device)
     losses = wanted.scorer(tensors_of(bundle, detector.device))
     calibration, figures, threshold = prepared.measure(losses)
-    return replace(
+    final = replace(
         bundle,
         config=methods.flat(wanted),
         calibration=_card_of(calibration, wanted),
         threshold=asdict(threshold),
         metrics=bundle.metrics | figures,
     )
+    better = objective.paired_maps(_counts(final, data), _counts(bundle, data), data.strata)
+    return final if better.win_share >= objective.WIN_SHARE else bundle
+
+
+def _counts(bundle: Bundle, data: TrainingData) -> metrics.Counts:
+    """Return the pixels of the validation windows by the value of the map."""
+    detector = Detector(bundle)
+    maps = [detector.map(window.image)[::THIN, ::THIN] for window in data.validation]
+    return metrics.count(maps, [window.mask[::THIN, ::THIN] for window in data.validation])
 
 
 def _card_of(calibration: Calibration, method: Method) -> dict[str, Any]:

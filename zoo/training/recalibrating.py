@@ -1,21 +1,25 @@
 """New limits for a detector: another operating point, or good pictures of a new line or camera.
 
 Nothing is trained. Another operating point needs the scores that the detector carries. With new
-pictures, the intensities are normalised by the new pictures, which undoes other light,
-and tails and thresholds are set on them; defects are painted on them for the threshold of pixels.
+pictures, other light is undone by the ratio of the brightness of old and new good pictures, and
+tails and thresholds are set on the new ones; defects are painted on them for the threshold of
+pixels.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 
 import numpy as np
 
 from registry.bundle import Bundle
 from zoo.data import relatives
+from zoo.data.preprocessing import BRIGHTEST
 from zoo.data.splits import Splits
+from zoo.data.statistics import picture_statistics
 from zoo.data.textures import Texture
-from zoo.detectors import Detector, fusion_of
+from zoo.detectors import Detector, card, fusion_of
 from zoo.errors import ConfigError, DataError
 from zoo.scoring.thresholds import Rates, fit_threshold
 from zoo.training.data import TrainingData, data_of
@@ -24,6 +28,7 @@ from zoo.training.fusing import made, part_of
 
 _SET_AGAIN = ("value", "false_alarm_rate", "rule", "look_again_rate", "look_again_value")
 FEWEST = 5  # good pictures
+_BLACK = 1 / 64  # of the full scale; a ratio of darker pictures is one of their noise
 SUSPECT = 6.0  # deviations, by the median: a picture beyond it does not look good
 
 
@@ -56,7 +61,12 @@ def at_rates(bundle: Bundle, rates: Rates) -> Bundle:
 
 
 def recalibrated(
-    bundle: Bundle, texture: Texture, *, rates: Rates | None = None, seed: int = 0
+    bundle: Bundle,
+    texture: Texture,
+    *,
+    rates: Rates | None = None,
+    seed: int = 0,
+    say: Callable[[str], None],
 ) -> Bundle:
     """Return the detector with new limits.
 
@@ -65,6 +75,7 @@ def recalibrated(
         texture: The new good pictures.
         rates: The operating point; None keeps that of the detector.
         seed: Of the painted defects.
+        say: Receives what is unusual about the pictures, such as white pixels.
 
     Raises:
         DataError: There are fewer than five pictures, or some do not look good.
@@ -76,9 +87,13 @@ def recalibrated(
             f"{len(texture.pictures)}. Add some."
         )
     data = _data(texture, seed)
+    for line in data.notes:
+        say(line)
     rates = rates or rates_of(bundle)
+    gain = _gain(bundle, texture)
     parts = [
-        part_of(_normalised(each, data), data, rates=rates) for each in bundle.parts or (bundle,)
+        part_of(_normalised(each, data, gain), data, rates=rates)
+        for each in bundle.parts or (bundle,)
     ]
     if bundle.parts:
         fusion = replace(fusion_of(bundle), tails=tuple(part.tail for part in parts))
@@ -114,8 +129,29 @@ def _data(texture: Texture, seed: int) -> TrainingData:
     return data_of(texture, splits, validation_seed=seed)
 
 
-def _normalised(bundle: Bundle, data: TrainingData) -> Bundle:
+def _gain(bundle: Bundle, texture: Texture) -> float | None:
+    """Return how much brighter the new good pictures are than those the detector was set on.
+
+    The medians of few pictures differ less by chance than the extremes, and white pixels, which
+    have lost their intensity, hardly move them. An offset cannot be told from other material.
+
+    Returns:
+        The ratio; None if the detector is from a version without statistics, or if one is black.
+    """
+    known = card.read(bundle).limits.statistics.get("brightness")
+    new = np.median([picture_statistics(each.pixels)["brightness"] for each in texture.pictures])
+    if not known or min(float(new), float(np.median(known))) < _BLACK:
+        return None
+    return float(new / np.median(known))
+
+
+def _normalised(bundle: Bundle, data: TrainingData, gain: float | None) -> Bundle:
+    """Return a detector to which new good pictures look like the old ones did."""
     low, high = data.intensities
+    if gain is not None:
+        known = bundle.preprocessing
+        low, high = (gain * known.get(name, usual) for name, usual in (("low", 0.0), ("high", 1.0)))
+        high = min(high, BRIGHTEST)
     return replace(bundle, preprocessing=bundle.preprocessing | {"low": low, "high": high})
 
 

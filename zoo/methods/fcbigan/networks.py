@@ -17,7 +17,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from zoo.methods.fcbigan.config import (
     LATENT_PLANES,
@@ -27,6 +26,7 @@ from zoo.methods.fcbigan.config import (
     receptive_field,
     widths,
 )
+from zoo.methods.folding import fold
 
 
 class Mirrored(nn.Conv2d):
@@ -367,33 +367,18 @@ def folded(networks: Networks) -> Networks:
     """
     windows = networks.discriminator.windows
     for place, (conv, norm) in enumerate(zip(windows.convolutions, windows.norms, strict=True)):
-        if _fold(conv, norm):
+        if fold(conv, norm):
             windows.norms[place] = nn.Identity()
     for part in list(networks.modules()):
         if not isinstance(part, nn.Sequential):
             continue
         for place, layer in enumerate(part):
             shuffles = place > 1 and isinstance(part[place - 1], nn.PixelShuffle)
-            if place and _fold(part[place - 1 - shuffles], layer):
+            if place and fold(part[place - 1 - shuffles], layer):
                 part[place] = nn.Identity()
             elif isinstance(layer, nn.LeakyReLU):
                 layer.inplace = True  # nothing else holds the output of a convolution
     return networks
-
-
-def _fold(conv: nn.Module, norm: nn.Module) -> bool:
-    """Fold a batch norm into a convolution, if it is one; a pixel shuffle may lie between them."""
-    if not (isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)):
-        return False
-    pixels = conv.out_channels // norm.num_features
-    mean, variance, scale, shift = (
-        cast(Tensor, each).repeat_interleave(pixels)
-        for each in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
-    )
-    conv.weight, conv.bias = fuse_conv_bn_weights(
-        conv.weight, conv.bias, mean, variance, norm.eps, scale, shift
-    )
-    return True
 
 
 def whole_cells(x: Float[Tensor, "b c h w"], cell: int) -> Float[Tensor, "b c h2 w2"]:

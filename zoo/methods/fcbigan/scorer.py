@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from functools import reduce
 
@@ -12,10 +11,10 @@ from torch import Tensor
 
 from zoo.methods.fcbigan.losses import discriminator_score, reconstruction_error
 from zoo.methods.fcbigan.networks import Networks, whole_cells
+from zoo.methods.pieces import in_pieces
 
 # Axes to flip: none, horizontal, vertical, and both (a rotation by 180 degrees).
 VIEWS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-1, -2))
-TILE = 2048  # largest side of a piece that the networks process at once, in pixels after scaling
 
 
 @torch.no_grad()
@@ -29,8 +28,7 @@ def fcbigan_losses(
 ) -> Float[Tensor, "b t h w"]:
     """Return L_R and L_D of each pixel, and the logit of the segmenter if there is one.
 
-    Pictures larger than `TILE` are processed in overlapping pieces, with the same losses. The
-    memory of the networks therefore does not grow with the picture.
+    Large pictures are processed in overlapping pieces, with the same losses.
 
     Args:
         networks: In evaluation mode.
@@ -52,21 +50,11 @@ def _losses(
     networks: Networks, x: Float[Tensor, "b c h w"], *, output_stride: int, used: Sequence[bool]
 ) -> Float[Tensor, "b t h w"]:
     height, width = x.shape[-2:]
-    whole = whole_cells(x, networks.cell)
-    if max(whole.shape[-2:]) <= TILE:
-        return _of_piece(networks, whole, output_stride, used)[..., :height, :width]
     step, margin = networks.seam(output_stride)
-    side = max(TILE // step, 1) * step
-    rows, columns = (range(0, length, side) for length in whole.shape[-2:])
-    kinds = 2 + (networks.segmenter is not None)
-    losses = whole.new_empty(len(x), kinds, *whole.shape[-2:])
-    for top, left in itertools.product(rows, columns):
-        above, before = min(top, margin), min(left, margin)
-        piece = whole[..., top - above : top + side + margin, left - before : left + side + margin]
-        found = _of_piece(networks, piece, output_stride, used)
-        inside = found[..., above : above + side, before : before + side]
-        losses[..., top : top + side, left : left + side] = inside
-    return losses[..., :height, :width]
+    losses = in_pieces(
+        lambda piece: _of_piece(networks, piece, output_stride, used), step=step, margin=margin
+    )
+    return losses(whole_cells(x, networks.cell))[..., :height, :width]
 
 
 def _of_piece(

@@ -299,7 +299,8 @@ def fit(
                         players.pace((now + turn / rounds) / whole)
                         total[4] += segment(both, masks) / rounds
                 players.average("encoder", "generator", "discriminator", decay=config.ema)
-            metrics = _means(total, end - step, end)
+            seen = {"train_megapixels": end * _pixels(config, patch) / 1e6}
+            metrics = _means(total, end - step, end) | seen
             step = end
             place = {"step": step, "report": number, "generator": generator.get_state()}
             report(
@@ -321,8 +322,12 @@ def half_precision(device: torch.device) -> bool:
 
 def steps(config: TrainConfig, patch: int) -> int:
     """Return the number of steps: the pixels of the training divided by those of a step."""
-    pixels = config.batch * patch**2 * (1 + config.defect_rounds)
-    return max(config.reports, round(config.megapixels * 1e6 / pixels))
+    return max(config.reports, round(config.megapixels * 1e6 / _pixels(config, patch)))
+
+
+def _pixels(config: TrainConfig, patch: int) -> int:
+    """Return the pixels of a step."""
+    return int(config.batch * patch**2 * (1 + config.defect_rounds))
 
 
 def _means(total: Float[Tensor, " 5"], rounds: int, end: int) -> dict[str, float]:
