@@ -322,7 +322,7 @@ def test_an_answer_never_replaces_a_picture(
     capsys: pytest.CaptureFixture[str], home: Path, command: list[str]
 ) -> None:
     line = refused(capsys, *command, "good/000.PNG")
-    assert "'good/000.PNG' has the name of a picture; it would be replaced" in line
+    assert "'good/000.PNG' is the name of a picture; it would be replaced" in line
 
 
 def test_a_file_name_of_another_coding_is_in_the_table_as_codes(shop: Shop, tmp_path: Path) -> None:

@@ -100,9 +100,7 @@ def no_picture(text: str) -> Path:
     from zoo.data.images import SUFFIXES
 
     if Path(text).suffix.lower() in SUFFIXES:
-        raise argparse.ArgumentTypeError(
-            f"'{text}' has the name of a picture; it would be replaced"
-        )
+        raise argparse.ArgumentTypeError(f"'{text}' is the name of a picture; it would be replaced")
     return Path(text)
 
 
