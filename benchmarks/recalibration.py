@@ -89,7 +89,7 @@ def main() -> None:
         for gain in (0.7, 1.3):
             act = changed(gain)
             line = tuple(replace(each, pixels=act(each.pixels)) for each in unseen[-args.good :])
-            new = recalibrated(made, replace(texture, pictures=line), say=print)
+            new = recalibrated(made, replace(texture, pictures=line, found=len(line)), say=print)
             for what, one in (("as it is", made), ("recalibrated", new)):
                 found = measured(Detector(one), texture, act)
                 ratio = {"ratio": found["f1"] / before["f1"]}

@@ -13,7 +13,16 @@ from registry.bundle import Bundle
 from search_spaces import LogUniform
 from tests.search.tiny_searches import config, space
 from zoo.search import pacing
-from zoo.search.pacing import Speed, measured, paced, rate, train_longer, with_megapixels
+from zoo.search.pacing import (
+    Pace,
+    Speed,
+    exploring_s,
+    measured,
+    paced,
+    rate,
+    train_longer,
+    with_megapixels,
+)
 from zoo.search.run import TrialDetector
 from zoo.training import TrainingData
 
@@ -71,6 +80,14 @@ def test_a_slow_machine_has_fewer_trials_but_each_of_them_learns_something() -> 
     slower = paced(replace(slow, megapixels_s=0.2), 1200.0)
     assert slower.seconds == pytest.approx(1200 / 5, rel=0.01)
     assert paced(slow, 1200.0, (8,)).reports == 8
+
+
+def test_where_no_longer_training_fits_the_whole_time_is_for_exploring() -> None:
+    pace = Pace(megapixels=50.0, reports=2, seconds=85.0)
+    assert exploring_s(280.0, finish_s=29.0, pace=pace) == pytest.approx(251.0)
+    assert exploring_s(1000.0, finish_s=96.0, pace=pace) == pytest.approx(650.0)
+    assert exploring_s(280.0, finish_s=29.0, pace=None) == pytest.approx(182.0)
+    assert exploring_s(-5.0, finish_s=29.0, pace=pace) == 1.0
 
 
 @pytest.mark.cluster

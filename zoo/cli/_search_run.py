@@ -13,7 +13,7 @@ from zoo.cli.output import say
 from zoo.search.cluster import check_address, cluster, default_threads
 from zoo.search.config import REPORTS
 from zoo.search.confirm import confirm
-from zoo.search.pacing import EXPLORE, FINISH, measured, train_longer, with_megapixels
+from zoo.search.pacing import FINISH, exploring_s, measured, train_longer, with_megapixels
 from zoo.search.run import run_search
 from zoo.search.storage import write_config
 
@@ -73,6 +73,7 @@ def searched(
         if args.threads is None and not args.resume:
             config = replace(config, threads=default_threads(config))
             write_config(config, storage / config.name)
+        pace = None
         if args.space is None and config.megapixels is None and not args.resume:
             spent = time.monotonic() - began
             allowed = (args.reports,) if args.reports else REPORTS
@@ -82,7 +83,8 @@ def searched(
                 write_config(config, storage / config.name)
         space = with_megapixels(space, config.megapixels)
         left = config.time_budget_s - (time.monotonic() - began)
-        exploring = replace(config, time_budget_s=max(EXPLORE * left, 1.0))
+        explore_s = exploring_s(left, finish_s=FINISH * config.time_budget_s, pace=pace)
+        exploring = replace(config, time_budget_s=explore_s)
         found = run_search(data, space, exploring, storage=storage, log=log, say=say)
         longer, sure = [], None
         left = (1 - FINISH) * config.time_budget_s - (time.monotonic() - began)

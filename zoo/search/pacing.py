@@ -145,6 +145,20 @@ def paced(speed: Speed, seconds: float, reports: Sequence[int] = REPORTS) -> Pac
     )
 
 
+def exploring_s(left: float, *, finish_s: float, pace: Pace | None) -> float:
+    """Return how long to explore: all the time, where no longer training would fit after it.
+
+    Args:
+        left: Seconds that are left.
+        finish_s: Seconds of them for the choice at the end.
+        pace: The trials; None if their length is the user's.
+    """
+    short = EXPLORE * left
+    if pace and left - finish_s - short < WORTH * pace.seconds:
+        return max(left - finish_s, 1.0)
+    return max(short, 1.0)
+
+
 def with_megapixels(space: Space, megapixels: float | None) -> Space:
     """Return the space with trials of this length; None changes nothing."""
     if megapixels is None:
