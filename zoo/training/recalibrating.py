@@ -29,7 +29,8 @@ from zoo.training.fusing import made, part_of
 _SET_AGAIN = ("value", "false_alarm_rate", "rule", "look_again_rate", "look_again_value")
 FEWEST = 5  # good pictures
 _BLACK = 1 / 64  # of the full scale; a ratio of darker pictures is one of their noise
-SUSPECT = 6.0  # deviations, by the median: a picture beyond it does not look good
+SUSPECT = 10.0  # deviations, by the median: beyond it a picture does not look good; of ten good
+# ones of grid, one had 7, as the median of ten deviations is itself uncertain
 
 
 def rates_of(bundle: Bundle) -> Rates:
