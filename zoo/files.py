@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import io
+import json
 import os
 import shutil
 import stat
@@ -12,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from zoo.errors import StorageError
 
@@ -79,6 +81,15 @@ def read_regular(path: Path, *, most: int) -> bytes:
     if len(content) > size:
         raise OSError(errno.EINVAL, "it grows while it is read", str(path))
     return content
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the object that a JSON file holds; nothing if it cannot be read or holds none."""
+    try:
+        found = json.loads(read_regular(path, most=TEXT))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -8,12 +8,10 @@ choose anything.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from registry import bundle
 from registry.trials import CHAMPION, FLOOR, UNTRAINED
@@ -24,7 +22,7 @@ from zoo.detectors import Detector
 from zoo.errors import BundleError, DataError, SearchError, did_you_mean
 from zoo.evaluation import audit_log
 from zoo.evaluation.audit import pixel_ap, score_test
-from zoo.files import TEXT, read_regular, write_csv
+from zoo.files import read_object, write_csv
 from zoo.report.plots import Scatter, draw_scatter
 
 FEWEST_TRIALS = 3  # a rank correlation of two trials is always 1 or -1
@@ -101,7 +99,9 @@ def find_search(storage: Path, texture: Texture, name: str | None = None) -> Pat
     Raises:
         SearchError: There is no such search, it has not ended, or it was on other pictures.
     """
-    configs = {path.parent.name: _config(path) for path in sorted(storage.glob("*/search.json"))}
+    configs = {
+        path.parent.name: read_object(path) for path in sorted(storage.glob("*/search.json"))
+    }
     known = [each for each, config in configs.items() if config.get("texture") == texture.name]
     if name is not None and name not in known:
         there_are = (
@@ -293,15 +293,6 @@ def _spearman(pairs: Sequence[tuple[float, float]]) -> float | None:
     if len(pairs) < FEWEST_TRIALS or any(len(set(side)) == 1 for side in zip(*pairs, strict=True)):
         return None
     return float(spearmanr(*zip(*pairs, strict=True)).statistic)
-
-
-def _config(path: Path) -> dict[str, Any]:
-    """Read the configuration of a search; a damaged one is empty, so it belongs to no texture."""
-    try:
-        config = json.loads(read_regular(path, most=TEXT))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return config if isinstance(config, dict) else {}
 
 
 def _number(trial: Path) -> tuple[int, str]:

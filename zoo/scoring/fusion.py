@@ -131,15 +131,17 @@ def fit_tail(maps: Sequence[Float[Tensor, "_ _"]]) -> Tail:
     Raises:
         ConfigError: There is no pixel, or a value is not finite.
     """
-    thin = max(1, math.isqrt(sum(each.numel() for each in maps) // VALUES))
-    own = [each.detach().cpu().numpy()[::thin, ::thin].ravel() for each in maps]
-    values = np.concatenate([np.empty(0, np.float32), *own]).astype(np.float32, copy=False)
-    finite = int(np.isfinite(values).sum())
-    if not 0 < finite == values.size:
+    own = [each.detach().cpu().numpy() for each in maps]
+    size, finite = sum(each.size for each in own), sum(int(np.isfinite(each).sum()) for each in own)
+    if not 0 < finite == size:
         raise ConfigError(
-            f"A tail is measured on finite values of good pixels; these are {values.size}, and "
+            f"A tail is measured on finite values of good pixels; these are {size}, and "
             f"{finite} of them are finite. Check the maps."
         )
+    thin = max(1, math.isqrt(size // VALUES))
+    values = np.concatenate([each[::thin, ::thin].ravel() for each in own]).astype(
+        np.float32, copy=False
+    )
     values.sort()
     count = values.size
     shares = [share for share in SHARES if share * count > FEWEST - 1e-6] or [1.0]

@@ -7,7 +7,7 @@ import json
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from pyarrow.fs import FileSelector, FileSystem, copy_files
@@ -15,7 +15,7 @@ from pyarrow.lib import ArrowException
 from pydantic import TypeAdapter
 
 from zoo.errors import ConfigError, SearchError, StorageError, one_line
-from zoo.files import TEXT, read_regular, storage_error, write_whole
+from zoo.files import read_object, storage_error, write_whole
 from zoo.search.callback import DISK_FULL, detector_of
 from zoo.search.config import SearchConfig
 from zoo.search.trial import BUNDLE
@@ -154,7 +154,7 @@ def last_config(storage: Path, texture: str) -> SearchConfig:
         SearchError: There is none, or its file is damaged.
     """
     known = {field.name for field in fields(SearchConfig)}
-    saved = {path: _saved_config(path) for path in sorted(storage.glob(f"*/{CONFIG_FILE}"))}
+    saved = {path: read_object(path) for path in sorted(storage.glob(f"*/{CONFIG_FILE}"))}
     of_texture = [path for path, config in saved.items() if config.get("texture") == texture]
     if not of_texture:
         others = sorted(
@@ -174,12 +174,3 @@ def last_config(storage: Path, texture: str) -> SearchConfig:
             f"{path} is damaged: {one_line(error)}. Start a new search of '{texture}' without "
             "--resume."
         ) from error
-
-
-def _saved_config(path: Path) -> dict[str, Any]:
-    """Return what the file of a search's configuration holds; nothing if it is damaged."""
-    try:
-        config = json.loads(read_regular(path, most=TEXT))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return config if isinstance(config, dict) else {}

@@ -272,10 +272,19 @@ def in_final_form(bundle: Bundle, data: TrainingData) -> Bundle:
 
 
 def _counts(bundle: Bundle, data: TrainingData) -> metrics.Counts:
-    """Return the pixels of the validation windows by the value of the map."""
     detector = Detector(bundle)
-    maps = [detector.map(window.image)[::THIN, ::THIN] for window in data.validation]
-    return metrics.count(maps, [window.mask[::THIN, ::THIN] for window in data.validation])
+    return window_counts([detector.map(window.image) for window in data.validation], data)
+
+
+def window_counts(
+    maps: Sequence[Float[np.ndarray, "_ _"]], data: TrainingData, *, bins: int = 2048
+) -> metrics.Counts:
+    """Return the pixels of the validation windows by the value of their maps."""
+    return metrics.count(
+        [each[::THIN, ::THIN] for each in maps],
+        [window.mask[::THIN, ::THIN] for window in data.validation],
+        bins=bins,
+    )
 
 
 def _card_of(calibration: Calibration, method: Method) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from zoo.scoring.maps import TOP, image_score
 from zoo.scoring.objective import BINS, WIN_SHARE
 from zoo.scoring.thresholds import Rates
 from zoo.training.data import RATES, TrainingData, validation_figures
-from zoo.training.fit import THIN, limits, train_best, with_limits
+from zoo.training.fit import limits, train_best, window_counts, with_limits
 from zoo.training.provenance import provenance, versions
 from zoo.training.settings import Settings
 
@@ -150,11 +150,7 @@ class Sum:
     @cached_property
     def counts(self) -> metrics.Counts:
         """The pixels of all windows by value."""
-        return metrics.count(
-            [each[::THIN, ::THIN].numpy() for each in self.windows],
-            [window.mask[::THIN, ::THIN] for window in self.data.validation],
-            bins=BINS,
-        )
+        return window_counts([each.numpy() for each in self.windows], self.data, bins=BINS)
 
     @cached_property
     def objective(self) -> float:
