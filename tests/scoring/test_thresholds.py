@@ -15,6 +15,7 @@ from zoo.scoring.thresholds import (
     fit_pixel_threshold,
     fit_threshold,
     p_value,
+    rates_above,
     weights_of,
 )
 
@@ -236,3 +237,34 @@ def test_equal_values_are_on_one_side_of_the_threshold_of_pixels() -> None:
 def test_a_threshold_of_pixels_needs_defective_and_good_ones(mask: bool) -> None:
     with pytest.raises(ConfigError, match=r"of 4, \d are defective"):
         fit_pixel_threshold([np.zeros((2, 2))], [np.full((2, 2), mask)], [np.zeros((2, 2))])
+
+
+@pytest.mark.parametrize("sizes", [[1] * 39, [1] * 6, [3] * 5, [1, 1, 6, 2, 9], [2] * 60])
+@pytest.mark.parametrize("rate", [0.3, 0.05, 0.013])
+def test_the_rate_above_the_limit_for_a_rate_is_that_rate(sizes: list[int], rate: float) -> None:
+    groups = np.repeat(np.arange(len(sizes)), sizes).tolist()
+    scores = np.random.default_rng(5).gamma(2.0, size=len(groups)).tolist()
+    found = fit_threshold(scores, Rates(false_alarms=rate), groups=groups)
+    near = [found.value, math.nextafter(found.value, -math.inf)]
+    at, below = rates_above(near, found.scores, groups=found.groups, rule=found.rule)
+    assert at <= rate + 1e-9
+    if found.rule == "conformal":
+        assert below > rate  # the next lower limit promises less
+        assert at > rate - 1 / (found.independent + 1) - 1e-9
+    else:
+        assert below == pytest.approx(rate, abs=1e-6) or below > rate
+
+
+def test_a_higher_limit_never_has_a_higher_rate() -> None:
+    scores, groups = [1.0, 1.0, 2.0, 5.0], [0, 0, 1, 2]
+    limits = np.linspace(-3, 9, 200).tolist()
+    for rule in ("conformal", "normal"):
+        rates = rates_above(limits, scores, groups=groups, rule=rule)  # type: ignore[arg-type]
+        assert (np.diff(rates) <= 0).all()
+        assert 0 < rates[-1] < rates[0] <= 1
+    assert rates_above([9.0], scores, groups=groups, rule="conformal")[0] == 1 / 4
+
+
+def test_equal_scores_have_a_rate_too() -> None:
+    rates = rates_above([1.0, 2.0, 3.0], [2.0, 2.0, 2.0], groups=[0, 1, 2], rule="normal")
+    assert rates.tolist() == [1, 0, 0]

@@ -148,16 +148,27 @@ def weights_of(groups: Sequence[int] | Int[np.ndarray, " n"]) -> Float[np.ndarra
 def _normal_bound(
     scores: Float[np.ndarray, " n"], groups: Int[np.ndarray, " n"], rate: float
 ) -> float:
-    """Return the upper prediction bound of a new image of a new group, for normal scores.
+    """Return the upper prediction bound of a new image of a new group, for normal scores."""
+    from scipy.special import stdtrit  # imported here: to load a detector does not need SciPy
 
-    Without relatives it is mean + t(1 - rate, n - 1) s sqrt(1 + 1/n). With relatives, the variance
-    between groups adds to that within them.
+    mean, deviation, freedom = _normal_prediction(scores, groups)
+    return float(mean + stdtrit(freedom, 1 - rate) * deviation)
+
+
+def _normal_prediction(
+    scores: Float[np.ndarray, " n"], groups: Int[np.ndarray, " n"]
+) -> tuple[float, float, float]:
+    """Return the t distribution of a new image of a new group, for normal scores.
+
+    Without relatives a bound is mean + t(1 - rate, n - 1) s sqrt(1 + 1/n). With relatives, the
+    variance between groups adds to that within them.
+
+    Returns:
+        Its middle, its scale and its degrees of freedom.
 
     Source: the bound of a normal sample (Hahn 1969), with the variance components of a one-way
     random-effects model and the degrees of freedom of their sum (Satterthwaite 1946).
     """
-    from scipy.special import stdtrit  # imported here: to load a detector does not need SciPy
-
     _, place, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     count = len(sizes)
     means = np.bincount(place, scores) / sizes
@@ -168,7 +179,46 @@ def _normal_bound(
         within = inside * (1 - float(np.mean(1 / sizes)))
         parts = between**2 / freedom + within**2 / inner
         freedom = (between + within) ** 2 / parts if parts else freedom
-    return float(np.mean(means) + stdtrit(freedom, 1 - rate) * math.sqrt(between + within))
+    return float(np.mean(means)), math.sqrt(between + within), freedom
+
+
+def rates_above(
+    limits: Sequence[float],
+    scores: Sequence[float],
+    *,
+    groups: Sequence[int],
+    rule: Literal["conformal", "normal"],
+) -> Float[np.ndarray, " m"]:
+    """Return the expected share of good images above each limit: `fit_threshold` read backwards.
+
+    The limit that `fit_threshold` sets for a rate has at most that rate here. By rank no limit has
+    less than 1 / (n + 1): the next image may be above all that are known.
+
+    Args:
+        limits: Any limits of the score.
+        scores: Of the good images that the threshold was set on.
+        groups: Of each score, as a `Threshold` has them.
+        rule: That of the threshold.
+
+    Source: as in `fit_threshold`.
+
+    Example:
+        >>> rates_above([0.0, 2.0, 9.0], [1.0, 2.0, 3.0], groups=[0, 1, 2], rule="conformal")
+        array([1.  , 0.5 , 0.25])
+    """
+    order = np.argsort(scores, kind="stable")
+    known, own = np.asarray(scores, np.float64)[order], np.asarray(groups)[order]
+    weights = weights_of(own)
+    reached = np.concatenate([[0.0], np.cumsum(weights)])
+    asked, total = np.asarray(limits, np.float64), float(reached[-1])
+    above = (total - reached[np.searchsorted(known, asked, side="right")]).clip(min=0)
+    if rule == "conformal":
+        return np.asarray((1 + above) / (1 + total))
+    from scipy.special import stdtr  # imported here: to load a detector does not need SciPy
+
+    mean, deviation, freedom = _normal_prediction(known, own)
+    far = (mean - asked) / deviation if deviation else np.where(asked < mean, np.inf, -np.inf)
+    return np.asarray(np.maximum(stdtr(freedom, far), above / total))
 
 
 def fit_pixel_threshold(
