@@ -15,6 +15,7 @@ __all__ = [
     "available",
     "calibrated",
     "card",
+    "card_words",
     "export",
     "fuse",
     "fusion_of",

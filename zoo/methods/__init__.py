@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
 from zoo.errors import ConfigError, did_you_mean
-from zoo.methods.table import DEFAULT, METHODS, PRESETS, names
+from zoo.methods.table import DEFAULT, METHODS, PRESETS, in_words, names
 
 if TYPE_CHECKING:
     from zoo.methods.configuration import (
@@ -40,6 +40,7 @@ __all__ = [
     "check_names",
     "check_weights",
     "flat",
+    "in_words",
     "name_of",
     "named",
     "names",

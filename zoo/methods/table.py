@@ -1,6 +1,7 @@
 """The names of all methods. It imports nothing, so help texts can list the methods quickly.
 
-To add a method, add its module to this package and its line to `METHODS`.
+To add a method, add its module to this package and its line to `METHODS`; a line in `_IN_WORDS`
+says to people what it is.
 """
 
 from __future__ import annotations
@@ -18,8 +19,26 @@ METHODS: dict[str, str] = {
 }
 DEFAULT = "fcbigan"  # the method of a search
 PRESETS: dict[str, str] = {"thesis": "fcbigan"}  # named configurations, and the method of each
+_IN_WORDS: dict[str, str] = {
+    "fcbigan": "a network that rebuilds good material (FCBiGAN)",
+    "feature_dictionary": "a dictionary of good patches, seen through a network of everyday "
+    "photographs",
+    "feature_memory": "a memory of good patches, seen through a network of everyday photographs",
+    "feature_noise": "a small network that tells good patches from disturbed ones, seen through a "
+    "network of everyday photographs",
+    "bigan": "a network that rebuilds good patches (BiGAN)",
+    "f_anogan": "a network that rebuilds good patches (f-AnoGAN)",
+    "local_statistics": "statistics of brightness and fine structure around each pixel",
+    "random_features": "a memory of good patches, seen through an untrained network",
+    "sparse_dictionary": "a dictionary of good patches of which a few make up each new one",
+}
 
 
 def names() -> list[str]:
     """Return the names of all methods, in the order of the table."""
     return list(METHODS)
+
+
+def in_words(name: str) -> str:
+    """Return what a method is, for people who know none; that of no line is called by its name."""
+    return _IN_WORDS.get(name, f"the method '{name}'")
