@@ -14,6 +14,7 @@
     ├── DivergedError         the losses of a training are no longer finite
     ├── SearchError           a search cannot start, cannot go on, or found no detector
     ├── PromotionError        there is nothing that can be promoted
+    ├── RefusedError          the service does not answer a request, or refused ours
     └── StorageError          a disk is full or read-only, or a server cannot be reached
 
 Each message says what was asked, what was found, and what to do. The command line prints it as one
@@ -102,6 +103,29 @@ class SearchError(ZooError):
 
 class PromotionError(ZooError):
     """There is nothing that can be promoted. A refusal by the gate is not an error."""
+
+
+class RefusedError(ZooError):
+    """The service does not answer a request, with the status of HTTP and a code for programs."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        code: str = "refused",
+        retry_after_s: int | None = None,
+    ) -> None:
+        """Take the answer; all has a default, so that the error can be pickled.
+
+        Args:
+            message: As of any error.
+            status: Of HTTP.
+            code: A short name of the reason.
+            retry_after_s: When to ask again; None if that would not help.
+        """
+        super().__init__(message)
+        self.status, self.code, self.retry_after_s = status, code, retry_after_s
 
 
 class StorageError(ZooError):

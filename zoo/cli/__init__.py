@@ -27,6 +27,7 @@ COMMANDS = (  # in the order of the help
     "search",
     "train",
     "score",
+    "serve",
     "drift",
     "names",
     "show",

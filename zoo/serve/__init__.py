@@ -4,4 +4,4 @@
 Nothing heavy is imported before a module here is.
 """
 
-__all__: list[str] = []
+__all__ = ["app", "settings"]

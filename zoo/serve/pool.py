@@ -1,0 +1,259 @@
+"""The detectors of a service: loaded once each, and followed to new champions."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from registry import bundle
+from registry.names import named_version, parsed
+from registry.pointer import CHAMPION, Pointer
+from registry.shelf import Shelf, open_shelf
+from zoo.detectors import Detector, Source, available
+from zoo.errors import (
+    RefusedError,
+    StorageError,
+    UnknownDetectorError,
+    ZooError,
+    did_you_mean,
+    one_line,
+)
+from zoo.serve.settings import Settings
+
+log = logging.getLogger("zoo.serve")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """A detector under the name that was asked for; replaced as a whole by a new champion.
+
+    Attributes:
+        name: The name.
+        version: The version on the shelf.
+        digest: Of the bundle.
+        detector: Built from that bundle; it never changes to another.
+    """
+
+    name: str
+    version: int
+    digest: str
+    detector: Detector
+
+
+class Pool:
+    """The loaded detectors, by digest: a name and its alias share one. It is thread-safe.
+
+    What a name stands for is looked up in a copy of the shelf's pointers, which `refresh` renews.
+    So no request waits for the shelf, but the first one of a detector that is not loaded yet.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Open the shelf and read its pointers; nothing is loaded yet.
+
+        Raises:
+            UnknownDetectorError: A name of the settings is not on the shelf.
+            ConfigError: The shelf or the device does not exist.
+            StorageError: The shelf cannot be read.
+        """
+        self._settings = settings
+        self._shelf: Shelf = open_shelf(settings.shelf)
+        self._device = available(settings.device)
+        self._tables = threading.Lock()  # held for moments
+        self._refreshing = threading.Lock()
+        self._loading: dict[str, threading.Lock] = {}
+        self._detectors: OrderedDict[str, Detector] = OrderedDict()  # the last used one last
+        self._served: dict[str, Served] = {}
+        self._broken: dict[str, str] = {}
+        self._told: set[str] = set()
+        self._pointers: Mapping[str, Pointer] = self._read()
+        for name in settings.names:
+            self._shelf_version(name)
+
+    def names(self) -> list[str]:
+        """Return the names that are answered for: those of the settings, or every champion."""
+        if self._settings.names:
+            return list(self._settings.names)
+        return sorted(name for name, each in self._pointers.items() if CHAMPION in each.aliases)
+
+    def detector(self, name: str) -> Detector:
+        """Return the detector of a name; errors as in `served`."""
+        return self.served(name).detector
+
+    def served(self, name: str) -> Served:
+        """Return what a name stands for now; load it if need be.
+
+        Raises:
+            UnknownDetectorError: The shelf has no detector of that name, or the settings do not
+                name it.
+            RefusedError: It cannot be loaded now.
+        """
+        found = self._served.get(name)
+        if found is None:
+            found = self._load(name, *self._wanted(name))
+        with self._tables:
+            if found.digest in self._detectors:
+                self._detectors.move_to_end(found.digest)
+        return found
+
+    def pointer(self, name: str) -> Pointer:
+        """Return the pointer of the texture of a name: aliases, versions and history.
+
+        Raises:
+            UnknownDetectorError: As in `served`.
+        """
+        self._wanted(name)
+        return self._pointers[parsed(name)[0]]
+
+    def broken(self) -> dict[str, str]:
+        """Return, for each name whose bundle of now cannot be loaded, why."""
+        with self._tables:
+            return dict(self._broken)
+
+    def refresh(self) -> None:
+        """Read the pointers again, and load what the names in use stand for now.
+
+        The old detector answers until the new one is loaded, and goes on if the new one is broken.
+        Nothing is raised: what fails is a line of the log, once.
+        """
+        with self._refreshing:
+            try:
+                self._pointers = self._read()
+            except ZooError as error:
+                self._tell(f"The shelf cannot be read, and its last state is used: {error}")
+                return
+            for name in dict.fromkeys([*self._served, *self.names()]):
+                self._follow(name)
+
+    @property
+    def _most(self) -> int:
+        return self._settings.most_detectors
+
+    def _follow(self, name: str) -> None:
+        """Load what a name stands for now, if that is another detector than before."""
+        before = self._served.get(name)
+        try:
+            version, digest = self._wanted(name)
+        except UnknownDetectorError as error:
+            self._forget(name)
+            self._tell(f"'{name}' is no longer answered for: {error}")
+            return
+        if before is not None and (before.version, before.digest) == (version, digest):
+            return
+        if before is None and len(self._detectors) >= self._most:
+            return  # it is loaded when it is asked for
+        try:
+            now = self._load(name, version, digest)
+        except RefusedError:
+            return  # told
+        if before is not None:
+            log.info("'%s' is version %s now, digest %s", name, now.version, now.digest[:12])
+
+    def _wanted(self, name: str) -> tuple[int, str]:
+        """Return version and digest of a name by the last copy of the pointers."""
+        if self._settings.names and name not in self._settings.names:
+            raise self._unknown(name)
+        return self._shelf_version(name)
+
+    def _shelf_version(self, name: str) -> tuple[int, str]:
+        texture, reference = parsed(name)
+        pointer = self._pointers.get(texture)
+        if pointer is None:
+            raise self._unknown(name)
+        version = named_version(pointer, reference, where="of this service")
+        return version, pointer.versions[version]
+
+    def _unknown(self, name: str) -> UnknownDetectorError:
+        known = self.names()
+        has = f"there are {', '.join(known)}" if known else "there is none yet"
+        return UnknownDetectorError(
+            f"No detector '{name[:100]}' here; {has}.{did_you_mean(name[:100], known)}"
+        )
+
+    def _load(self, name: str, version: int, digest: str) -> Served:
+        """Load a bundle, unless it is there, and let the name stand for it.
+
+        Raises:
+            RefusedError: It cannot be loaded.
+        """
+        with self._tables:
+            turn = self._loading.setdefault(digest, threading.Lock())
+        with turn:
+            with self._tables:
+                detector = self._detectors.get(digest)
+            if detector is None:
+                detector = self._built(name, digest)
+            found = Served(name=name, version=version, digest=digest, detector=detector)
+            self._keep(found)
+        return found
+
+    def _built(self, name: str, digest: str) -> Detector:
+        pinned = f"{parsed(name)[0]}@sha256:{digest}"
+        try:
+            folder = self._shelf.fetch(pinned)
+            source = Source(folder=folder, now=lambda: folder)
+            return Detector(bundle.load(folder), device=self._device, source=source)
+        except ZooError as error:
+            with self._tables:
+                self._broken[name] = one_line(error)
+            self._tell(f"'{name}' cannot be loaded, digest {digest[:12]}: {error}")
+            raise RefusedError(
+                f"The detector '{name}' cannot be loaded now. The service's log says why; ask "
+                "again later.",
+                status=503,
+                code="not_loaded",
+                retry_after_s=max(1, round(self._settings.refresh_s)),
+            ) from error
+
+    def _keep(self, found: Served) -> None:
+        with self._tables:
+            self._detectors[found.digest] = found.detector
+            self._detectors.move_to_end(found.digest)
+            self._served[found.name] = found
+            self._broken.pop(found.name, None)
+            self._loading.pop(found.digest, None)
+            in_use = {each.digest for each in self._served.values()}
+            for digest in [each for each in self._detectors if each not in in_use]:
+                del self._detectors[digest]
+            while len(self._detectors) > self._most:
+                self._drop(next(iter(self._detectors)))
+
+    def _drop(self, digest: str) -> None:
+        del self._detectors[digest]
+        for name in [name for name, each in self._served.items() if each.digest == digest]:
+            del self._served[name]
+
+    def _forget(self, name: str) -> None:
+        with self._tables:
+            self._served.pop(name, None)
+            self._broken.pop(name, None)
+            in_use = {each.digest for each in self._served.values()}
+            for digest in [each for each in self._detectors if each not in in_use]:
+                del self._detectors[digest]
+
+    def _read(self) -> dict[str, Pointer]:
+        """Return the pointers; a damaged one stays as it was.
+
+        Raises:
+            StorageError: The shelf cannot be read, or has lost all that it had.
+        """
+        before = getattr(self, "_pointers", {})
+        found: dict[str, Pointer] = {}
+        for texture in self._shelf.textures():
+            try:
+                found[texture] = self._shelf.pointer(texture)
+            except ZooError as error:
+                self._tell(f"The pointer of '{texture}' cannot be read: {error}")
+                if texture in before:
+                    found[texture] = before[texture]
+        if before and not found:
+            raise StorageError("it is empty now, as a disk that is not mounted would be")
+        return found
+
+    def _tell(self, line: str) -> None:
+        """Log a line once."""
+        if line not in self._told:
+            self._told.add(line)
+            log.warning("%s", one_line(line))
