@@ -85,8 +85,14 @@ def searches(store: Store, texture: str | None = None) -> list[Search]:
     return found
 
 
-def log_audit(store: Store, search: str, files: Sequence[Path]) -> None:
-    """Store files of an audit with the run of its search, if the store has that run.
+def log_files(store: Store, search: str, files: Sequence[Path], *, under: str) -> None:
+    """Store files with the run of a search, if the store has that run.
+
+    Args:
+        store: Where.
+        search: Name of the search.
+        files: The files; others of the same name are replaced.
+        under: Folder of the artifacts, such as `audit`.
 
     Raises:
         StorageError: The store cannot be written.
@@ -94,4 +100,4 @@ def log_audit(store: Store, search: str, files: Sequence[Path]) -> None:
     with mlflow_errors("write to", store.uri):
         for run in store.find({"zoo.role": "search", "zoo.search": search})[:1]:
             for file in files:
-                store.client.log_artifact(run.info.run_id, str(file), "audit")
+                store.client.log_artifact(run.info.run_id, str(file), under)

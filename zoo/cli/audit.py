@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
     """Audit the search, and print how good its choice was."""
     from dataclasses import asdict
 
-    from registry.runs.searches import log_audit
+    from registry.runs.searches import log_files
     from registry.runs.store import open_store
     from zoo.evaluation import search_audit
     from zoo.home import home, tracking_uri
@@ -38,6 +38,6 @@ def run(args: argparse.Namespace) -> None:
     answer(asdict(found), as_json=args.json)
     files = [folder / search_audit.TABLE, search_audit.log_of(folder, found.champion)]
     try:
-        log_audit(open_store(tracking_uri()), folder.name, files)
+        log_files(open_store(tracking_uri()), folder.name, files, under="audit")
     except StorageError as error:
         say(f"The audit is in {folder}, and not in MLflow: {error}")

@@ -3,11 +3,13 @@
 A method gives each pixel one or several losses. `aggregation` combines them into one map,
 `selection` chooses the rule for this on *val*, `thresholds` sets the threshold, `fusion` adds the
 maps of several detectors, `regions` finds the defects in a map, `maps` has operations on maps,
-`metrics` measures their quality, and `objective` is the figure that a search looks for.
+`metrics` measures their quality, `curves` has the curves behind these figures, and `objective` is
+the figure that a search looks for.
 """
 
 __all__ = [
     "aggregation",
+    "curves",
     "fusion",
     "maps",
     "metrics",

@@ -50,7 +50,7 @@ def average_precision(
         >>> round(average_precision(scores, labels, prevalence=0.02), 3)
         0.52
     """
-    positives, negatives = _sorted_classes(scores, labels)
+    positives, negatives = sorted_classes(scores, labels)
     values, first = np.unique(positives, return_index=True)
     hits = 1.0 - first / positives.size
     alarms = 1.0 - np.searchsorted(negatives, values, side="left") / negatives.size
@@ -70,7 +70,7 @@ def auroc(scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"]) -> fl
         >>> auroc(np.array([3.0, 2.0, 2.0, 1.0]), np.array([True, True, False, False]))
         0.875
     """
-    positives, negatives = _sorted_classes(scores, labels)
+    positives, negatives = sorted_classes(scores, labels)
     below = np.searchsorted(negatives, positives, side="left").mean()
     not_above = np.searchsorted(negatives, positives, side="right").mean()
     return float((below + not_above) / (2 * negatives.size))
@@ -88,7 +88,7 @@ def f1(
         >>> f1(np.array([4.0, 3.0, 2.0]), np.array([True, False, True]), threshold=2.5)
         0.5
     """
-    positives, negatives = _sorted_classes(scores, labels)
+    positives, negatives = sorted_classes(scores, labels)
     true = positives.size - int(np.searchsorted(positives, threshold, side="right"))
     false = negatives.size - int(np.searchsorted(negatives, threshold, side="right"))
     return 2 * true / (true + false + positives.size)
@@ -125,7 +125,7 @@ def f1_curve(
     Raises:
         DataError: There is no positive, no negative, or a score that is not a number.
     """
-    positives, negatives = _sorted_classes(scores, labels)
+    positives, negatives = sorted_classes(scores, labels)
     values, first = np.unique(positives, return_index=True)
     own = positives.size / (positives.size + negatives.size)
     share = own if prevalence is None else prevalence
@@ -164,7 +164,7 @@ def aupro(
     _check_sizes(maps, masks)
     scores = np.concatenate([m.ravel() for m in maps])
     labels = np.concatenate([mask.ravel() for mask in masks])
-    _, negatives = _sorted_classes(scores, labels)
+    _, negatives = sorted_classes(scores, labels)
     weights = np.concatenate([_region_weights(mask) for mask in masks])
     inside = scores[labels]
     order = np.argsort(inside)[::-1]
@@ -265,10 +265,14 @@ def _area(
     return float(np.sum(steps[reached] * found[reached] / (found + false)[reached]))
 
 
-def _sorted_classes(
+def sorted_classes(
     scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"]
 ) -> tuple[Float[np.ndarray, " p"], Float[np.ndarray, " q"]]:
-    """Return the sorted scores of the positives and of the negatives."""
+    """Return the sorted scores of the positives and of the negatives.
+
+    Raises:
+        DataError: There is no positive, no negative, or a score that is not a number.
+    """
     positives, negatives = np.sort(scores[labels]), np.sort(scores[~labels])
     _check_classes(positives.size, negatives.size)
     _check_numbers(positives, negatives)
