@@ -29,6 +29,7 @@ COMMANDS = (  # in the order of the help
     "score",
     "serve",
     "drift",
+    "journal",
     "names",
     "show",
     "export",

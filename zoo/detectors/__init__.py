@@ -5,11 +5,13 @@ from __future__ import annotations
 from zoo.detectors.card import fuse, fusion_of, tensors_of
 from zoo.detectors.detector import Detector, Source
 from zoo.detectors.devices import available
+from zoo.detectors.good_scores import GoodScores, good_scores
 from zoo.detectors.many import score_files
 from zoo.detectors.score import Score, calibrated
 
 __all__ = [
     "Detector",
+    "GoodScores",
     "Score",
     "Source",
     "available",
@@ -19,6 +21,7 @@ __all__ = [
     "export",
     "fuse",
     "fusion_of",
+    "good_scores",
     "score_files",
     "tensors_of",
 ]
