@@ -10,12 +10,14 @@ import io
 import logging
 import struct
 import zlib
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Shaped
 from PIL import Image, ImageFile, ImageOps
 
+from zoo.data.unpacking import check_unpacked
 from zoo.home import most_megapixels
 
 if TYPE_CHECKING:
@@ -53,6 +55,9 @@ _WHITE_IS_0, _BLACK_IS_0, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6  # ph
 _JPEG_IN_TIFF = (6, 7)  # compression
 _PREMULTIPLIED = 1  # kind of an extra sample
 _SIZ = b"\xff\x4f\xff\x51"  # the two first markers of JPEG 2000
+_SCAN = b"\xff\xda"  # the marker of a scan of a JPEG
+MOST_SCANS = 200  # of a JPEG; usual ones have up to fifteen, and each goes over all pixels
+MOST_PAGES = 64  # of a TIFF that are looked at for one that is no thumbnail
 
 
 def decoded(data: bytes) -> Shaped[np.ndarray, "h w c"]:
@@ -61,7 +66,7 @@ def decoded(data: bytes) -> Shaped[np.ndarray, "h w c"]:
     Raises:
         ValueError: It is no picture that is read, with the reason; or another of `UNREADABLE`.
     """
-    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+    if _is_tiff(data):
         return _tiff(data)
     image = _opened(data)
     if image.format == "JPEG2000" and (bits := _bits_of_jpeg_2000(data)) > 8:
@@ -73,6 +78,25 @@ def decoded(data: bytes) -> Shaped[np.ndarray, "h w c"]:
         return (pixels * (65535 / top)).round().clip(0, 65535).astype(np.uint16)
     image.load()
     return plain(ImageOps.exif_transpose(image))
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    """Return the height and width that the header of a file states, before it is turned upright.
+
+    Raises:
+        ValueError: As in `decoded`.
+    """
+    if not _is_tiff(data):
+        image = _opened(data)
+        return image.height, image.width
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            _, page = _first_full(file)
+            return page.imagelength, page.imagewidth
+    except (tifffile.TiffFileError, AttributeError, AssertionError) as error:
+        raise ValueError(f"a damaged TIFF: {error}") from error
 
 
 def is_deep_colour(image: ImageFile.ImageFile) -> bool:
@@ -154,6 +178,8 @@ def _opened(data: bytes) -> ImageFile.ImageFile:
             except (SyntaxError, LookupError, TypeError, struct.error):
                 continue
             check_size(image.height, image.width)
+            if name == "JPEG" and (scans := data.count(_SCAN)) > MOST_SCANS:
+                raise ValueError(f"a JPEG of {scans} scans, and at most {MOST_SCANS} are read")
             return image
     raise ValueError(_told(data))
 
@@ -209,6 +235,10 @@ def _deep_jpeg_2000(data: bytes, image: Image.Image, bits: int) -> Shaped[np.nda
 # ------------------------------------------------------------------------------------------- TIFF
 
 
+def _is_tiff(data: bytes) -> bool:
+    return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
 def _tiff(data: bytes) -> Shaped[np.ndarray, "h w c"]:
     """Decode the first page of a TIFF that is no thumbnail.
 
@@ -222,7 +252,7 @@ def _tiff(data: bytes) -> Shaped[np.ndarray, "h w c"]:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             number, page = _first_full(file)
             deep = _checked_bits(page) > 15
-            values = _values(page, len(data)) if deep or _is_plain(page) else None
+            values = _values(page, data) if deep or _is_plain(page) else None
     except (tifffile.TiffFileError, AttributeError, AssertionError) as error:
         raise ValueError(f"a damaged TIFF: {error}") from error
     if values is not None:
@@ -237,7 +267,7 @@ def _tiff(data: bytes) -> Shaped[np.ndarray, "h w c"]:
 
 def _first_full(file: Any) -> tuple[int, TiffPage]:
     """Return the first page that is neither a thumbnail nor a mask, and its number."""
-    for number, page in enumerate(file.pages):
+    for number, page in enumerate(islice(file.pages, MOST_PAGES)):
         if not page.is_reduced and not page.is_mask:
             return number, page
     raise ValueError("all of its pages are thumbnails or masks")
@@ -285,16 +315,18 @@ def _is_plain(page: TiffPage) -> bool:
     )
 
 
-def _values(page: TiffPage, size: int) -> Shaped[np.ndarray, "h w c"] | None:
+def _values(page: TiffPage, data: bytes) -> Shaped[np.ndarray, "h w c"] | None:
     """Return the pixels of a page of 8 or 16 bits or more; None if tifffile cannot unpack it.
 
     Args:
         page: The page; its file is open.
-        size: Bytes of the file.
+        data: The file.
     """
     ends = map(sum, zip(page.dataoffsets, page.databytecounts, strict=True))
-    if not all(page.databytecounts) or max(ends) > size:  # tifffile would take 0 for what is gone
+    # tifffile would take 0 for what is gone
+    if not all(page.databytecounts) or max(ends) > len(data):
         raise ValueError("a TIFF that is cut short, or truncated")
+    check_unpacked(page, data)
     try:
         values = page.asarray(maxworkers=1)
     except (ValueError, KeyError) as error:

@@ -14,7 +14,15 @@ import numpy as np
 from jaxtyping import Float, Shaped, UInt8
 from PIL import Image, ImageFile, ImageOps
 
-from zoo.data.decoding import UNREADABLE, decoded, from_unit, is_deep_colour, is_white_0, plain
+from zoo.data.decoding import (
+    UNREADABLE,
+    decoded,
+    from_unit,
+    is_deep_colour,
+    is_white_0,
+    plain,
+    size_of,
+)
 from zoo.errors import BadImageError, one_line
 from zoo.files import check_regular, read_regular
 from zoo.home import most_megapixels
@@ -102,14 +110,30 @@ def jpeg_tables(path: Path) -> Tables | None:
     return tuple(tuple(table) for _, table in sorted(tables.items())) if tables else None
 
 
+def stated_size(content: bytes) -> tuple[int, int]:
+    """Return the height and width that the header of a picture's file states; nothing is decoded.
+
+    Raises:
+        BadImageError: The content does not begin as a picture that is read.
+    """
+    try:
+        return size_of(content)
+    except UNREADABLE as error:
+        raise _no_picture(content, error) from error
+
+
 def _from_bytes(content: bytes) -> Shaped[np.ndarray, "h w c"]:
     try:
         return _without_equal_channels(decoded(content))
     except UNREADABLE as error:
-        raise BadImageError(
-            f"These {len(content)} bytes cannot be read as a picture: {_reason(error)}. "
-            "Pass a whole file."
-        ) from error
+        raise _no_picture(content, error) from error
+
+
+def _no_picture(content: bytes, error: BaseException) -> BadImageError:
+    return BadImageError(
+        f"These {len(content)} bytes cannot be read as a picture: {_reason(error)}. "
+        "Pass a whole file."
+    )
 
 
 def _from_pil(image: Image.Image) -> Shaped[np.ndarray, "h w c"]:
