@@ -10,6 +10,7 @@ import math
 import time
 import unicodedata
 from datetime import datetime
+from typing import Any
 
 LATEST = 2**37  # seconds since 1970: beyond it there is no date
 LONGEST = 2000  # characters of a text of others that are shown
@@ -78,7 +79,7 @@ def duration(seconds: float) -> str:
     """Return a duration in the largest units that matter.
 
     Example:
-        >>> duration(0.0896), duration(42.0), duration(95.0), duration(750.0), duration(8e3)
+        >>> duration(0.0896), duration(42.0), duration(95.0), duration(760.0), duration(8e3)
         ('0.09 s', '42 s', '1 min 35 s', '13 min', '2 h 13 min')
         >>> duration(2e5)
         '2 d 8 h'
@@ -109,6 +110,48 @@ def counted(number: int, noun: str) -> str:
         ('1 picture', '0 pictures', '1,200 bundles')
     """
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def in_words(name: str, value: Any) -> tuple[str, str]:
+    """Return the name of a figure as a label, and its value in the unit that its name says.
+
+    Example:
+        >>> in_words("val_pixel_ap", 0.66767), in_words("train_seconds", 95.0)
+        (('val pixel AP', '0.668'), ('training took', '1 min 35 s'))
+        >>> in_words("promoted", True), in_words("trials_failed", 0.0), in_words("test", None)
+        (('promoted', 'yes'), ('trials failed', '0'), ('test', '-'))
+    """
+    label = _LABELS.get(name) or " ".join(_ACRONYMS.get(w, w) for w in name.split("_"))
+    return label, _value(name, value)
+
+
+def _value(name: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return "; ".join(_value("", each) for each in value) or "none"
+    if not isinstance(value, int | float):
+        return str(value)
+    if name.endswith("seconds") or name.endswith("seconds_per_image"):
+        return duration(float(value))
+    if name.endswith("megabytes"):
+        return megabytes(float(value))
+    if name.endswith("rate"):
+        return percent(float(value))
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:.3f}" if abs(value) >= 1e-3 else f"{value:.1e}"
+
+
+_LABELS = {
+    "seconds": "time",
+    "train_seconds": "training took",
+    "test_seconds_per_image": "time a picture",
+    "megabytes": "size",
+}
+_ACRONYMS = {"ap": "AP", "auroc": "AUROC", "aupro": "AUPRO", "f1": "F1", "cpu": "CPU", "gpu": "GPU"}
 
 
 def percent(share: float) -> str:

@@ -1,6 +1,7 @@
 """What all commands write: answers on stdout, progress on stderr.
 
-Names, cards and histories may come from others. What a terminal would act on is made visible.
+Names, cards and histories may come from others. What a terminal would act on is made visible. A
+terminal gets colours and lines that fit; a file or another program gets whole lines.
 """
 
 from __future__ import annotations
@@ -9,26 +10,21 @@ import itertools
 import json
 import os
 import sys
-import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from zoo.cli import _terminal
+from zoo.cli._terminal import Style
 from zoo.errors import without_secrets
 from zoo.files import storage_error
+from zoo.words import in_words, visible
 
+__all__ = ["answer", "counted", "put", "put_json", "say", "sections", "table", "visible"]
 
-def visible(text: str) -> str:
-    r"""Return a text in one line whose control characters are escaped, as Python writes them.
-
-    Example:
-        >>> print(visible("wood\x1b[2J\nPromoted"))
-        wood\x1b[2J\nPromoted
-    """
-    return "".join(
-        each if each.isprintable() or unicodedata.category(each) == "Zs" else ascii(each)[1:-1]
-        for each in text
-    )
+LABELS = 28  # columns of the labels of a card, at most
+WIDEST = 110  # columns of a sentence: longer lines are hard to read
+_WRAPPED = 24  # columns of a last cell that is wrapped, at least
 
 
 def say(line: str) -> None:
@@ -40,23 +36,18 @@ def say(line: str) -> None:
         print(visible(without_secrets(line)), file=sys.stderr, flush=True)
 
 
-def put(line: object = "") -> None:
+def put(line: object = "", style: Style = "plain") -> None:
     """Write a line of an answer to stdout.
+
+    Args:
+        line: The line.
+        style: Its colour on a terminal.
 
     Raises:
         BrokenPipeError: Nobody reads the answer any more.
         StorageError: It cannot be written, because of a full disk for example.
     """
-    text = visible(str(line))
-    coding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    try:
-        print(text.encode(coding, "backslashreplace").decode(coding), flush=True)
-    except OSError as error:
-        with suppress(OSError):  # what is left in Python's buffer fails again when Python ends
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            raise
-        raise storage_error("Cannot write the answer to standard output", error) from error
+    _print(_terminal.painted(_terminal.shown(str(line), sys.stdout), style, sys.stdout))
 
 
 def put_json(value: object) -> None:
@@ -65,25 +56,46 @@ def put_json(value: object) -> None:
 
 
 def answer(values: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print an answer: one JSON object, or a line for each value."""
+    """Print an answer: one JSON object, or a line in words for each value."""
     if as_json:
         put_json(values)
-        return
-    width = max(map(len, values))
-    for name, value in values.items():
-        shown = value
-        if isinstance(value, float):
-            shown = f"{value:.4f}" if abs(value) >= 1e-3 or not value else f"{value:.1e}"
-        put(f"{name:<{width}}  {shown}")
+    else:
+        _lines([in_words(name, value) for name, value in values.items()])
 
 
-def table(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows with aligned columns; the first row is the header."""
-    shown = [[visible(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    for row in shown:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        put("  ".join(cells).rstrip())
+def sections(parts: Iterable[tuple[str, Sequence[tuple[str, str]]]]) -> None:
+    """Print titles with labels and sentences under them; on a terminal, sentences are wrapped."""
+    for number, (title, lines) in enumerate(parts):
+        if number:
+            put()
+        put(title, "bold")
+        _lines(lines, indent="  ")
+
+
+def table(rows: Sequence[Sequence[str]], *, styles: Sequence[Style] = ()) -> None:
+    """Print rows with aligned columns; the first row is the header.
+
+    On a terminal that is too narrow, the last cell is wrapped and long cells lose their middle.
+
+    Args:
+        rows: The cells; their texts are made visible.
+        styles: The colour of each row after the header.
+    """
+    out, mark = sys.stdout, _terminal.mark_for(sys.stdout)
+    shown = [[_terminal.shown(cell, out) for cell in row] for row in rows]
+    wraps = _terminal.is_terminal(out)
+    width = _terminal.size_of(out)[0] if wraps else sys.maxsize
+    widths = _terminal.fitted([row[:-1] for row in shown], width - _WRAPPED)
+    last = max(width - sum(widths) - 2 * len(widths), _WRAPPED)
+    for number, row in enumerate(shown):
+        style = styles[number - 1] if 0 < number <= len(styles) else "plain"
+        cells = zip(row[:-1], widths, strict=True)
+        fit = [_terminal.filled(_terminal.cut(cell, wide, mark=mark), wide) for cell, wide in cells]
+        start = "".join(f"{cell}  " for cell in fit)
+        for line in _terminal.wrapped(row[-1], last) if wraps else row[-1:]:
+            text = f"{start}{line}".rstrip()
+            _print(_terminal.painted(text, style if number else "bold", out))
+            start = " " * _terminal.columns(start)
 
 
 def counted(warnings: Sequence[Sequence[str]]) -> list[str]:
@@ -96,3 +108,32 @@ def counted(warnings: Sequence[Sequence[str]]) -> list[str]:
     for line in itertools.chain.from_iterable(warnings):
         found.setdefault(line.partition(":")[0], []).append(line)
     return [f"{len(same)} of {len(warnings)} images: {same[0]}" for same in found.values()]
+
+
+def _lines(lines: Sequence[tuple[str, str]], indent: str = "") -> None:
+    out = sys.stdout
+    shown = [(_terminal.shown(name, out), _terminal.shown(text, out)) for name, text in lines]
+    widest = max((_terminal.columns(name) for name, _ in shown), default=0)
+    if not _terminal.is_terminal(out):
+        for name, text in shown:
+            _print(f"{indent}{_terminal.filled(name, widest)}  {text}".rstrip())
+        return
+    widest = min(widest, LABELS)
+    room = min(_terminal.size_of(out)[0], WIDEST) - len(indent) - widest - 2
+    for name, text in shown:
+        label = _terminal.cut(name, widest, mark=_terminal.mark_for(out))
+        start = indent + _terminal.painted(_terminal.filled(label, widest), "dim", out)
+        for line in _terminal.wrapped(text, max(room, _WRAPPED)):
+            _print(f"{start}  {line}".rstrip())
+            start = indent + " " * widest
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        with suppress(OSError):  # what is left in Python's buffer fails again when Python ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise storage_error("Cannot write the answer to standard output", error) from error

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from zoo.cli import options
-from zoo.cli.output import answer, put_json
+from zoo.cli.output import put_json, sections
 
-HELP = "show a detector's card: figures, threshold, data, licence, versions"
+HELP = "show a detector's card in words: material, data, licence, how sure it is, known limits"
 EXAMPLE = "zoo show wood@challenger"
 
 
@@ -25,14 +25,6 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         put_json(card)
         return
-    metrics = {
-        f"{split} metrics": ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
-        for split, figures in card.pop("metrics").items()
-    }
-    parts = {
-        name: ", ".join(f"{key} {each}" for key, each in value.items())
-        if isinstance(value, dict)
-        else value
-        for name, value in card.items()
-    }
-    answer(metrics | parts, as_json=False)
+    from zoo.detectors import card_words
+
+    sections([(each.title, each.lines) for each in card_words.sections(card)])

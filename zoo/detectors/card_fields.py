@@ -72,6 +72,12 @@ class Fields:
         known = ((shortened(name, LONGEST_NAME), self.number(name)) for name in self.names())
         return {name: value for name, value in known if value is not None}
 
+    def numbers_of(self, name: str) -> list[float]:
+        """Return the finite numbers of a list."""
+        value = self.get(name)
+        known = value[:MOST] if isinstance(value, list | tuple) else ()
+        return [each for each in map(_number, known) if each is not None]
+
     def whole(self, name: str) -> int | None:
         """Return a whole number of at least 0."""
         value = self.get(name)

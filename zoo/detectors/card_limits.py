@@ -56,10 +56,7 @@ def _tested(card: Fields) -> Iterator[tuple[str, str]]:
         yield "False alarms", f"The audit saw {percent(alarms)}, more than is stated."
     own, other = painted.get("pixel_ap"), painted.get("pixel_ap_baseline")
     if own is not None and other is not None and other > own:
-        yield (
-            "Not better than without training",
-            f"{own:.2f} against {other:.2f} on painted defects.",
-        )
+        yield "No gain by training", f"{own:.2f} on painted defects, {other:.2f} without."
 
 
 def _pictures(card: Fields) -> Iterator[tuple[str, str]]:

@@ -7,8 +7,7 @@ terminal would act on is made visible. What HTML would act on is for the page to
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,7 +100,9 @@ def _data(card: Fields) -> list[Line]:
         use = "not allowed by the licence of the pictures" if restricted else "not excluded"
         lines.append(("Commercial use", use))
     if again := data.size("recalibrated_on"):
-        lines.append(("Recalibrated", f"on {counted(again, 'good picture')} of a later day"))
+        lines.append(
+            ("Recalibrated", f"Its limits were set again on {counted(again, 'good picture')}.")
+        )
     return lines + _known(("Camera", data.text("camera")))
 
 
@@ -116,13 +117,14 @@ def _method(card: Fields) -> list[Line]:
             ("Map", _rule(card.inner("rule"))),
             ("Score", _top(card.inner("rule"))),
         )
-    names = [part.text("method") or name for name, part in parts]
-    counts = Counter(names)
-    said = ", ".join(f"{number} x {name}" for name, number in counts.items())
-    lines = [("Method", f"The sum of {counted(len(parts), 'map')}: {said}.")]
-    totals = [sum(part.number(key) or 0.0 for _, part in parts) for key in _WEIGHTS]
-    for (label, part), name in zip(parts, names, strict=True):
-        lines.append((label, _part(part, methods.in_words(name), totals)))
+    alike: dict[tuple[str, float], list[Fields]] = {}  # parts of one method, on one scale
+    for name, part in parts:
+        kind = (part.text("method") or name, part.number("scale") or 1.0)
+        alike.setdefault(kind, []).append(part)
+    totals = {key: _weight((part for _, part in parts), key) for key in _WEIGHTS}
+    lines = [("Method", f"The sum of {counted(len(parts), 'detector')}, each part of it below.")]
+    for (method, scale), same in alike.items():
+        lines.append((_part_label(method, scale, len(same)), _part(method, scale, same, totals)))
     lines += _known(("Looks at", next(filter(None, (_looks(part) for _, part in parts)), None)))
     seen = list(dict.fromkeys(filter(None, (part.text("intensities") for _, part in parts))))
     return lines + _known(("Brightness", "; ".join(seen) or None), ("Score", _top(card)))
@@ -131,15 +133,25 @@ def _method(card: Fields) -> list[Line]:
 _WEIGHTS = {"map_weight": "of the map", "score_weight": "of the verdict"}
 
 
-def _part(part: Fields, words: str, totals: Sequence[float]) -> str:
+def _part_label(method: str, scale: float, number: int) -> str:
+    name = method.replace("_", " ") + ("" if scale == 1 else f" at {percent(scale)}")
+    return name if number == 1 else f"{number} x {name}"
+
+
+def _weight(parts: Iterable[Fields], name: str) -> float:
+    return sum(max(part.number(name) or 0.0, 0.0) for part in parts)
+
+
+def _part(method: str, scale: float, same: Sequence[Fields], totals: Mapping[str, float]) -> str:
+    """Say what parts of one method and scale are, and what they add."""
     shares = [
-        f"{percent(weight / total)} {what}"
-        for (key, what), total in zip(_WEIGHTS.items(), totals, strict=True)
-        if (weight := part.number(key)) is not None and weight > 0 and total > 0
+        f"{percent(weight / totals[key])} {what}"
+        for key, what in _WEIGHTS.items()
+        if (weight := _weight(same, key))
     ]
-    scale = part.number("scale")
-    small = f", at {percent(scale)} of the size" if scale is not None and 0 < scale < 1 else ""
-    return f"{_sentence(words)[:-1]}{small}: {' and '.join(shares) or 'not used'}."
+    small = f", at {percent(scale)} of the size" if 0 < scale < 1 else ""
+    words = _sentence(methods.in_words(method))[:-1]
+    return f"{words}{small}: {' and '.join(shares) or 'not used'}."
 
 
 def _looks(preprocessing: Fields) -> str | None:
@@ -151,10 +163,20 @@ def _looks(preprocessing: Fields) -> str | None:
 
 
 def _rule(rule: Fields) -> str | None:
-    size = rule.whole("mean_filter")
-    if size is None or size < 2:
-        return None
-    return f"smoothed over {size} x {size} pixels"
+    """Say how the losses of a plain detector become a map."""
+    size, weights = rule.whole("mean_filter"), rule.numbers_of("weights")
+    joined = _JOINED.get(rule.text("aggregation") or "")
+    if joined and weights:
+        joined += f" ({', '.join(f'{each:.2g}' for each in weights)})"
+    smooth = f"smoothed over {size} x {size} pixels" if size is not None and size > 1 else None
+    return ", ".join(filter(None, (joined, smooth))) or None
+
+
+_JOINED = {
+    "mahalanobis": "the distance of all losses of a pixel from those of good material",
+    "linear": "the sum of the losses of a pixel, by weight",
+    "max": "the largest loss of a pixel",
+}
 
 
 def _top(rule: Fields) -> str | None:
@@ -187,7 +209,7 @@ def _painted(card: Fields) -> list[Line]:
     lines += _known(
         ("By size", _listed(figures, _SIZES)),
         ("By contrast", _listed(figures, _CONTRASTS)),
-        ("By kind", _best_and_worst(families)),
+        ("By kind", _by_kind(families)),
     )
     if (other := figures.get("pixel_ap_held_out")) is not None:
         lines.append(("Kinds it never learned", f"{other:.2f}"))
@@ -209,7 +231,7 @@ def _listed(figures: Mapping[str, float], names: Sequence[str]) -> str | None:
     return ", ".join(f"{name} {value:.2f}" for name, value in known) or None
 
 
-def _best_and_worst(families: Mapping[str, float]) -> str | None:
+def _by_kind(families: Mapping[str, float]) -> str | None:
     ordered = sorted(families.items(), key=lambda each: -each[1])
     return ", ".join(f"{name} {value:.2f}" for name, value in ordered) or None
 
