@@ -10,6 +10,7 @@ from urllib.parse import quote
 from zoo.errors import ConfigError
 
 MEGAPIXELS = 512.0  # of the largest picture that is read
+STARTERS = Path(__file__).parent / "starters"  # the folder of a shelf, made by `make starters`
 
 
 def home() -> Path:
@@ -48,6 +49,32 @@ def signing_key() -> Path | None:
 def trusted_keys() -> Path | None:
     """Return `ZOO_TRUSTED_KEYS`, a file or folder of public keys; None trusts every shelf."""
     return _path("ZOO_TRUSTED_KEYS")
+
+
+def starters() -> Path | None:
+    """Return the folder of the starters, the detectors in this package; None if they are off.
+
+    `ZOO_STARTERS` is `on` or `off`. Without it they are on, unless `ZOO_TRUSTED_KEYS` is set: then
+    they would be loaded in place of a detector that somebody has removed from the shelf.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    usual = "off" if trusted_keys() else "on"
+    wanted = os.environ.get("ZOO_STARTERS") or usual
+    if wanted not in ("on", "off"):
+        raise ConfigError(f"ZOO_STARTERS must be on or off, not '{wanted}'. Correct it.")
+    return STARTERS if wanted == "on" else None
+
+
+def is_dumb_terminal() -> bool:
+    """Return whether `TERM` says that what was written to the terminal cannot be changed."""
+    return os.environ.get("TERM", "dumb") == "dumb"
+
+
+def wants_no_colours() -> bool:
+    """Return whether `NO_COLOR` is set to anything, or the terminal has no colours."""
+    return bool(os.environ.get("NO_COLOR")) or is_dumb_terminal()
 
 
 def _path(variable: str) -> Path | None:
