@@ -6,13 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from zoo.errors import StorageError
+from zoo.errors import StorageError, UnreachableError
 
 READS = 4  # attempts to read an object whose answer breaks off
-
-
-class UnreachableError(StorageError):
-    """The endpoint gave no answer, so a cached copy may be used."""
 
 
 class Bucket:

@@ -16,6 +16,7 @@
     ├── PromotionError        there is nothing that can be promoted
     ├── RefusedError          the service does not answer a request, or refused ours
     └── StorageError          a disk is full or read-only, or a server cannot be reached
+        └── UnreachableError    a server gives no usable answer; what is cached may be used
 
 Each message says what was asked, what was found, and what to do. The command line prints it as one
 line and exits with code 2. Any other exception is a bug of the zoo and keeps its traceback.
@@ -130,6 +131,15 @@ class RefusedError(ZooError):
 
 class StorageError(ZooError):
     """A disk is full or read-only, or a server cannot be reached."""
+
+
+class UnreachableError(StorageError):
+    """A server gives no usable answer, so a cached copy may be used, or the request repeated."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        """Take the message, and the seconds that the server asks to wait, if it does."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class Terminated(KeyboardInterrupt):
