@@ -33,12 +33,11 @@ def test_searches_are_listed_with_the_trials_by_outcome_and_the_hours(
         record.ended(trial, outcome, None, {"cpu_seconds": 1200.0, "gpu_seconds": 600.0})
     main(["runs"])
     header, line = capsys.readouterr().out.splitlines()
-    assert header.split() == [
-        *("SEARCH", "BEGAN", "STATE", "FINISHED", "STOPPED_EARLY", "FAILED", "INTERRUPTED"),
-        *("RUNNING", "BEST", "HOURS"),
-    ]
-    assert line.split()[:1] == ["weave-1"]
-    assert " ".join(line.split()[3:]) == "running 1 2 0 0 0 0.500 1.00 cpu, 0.50 gpu"
+    assert header.split() == ["SEARCH", "BEGAN", "STATE", "BEST", "DEVICE", "TIME", "TRIALS"]
+    name, *_, began = line.split()[:3]
+    assert (name, len(began)) == ("weave-1", len("12:34"))
+    shown = " ".join(line.split()[3:])
+    assert shown == "running 0.500 1 h CPU, 30 min GPU 1 finished, 2 stopped early"
     assert header.index("BEST") == line.index("0.500")
     main(["runs", "--category", "weave", "--json"])
     [found] = json.loads(capsys.readouterr().out)

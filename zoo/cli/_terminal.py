@@ -17,7 +17,7 @@ Style = Literal["plain", "bold", "dim", "good", "bad", "doubtful"]
 WIDTH = 80  # columns of a terminal that does not tell
 NARROW = 20  # columns that a line takes on a terminal of fewer
 _CODES: dict[Style, str] = {"bold": "1", "dim": "2", "good": "32", "bad": "1;31", "doubtful": "33"}
-_SHORTEST = 6  # columns of a table that are left of a cell
+_LONG, _NAME = 20, 12  # columns of a table that are left of a long text, and of a name
 
 
 def is_terminal(stream: IO[str]) -> bool:
@@ -100,21 +100,20 @@ def wrapped(text: str, width: int) -> list[str]:
     return wcwidth.wrap(text, width, break_on_hyphens=False, control_codes="ignore") or [""]
 
 
-def fitted(rows: Sequence[Sequence[str]], width: int) -> list[int]:
-    """Return the width of each column of a table, so that with two spaces between them all fit.
+def fitted(rows: Sequence[Sequence[str]], width: int) -> list[int] | None:
+    """Return the width of each column of a table, so that with two spaces after each all fit.
 
-    The widest columns give way first. A terminal that is too narrow for all gets a wider table.
+    Long texts give way first, then the first column, which holds names. None is returned if the
+    table would be wider all the same.
     """
     widths = [max(map(columns, cells)) for cells in zip(*rows, strict=True)]
-    over = sum(widths) + 2 * (len(widths) - 1) - width
-    while over > 0 and max(widths) > _SHORTEST:
-        largest = max(widths)
-        widest = widths.index(largest)
-        second = max((each for each in widths if each < largest), default=_SHORTEST)
-        less = min(over, max(largest - max(second, _SHORTEST), 1))
-        widths[widest] -= less
-        over -= less
-    return widths
+    over = sum(widths) + 2 * len(widths) - width
+    for shortest, places in ((_LONG, range(len(widths))), (_NAME, range(len(widths))[:1])):
+        for place in places:
+            less = max(min(over, widths[place] - shortest), 0)
+            widths[place] -= less
+            over -= less
+    return widths if over <= 0 else None
 
 
 def mark_for(stream: IO[str]) -> str:

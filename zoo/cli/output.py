@@ -24,7 +24,7 @@ __all__ = ["answer", "counted", "put", "put_json", "say", "sections", "table", "
 
 LABELS = 28  # columns of the labels of a card, at most
 WIDEST = 110  # columns of a sentence: longer lines are hard to read
-_WRAPPED = 24  # columns of a last cell that is wrapped, at least
+_WRAPPED = 16  # columns of a last cell that is wrapped, at least
 
 
 def say(line: str) -> None:
@@ -75,7 +75,8 @@ def sections(parts: Iterable[tuple[str, Sequence[tuple[str, str]]]]) -> None:
 def table(rows: Sequence[Sequence[str]], *, styles: Sequence[Style] = ()) -> None:
     """Print rows with aligned columns; the first row is the header.
 
-    On a terminal that is too narrow, the last cell is wrapped and long cells lose their middle.
+    On a terminal, the last cell is wrapped and long cells lose their middle; if that is not enough,
+    each cell gets a line of its own.
 
     Args:
         rows: The cells; their texts are made visible.
@@ -85,8 +86,13 @@ def table(rows: Sequence[Sequence[str]], *, styles: Sequence[Style] = ()) -> Non
     shown = [[_terminal.shown(cell, out) for cell in row] for row in rows]
     wraps = _terminal.is_terminal(out)
     width = _terminal.size_of(out)[0] if wraps else sys.maxsize
-    widths = _terminal.fitted([row[:-1] for row in shown], width - _WRAPPED)
-    last = max(width - sum(widths) - 2 * len(widths), _WRAPPED)
+    longest = max(_terminal.columns(row[-1]) for row in shown)
+    last = min(longest, _WRAPPED)  # at least
+    widths = _terminal.fitted([row[:-1] for row in shown], width - last)
+    if widths is None:
+        sections((row[0], list(zip(rows[0][1:], row[1:], strict=True))) for row in rows[1:])
+        return
+    last = max(width - sum(widths) - 2 * len(widths), last)
     for number, row in enumerate(shown):
         style = styles[number - 1] if 0 < number <= len(styles) else "plain"
         cells = zip(row[:-1], widths, strict=True)

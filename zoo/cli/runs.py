@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from zoo.cli import options
+from zoo.cli._terminal import Style
 from zoo.cli.output import put_json, say, table
+from zoo.words import date, duration
 
-HELP = "list all searches: trials by outcome, the best value so far, device hours"
+if TYPE_CHECKING:
+    from registry.runs.searches import Search
+
+HELP = "list all searches: state, the best value so far, device time, trials by outcome"
 EXAMPLE = "zoo runs --category wood"
+_STYLES: dict[str, Style] = {"running": "good", "failed": "bad", "interrupted": "doubtful"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,26 +26,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print a line for each search, the newest first."""
-    import time
     from dataclasses import asdict
 
     from registry.runs.searches import searches
-    from registry.runs.store import STATUS, open_store
+    from registry.runs.store import open_store
     from zoo.home import tracking_uri
 
     found = searches(open_store(tracking_uri()), args.category)
     if args.json:
         put_json([asdict(each) for each in found])
         return
-    rows = [("SEARCH", "BEGAN", "STATE", *map(str.upper, STATUS), "RUNNING", "BEST", "HOURS")]
+    rows = [("SEARCH", "BEGAN", "STATE", "BEST", "DEVICE TIME", "TRIALS")]
     for each in found:
-        began = time.strftime("%Y-%m-%d %H:%M", time.localtime(each.began))
-        counts = [f"{each.totals[f'trials_{name}']:.0f}" for name in STATUS]
-        best = "-" if each.best is None else f"{each.best:.3f}"
-        hours = [f"{each.totals[f'{kind}_seconds'] / 3600:.2f} {kind}" for kind in ("cpu", "gpu")]
-        spent = ", ".join(hours if each.totals["gpu_seconds"] else hours[:1])
-        rows.append((each.name, began, each.state, *counts, str(each.running), best, spent))
+        hours = {kind: each.totals[f"{kind.lower()}_seconds"] for kind in ("CPU", "GPU")}
+        spent = [f"{duration(seconds)} {kind}" for kind, seconds in hours.items() if seconds]
+        rows.append(
+            (
+                each.name,
+                date(each.began),
+                each.state.replace("_", " "),
+                "-" if each.best is None else f"{each.best:.3f}",
+                ", ".join(spent) or "-",
+                _trials(each),
+            )
+        )
     if found:
-        table(rows)
+        table(rows, styles=[_STYLES.get(each.state, "plain") for each in found])
+        say("BEST is the val_pixel_ap of the best trial. `zoo report SEARCH` shows one of them.")
     else:
         say("No search yet. Begin one with `zoo search --category NAME --data DIR`.")
+
+
+def _trials(search: Search) -> str:
+    counts = [(search.running, "running")]
+    counts += [
+        (round(number), name.removeprefix("trials_"))
+        for name, number in search.totals.items()
+        if name.startswith("trials_")
+    ]
+    said = [f"{number} {name.replace('_', ' ')}" for number, name in counts if number]
+    return ", ".join(said) or "none yet"
