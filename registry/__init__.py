@@ -22,5 +22,6 @@ __all__ = [
     "s3_shelf",
     "shelf",
     "signing",
+    "starters",
     "trials",
 ]

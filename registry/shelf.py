@@ -7,29 +7,18 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from registry.folder_shelf import FolderShelf
+from registry.http_shelf import HttpShelf
 from registry.names import unknown
 from registry.pointer import Edit, Pointer
 from registry.s3_shelf import S3Shelf
+from registry.starters import ReadableShelf, ShelfWithStarters
 from zoo.errors import ConfigError
-from zoo.home import home, shelf_address
+from zoo.home import home, shelf_address, starters
 
 
 @runtime_checkable
-class Shelf(Protocol):
-    """A place for published detectors."""
-
-    def textures(self) -> list[str]:
-        """Return the names of all textures, as they are there now."""
-
-    def pointer(self, texture: str) -> Pointer:
-        """Return the pointer of one texture; an empty one if the shelf has no such texture.
-
-        Raises:
-            BundleError: The pointer is damaged.
-        """
-
-    def pointers(self) -> dict[str, Pointer]:
-        """Return the pointer of each texture."""
+class Shelf(ReadableShelf, Protocol):
+    """A place for published detectors, where more of them can be published."""
 
     def change(self, texture: str, edit: Edit, *, folder: Path | None = None) -> Pointer:
         """Replace the pointer of a texture by what `edit` returns for it, and return the new one.
@@ -47,12 +36,6 @@ class Shelf(Protocol):
             StorageError: The shelf cannot be written.
         """
 
-    def fetch(self, name: str) -> Path:
-        """Return a local folder with the bundle of this name, every byte of it checked."""
-
-    def resolve(self, name: str) -> tuple[Path, int]:
-        """Return what `fetch` returns, and the version that the name stands for."""
-
 
 @runtime_checkable
 class Objects(Protocol):
@@ -68,12 +51,12 @@ class Objects(Protocol):
         """Remove an object unless a pointer needs it now, and return whether it was removed."""
 
 
-def names_on(shelf: Shelf) -> dict[str, dict[str, str]]:
+def names_on(shelf: ReadableShelf) -> dict[str, dict[str, str]]:
     """Return, for each texture, the digest that each alias and version stands for."""
     return {texture: pointer.digests() for texture, pointer in shelf.pointers().items()}
 
 
-def pointer_of(shelf: Shelf, texture: str) -> Pointer:
+def pointer_of(shelf: ReadableShelf, texture: str) -> Pointer:
     """Return the pointer of a texture that the shelf has, or had.
 
     Raises:
@@ -85,27 +68,51 @@ def pointer_of(shelf: Shelf, texture: str) -> Pointer:
     return found
 
 
-def lineage(shelf: Shelf, texture: str, *, digest: str) -> dict[str, Any]:
-    """Return the version and aliases of a bundle on a shelf, and the entry that published it."""
+def lineage(shelf: ReadableShelf, texture: str, *, digest: str) -> dict[str, Any]:
+    """Return the version and aliases of a bundle on a shelf, and the entry that published it.
+
+    `signed` says whether there is a signature, not whether the key is trusted.
+    """
     pointer = pointer_of(shelf, texture)
     version = pointer.version_of(digest)
     entry = next((asdict(each) for each in pointer.history if each.version == version), {})
-    aliases = sorted(alias for alias, at in pointer.aliases.items() if at == version)
-    return {"digest": digest, "lineage": {"version": version, "aliases": aliases} | entry}
+    known = {
+        "version": version,
+        "aliases": sorted(alias for alias, at in pointer.aliases.items() if at == version),
+        "signed": bool(pointer.signatures.get(digest)),
+    }
+    return {"digest": digest, "lineage": known | entry}
 
 
 def open_shelf(url: str | None = None) -> Shelf:
     """Return the shelf at an address, by default that of `zoo.home.shelf_address`.
 
     Args:
-        url: A folder, or `s3://BUCKET/PREFIX`.
+        url: A folder, `s3://BUCKET/PREFIX`, or `https://HOST/PATH`, which is read-only.
 
     Raises:
-        ConfigError: It is neither.
+        ConfigError: It is none of these.
     """
     url = url or shelf_address()
     if url.startswith("s3://"):
         return S3Shelf(url, cache=home() / "cache")
+    if url.startswith(("https://", "http://")):
+        return HttpShelf(url, cache=home() / "cache")
     if "://" in url:
-        raise ConfigError(f"'{url}' is no shelf: set ZOO_SHELF to a folder or s3://BUCKET/PREFIX.")
+        raise ConfigError(
+            f"'{url}' is no shelf: set ZOO_SHELF to a folder, s3://BUCKET/PREFIX or "
+            "https://HOST/PATH."
+        )
     return FolderShelf(Path(url))
+
+
+def shelf_to_read(url: str | None = None) -> ShelfWithStarters:
+    """Return what `zoo.load` reads: a shelf, and behind it the starters.
+
+    Args:
+        url: As for `open_shelf`. A shelf that is named has no starters behind it.
+
+    Raises:
+        ConfigError: It is no shelf, or `ZOO_STARTERS` is not what it may be.
+    """
+    return ShelfWithStarters(open_shelf(url), None if url else starters())

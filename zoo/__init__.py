@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import math
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,10 @@ def load(
 
     Args:
         name: A texture (`grid`), one of its aliases (`grid@previous`) or versions (`grid:3`).
-        shelf: A folder or `s3://bucket/prefix`; by default `ZOO_SHELF`, or the shelf of the home.
+        shelf: A folder or `s3://bucket/prefix`. By default it is `ZOO_SHELF`, or the shelf of the
+            home, and behind it are the starters: `brick`, `grass` and `gravel`, which are part of
+            the package. A texture on the shelf hides the starter of its name with all of its
+            versions.
         device: Where to compute: `cpu`, `cuda`, `cuda:1`.
         max_age_s: While scoring, check for a new champion this many seconds after the last check;
             by default never. `refresh()` checks at once.
@@ -36,26 +39,33 @@ def load(
         StorageError: The shelf cannot be reached.
     """
     from registry import bundle
-    from registry.shelf import open_shelf
+    from registry.names import parsed
+    from registry.shelf import shelf_to_read
     from zoo.detectors import Detector, Source
 
-    folder, version = open_shelf(shelf).resolve(name)
-    source = Source(
-        folder=folder, now=partial(_folder_of, name, shelf), max_age_s=max_age_s, version=version
-    )
+    opened = shelf_to_read(shelf)
+    folder, version = opened.resolve(name)
+    now = _Now(name=name, shelf=shelf, starter=opened.is_starter(parsed(name)[0]))
+    source = Source(folder=folder, now=now, max_age_s=max_age_s, version=version)
     return Detector(bundle.load(folder), device=device, source=source)
 
 
-def names(pattern: str = "*", *, shelf: str | None = None) -> list[str]:
-    """Return the textures that have a champion on the shelf and match a wildcard.
+def names(pattern: str = "*", *, shelf: str | None = None, starters: bool = True) -> list[str]:
+    """Return the textures that have a champion and match a wildcard.
+
+    Args:
+        pattern: A name, or a pattern such as `c*`.
+        shelf: As for `load`.
+        starters: With the starters that the shelf does not hide.
 
     Example:
         >>> names("c*", shelf="no-such-folder")
         []
     """
-    from registry.shelf import names_on, open_shelf
+    from registry.shelf import names_on, open_shelf, shelf_to_read
 
-    known = names_on(open_shelf(shelf))
+    opened = shelf_to_read(shelf) if starters else open_shelf(shelf)
+    known = names_on(opened)
     with_champion = [name for name, references in known.items() if "champion" in references]
     return sorted(fnmatch.filter(with_champion, pattern))
 
@@ -68,8 +78,8 @@ def show(name: str, *, shelf: str | None = None) -> dict[str, Any]:
         shelf: As for `load`.
 
     Returns:
-        The result of `zoo.detectors.card.of`, with `digest` and `lineage`: version, aliases, and
-        the line of the history that published it.
+        The result of `zoo.detectors.card.of`, with `digest`, `starter` (whether it is one), and
+        `lineage`: version, aliases, and the line of the history that published it.
 
     Raises:
         UnknownDetectorError: The shelf has no detector of that name; similar names are suggested.
@@ -78,24 +88,47 @@ def show(name: str, *, shelf: str | None = None) -> dict[str, Any]:
         StorageError: The shelf cannot be reached.
     """
     from registry import bundle
-    from registry.shelf import lineage, open_shelf
+    from registry.names import parsed
+    from registry.shelf import lineage, shelf_to_read
     from zoo.detectors import card
 
-    opened = open_shelf(shelf)
+    opened = shelf_to_read(shelf)
     folder = opened.fetch(name)
     found = bundle.load(folder)
-    return card.of(found) | lineage(opened, found.texture, digest=folder.name)
+    origin = lineage(opened, found.texture, digest=folder.name)
+    return card.of(found) | origin | {"starter": opened.is_starter(parsed(name)[0])}
 
 
-def _folder_of(name: str, shelf: str | None) -> Path:
-    """Return the folder of the bundle that a name refers to now."""
-    from registry.shelf import open_shelf
+@dataclass
+class _Now:
+    """Finds the folder of the bundle that a name refers to now.
 
-    return open_shelf(shelf).fetch(name)
+    A starter gives way to a detector of the shelf. The other way round it does not, whatever
+    becomes of the shelf.
+    """
+
+    name: str
+    shelf: str | None
+    starter: bool
+
+    def __call__(self) -> Path:
+        from registry.names import parsed
+        from registry.shelf import open_shelf, shelf_to_read
+
+        if not self.starter:
+            return open_shelf(self.shelf).fetch(self.name)
+        opened = shelf_to_read(self.shelf)
+        folder = opened.fetch(self.name)
+        self.starter = opened.is_starter(parsed(self.name)[0])
+        return folder
 
 
 def __getattr__(name: str) -> Any:
-    """Import `Detector` and `Score`, and torch, at their first use."""
+    """Import `Detector` and `Score`, and torch, at their first use; find the version."""
+    if name == "__version__":
+        from importlib import metadata
+
+        return metadata.version("texture-zoo")
     if name in ("Detector", "Score"):
         from zoo import detectors
 

@@ -22,9 +22,9 @@ def run(args: argparse.Namespace) -> None:
     import time
     from dataclasses import asdict
 
-    from registry.shelf import open_shelf, pointer_of
+    from registry.shelf import pointer_of, shelf_to_read
 
-    pointer = pointer_of(open_shelf(), args.name)
+    pointer = pointer_of(shelf_to_read(), args.name)
     if args.json:
         put_json([asdict(entry) for entry in pointer.history])
         return
