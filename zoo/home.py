@@ -77,6 +77,16 @@ def wants_no_colours() -> bool:
     return bool(os.environ.get("NO_COLOR")) or is_dumb_terminal()
 
 
+def service_keys() -> Path:
+    """Return where `zoo serve` keeps the digests of its keys: `service-keys` under the home."""
+    return home() / "service-keys"
+
+
+def service_key() -> str | None:
+    """Return `ZOO_SERVER_KEY`, the key that `zoo score --server` sends; None sends none."""
+    return os.environ.get("ZOO_SERVER_KEY") or None
+
+
 def _path(variable: str) -> Path | None:
     value = os.environ.get(variable)
     return Path(value) if value else None

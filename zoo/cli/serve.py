@@ -3,32 +3,63 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
-from zoo.cli import options
-from zoo.cli.output import say
+from zoo.cli import _serve_options
+from zoo.cli.output import put, say
 
-HELP = "serve the detectors of the shelf over HTTP"
-EXAMPLE = "zoo serve wood grid --port 8080"
+if TYPE_CHECKING:
+    from zoo.serve.settings import Settings
+
+HELP = "serve the detectors of the shelf over HTTP: a page, JSON, heat maps, metrics"
+EXAMPLE = "zoo serve wood grid --port 8080 --journal"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument(
-        "names",
-        nargs="*",
-        metavar="NAME",
-        help="answer for these names only (default: every name of the shelf)",
-    )
-    parser.add_argument("--port", type=int, default=8080, help="port (default: 8080)")
-    options.add_device(parser)
+    _serve_options.add(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Serve until SIGTERM or Ctrl-C."""
-    import uvicorn
+    """Serve until SIGTERM or Ctrl-C; or make a key.
 
-    from zoo.serve import app, settings
+    Raises:
+        ZooError: It cannot start, with the reason.
+    """
+    from zoo.home import service_keys
 
-    built = app.build(settings.Settings(names=tuple(args.names), device=args.device))
-    say(f"http://127.0.0.1:{args.port}/")
-    uvicorn.run(built, host="127.0.0.1", port=args.port, log_level="warning")
+    file = args.keys or service_keys()
+    if args.new_key is not None:
+        from zoo.serve.keys import new_key
+
+        key = new_key(file, args.new_key)
+        say(f"The key of {args.new_key}; it is shown this once. {file} has its digest only.")
+        put(key)
+        return
+    from zoo.serve import app, server
+
+    settings = _serve_options.settings(args, file if args.keys or file.exists() else None)
+    server.check_exposed(args.host, settings)
+    if args.certificate:
+        server.check_certificate(args.certificate, args.private_key)
+    server.log_to_stderr()
+    with server.listen(args.host, args.port) as listening:
+        built = app.build(settings)
+        _say_where(args, settings, listening.getsockname()[1])
+        server.run(
+            built,
+            listening=listening,
+            service=built.state.service,
+            certificate=args.certificate,
+            private_key=args.private_key,
+        )
+
+
+def _say_where(args: argparse.Namespace, settings: Settings, port: int) -> None:
+    host = f"[{args.host}]" if ":" in args.host else args.host
+    say(f"Serving at http{'s' if args.certificate else ''}://{host}:{port}/ until Ctrl-C.")
+    if settings.keys and not args.certificate and args.host not in ("127.0.0.1", "localhost"):
+        say(
+            "Keys and pictures cross the network unencrypted. Give --certificate, or put a proxy "
+            "with HTTPS before the service."
+        )

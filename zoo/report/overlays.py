@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Shaped, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -33,13 +33,28 @@ def overlay(pixels: Shaped[np.ndarray, "h w c"], score: Score) -> UInt8[np.ndarr
     The colour scale is the same for all images of a detector, with the threshold in its middle. A
     good image therefore stays nearly unchanged.
     """
-    reach = max(abs(score.threshold), 1e-9)
-    heat = np.clip((score.map - score.threshold) / (2 * reach) + 0.5, 0, 1)
+    heat = _heat(score)
     # OpenCV orders channels as BGR.
     colour = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[:, :, ::-1]
     alpha = MAX_OPACITY * np.clip(heat * 2 - 0.4, 0, 1)[:, :, None]
     mixed = (to_rgb8(pixels) * (1 - alpha) + colour * alpha).astype(np.uint8)
     return outlined(mixed, score.mask, RED)
+
+
+def grey(score: Score) -> UInt8[np.ndarray, "h w"]:
+    """Return the map in grey: the threshold and what is just above it is 128, what is below less.
+
+    The scale is that of `overlay`.
+    """
+    found: np.ndarray = np.minimum(_heat(score) * 256, 255).astype(np.uint8)
+    return found
+
+
+def _heat(score: Score) -> Float[np.ndarray, "h w"]:
+    """Return the map from 0 to 1, with the threshold half way."""
+    reach = max(abs(score.threshold), 1e-9)
+    heat: np.ndarray = np.clip((score.map - score.threshold) / (2 * reach) + 0.5, 0, 1)
+    return heat
 
 
 def outlined(

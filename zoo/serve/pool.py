@@ -8,12 +8,15 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from registry import bundle
 from registry.names import named_version, parsed
 from registry.pointer import CHAMPION, Pointer
 from registry.shelf import Shelf, open_shelf
 from zoo.detectors import Detector, Source, available
 from zoo.errors import (
+    BadImageError,
     RefusedError,
     StorageError,
     UnknownDetectorError,
@@ -22,8 +25,12 @@ from zoo.errors import (
     one_line,
 )
 from zoo.serve.settings import Settings
+from zoo.words import shortened
 
 log = logging.getLogger("zoo.serve")
+
+LONGEST_NAME = 320  # letters: of a texture, `@sha256:` and a digest
+SIDES = (64, 256, 1024)  # pixels of the picture that a new detector is tried out on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,13 +76,16 @@ class Pool:
         self._broken: dict[str, str] = {}
         self._told: set[str] = set()
         self._pointers: Mapping[str, Pointer] = self._read()
-        for name in settings.names:
+        self._named: tuple[str, ...] = ()
+        named = tuple(dict.fromkeys(map(_canonical, settings.names)))
+        for name in named:
             self._shelf_version(name)
+        self._named = named
 
     def names(self) -> list[str]:
         """Return the names that are answered for: those of the settings, or every champion."""
-        if self._settings.names:
-            return list(self._settings.names)
+        if self._named:
+            return list(self._named)
         return sorted(name for name, each in self._pointers.items() if CHAMPION in each.aliases)
 
     def detector(self, name: str) -> Detector:
@@ -90,6 +100,7 @@ class Pool:
                 name it.
             RefusedError: It cannot be loaded now.
         """
+        name = _canonical(name)
         found = self._served.get(name)
         if found is None:
             found = self._load(name, *self._wanted(name))
@@ -104,8 +115,23 @@ class Pool:
         Raises:
             UnknownDetectorError: As in `served`.
         """
-        self._wanted(name)
+        self.version(name)
         return self._pointers[parsed(name)[0]]
+
+    def version(self, name: str) -> tuple[int, str]:
+        """Return the version and digest that a name stands for now; nothing is loaded.
+
+        Raises:
+            UnknownDetectorError: As in `served`.
+        """
+        name = _canonical(name)
+        found = self._served.get(name)
+        return (found.version, found.digest) if found else self._wanted(name)
+
+    def loaded(self) -> list[Served]:
+        """Return what the names in use stand for."""
+        with self._tables:
+            return list(self._served.values())
 
     def broken(self) -> dict[str, str]:
         """Return, for each name whose bundle of now cannot be loaded, why."""
@@ -153,7 +179,7 @@ class Pool:
 
     def _wanted(self, name: str) -> tuple[int, str]:
         """Return version and digest of a name by the last copy of the pointers."""
-        if self._settings.names and name not in self._settings.names:
+        if self._named and name not in self._named:
             raise self._unknown(name)
         return self._shelf_version(name)
 
@@ -169,7 +195,7 @@ class Pool:
         known = self.names()
         has = f"there are {', '.join(known)}" if known else "there is none yet"
         return UnknownDetectorError(
-            f"No detector '{name[:100]}' here; {has}.{did_you_mean(name[:100], known)}"
+            f"No detector '{shortened(name, 100)}' here; {has}.{did_you_mean(name, known)}"
         )
 
     def _load(self, name: str, version: int, digest: str) -> Served:
@@ -194,7 +220,9 @@ class Pool:
         try:
             folder = self._shelf.fetch(pinned)
             source = Source(folder=folder, now=lambda: folder)
-            return Detector(bundle.load(folder), device=self._device, source=source)
+            found = Detector(bundle.load(folder), device=self._device, source=source)
+            _try_out(found)
+            return found
         except ZooError as error:
             with self._tables:
                 self._broken[name] = one_line(error)
@@ -257,3 +285,33 @@ class Pool:
         if line not in self._told:
             self._told.add(line)
             log.warning("%s", one_line(line))
+
+
+def _canonical(name: str) -> str:
+    """Return a name in the one form that it has in the tables.
+
+    Raises:
+        UnknownDetectorError: It is no name of a detector.
+    """
+    if len(name) > LONGEST_NAME:
+        raise UnknownDetectorError(
+            f"'{shortened(name, 40)}' is no detector's name: it has {len(name)} letters, and a "
+            f"name has at most {LONGEST_NAME}. Ask for /v1/detectors."
+        )
+    return "".join(parsed(name))
+
+
+def _try_out(detector: Detector) -> None:
+    """Score a drawn picture: the first score is the slowest, and a broken detector fails here.
+
+    Raises:
+        ZooError: It cannot score.
+    """
+    noise = np.random.default_rng(0)
+    for side in SIDES:
+        try:
+            detector.score(noise.integers(0, 256, (side, side), np.uint8))
+            return
+        except BadImageError:  # it needs a larger one
+            if side == SIDES[-1]:
+                raise

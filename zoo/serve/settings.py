@@ -25,6 +25,7 @@ class Settings:
         device: Where to compute.
         most_detectors: Detectors in memory; beyond it the one that was asked for longest ago goes.
         most_bytes: Bytes of the body of a request.
+        most_waiting_bytes: Bytes of the bodies in memory, all requests together.
         most_megapixels: Size of a picture, read from its header before it is decoded.
         at_once: Pictures that are scored at the same time. None is one for each core on a CPU, and
             two on a GPU, so that one is decoded while the other is scored.
@@ -43,6 +44,7 @@ class Settings:
     device: str = "cpu"
     most_detectors: int = 16
     most_bytes: int = 2**25
+    most_waiting_bytes: int = 2**29
     most_megapixels: float = 50.0
     at_once: int | None = None
     wait_s: float = 10.0
@@ -55,7 +57,13 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse values that make no service."""
-        for name in ("most_detectors", "most_bytes", "at_once", "most_journal_bytes"):
+        for name in (
+            "most_detectors",
+            "most_bytes",
+            "most_waiting_bytes",
+            "at_once",
+            "most_journal_bytes",
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} must be a whole number above 0, not {value}. Change it.")
