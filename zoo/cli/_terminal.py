@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import IO, Literal
+from typing import Literal, Protocol, runtime_checkable
 
 from zoo.home import is_dumb_terminal, wants_no_colours
 from zoo.words import visible
@@ -20,7 +20,24 @@ _CODES: dict[Style, str] = {"bold": "1", "dim": "2", "good": "32", "bad": "1;31"
 _LONG, _NAME = 20, 12  # columns of a table that are left of a long text, and of a name
 
 
-def is_terminal(stream: IO[str]) -> bool:
+@runtime_checkable
+class Stream(Protocol):
+    """Where text is written to, such as `sys.stdout`."""
+
+    def write(self, text: str, /) -> int:
+        """Write a text."""
+
+    def flush(self) -> None:
+        """Write what is kept in memory."""
+
+    def isatty(self) -> bool:
+        """Return whether it is a terminal."""
+
+    def fileno(self) -> int:
+        """Return its number for the system."""
+
+
+def is_terminal(stream: Stream) -> bool:
     """Return whether a person may be reading."""
     try:
         return stream.isatty()
@@ -28,12 +45,12 @@ def is_terminal(stream: IO[str]) -> bool:
         return False
 
 
-def can_move(stream: IO[str]) -> bool:
+def can_move(stream: Stream) -> bool:
     """Return whether lines that were written can be replaced."""
     return is_terminal(stream) and not is_dumb_terminal()
 
 
-def size_of(stream: IO[str]) -> tuple[int, int]:
+def size_of(stream: Stream) -> tuple[int, int]:
     """Return the columns and rows of a terminal."""
     try:
         columns, rows = os.get_terminal_size(stream.fileno())
@@ -42,7 +59,7 @@ def size_of(stream: IO[str]) -> tuple[int, int]:
     return max(columns or WIDTH, NARROW), rows or 24
 
 
-def painted(text: str, style: Style, stream: IO[str]) -> str:
+def painted(text: str, style: Style, stream: Stream) -> str:
     """Return a text in a colour, if it goes to a terminal that shows colours."""
     if style == "plain" or not text or not is_terminal(stream) or wants_no_colours():
         return text
@@ -116,7 +133,7 @@ def fitted(rows: Sequence[Sequence[str]], width: int) -> list[int] | None:
     return widths if over <= 0 else None
 
 
-def mark_for(stream: IO[str]) -> str:
+def mark_for(stream: Stream) -> str:
     """Return what stands for a part that was left out, in the encoding of a stream."""
     try:
         "…".encode(getattr(stream, "encoding", None) or "utf-8")
@@ -125,7 +142,7 @@ def mark_for(stream: IO[str]) -> str:
     return "…"
 
 
-def shown(text: str, stream: IO[str]) -> str:
+def shown(text: str, stream: Stream) -> str:
     """Return a text of others in one line that the stream can take."""
     coding = getattr(stream, "encoding", None) or "utf-8"
     return visible(text).encode(coding, "backslashreplace").decode(coding)
