@@ -12,6 +12,7 @@ from typing import Any
 
 from zoo.cli import options
 from zoo.cli._pictures import pictures_of
+from zoo.cli._scoring import here, there
 from zoo.cli.output import counted, put, put_json, say, visible
 from zoo.errors import BadImageError, one_line
 
@@ -47,6 +48,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help=f"exit with code {DEFECTIVE} if an image is anomalous",
     )
+    parser.add_argument(
+        "--server",
+        metavar="URL",
+        help="let the service there score them (`zoo serve`), such as http://127.0.0.1:8080",
+    )
+    parser.add_argument(
+        "--key-file",
+        type=Path,
+        metavar="FILE",
+        help="the key of the service (default: ZOO_SERVER_KEY)",
+    )
     options.add_device(parser)
 
 
@@ -57,37 +69,34 @@ def run(args: argparse.Namespace) -> None:
         BadImageError: Some images could not be scored; the others were.
         EmptyFolderError: A folder has no picture, or a pattern matches none.
         ConfigError: An overlay would overwrite another, or a file of the user's.
+        RefusedError: The service of `--server` refuses.
+        StorageError: It cannot be reached.
         SystemExit: An image is anomalous, and that is to be a failure.
     """
-    import zoo
-    from zoo.detectors import score_files
     from zoo.files import write_csv
     from zoo.report import overlays
 
     paths = pictures_of(args.images, out=args.out)
     targets = overlays.paths_of(paths, args.out) if args.out else {}
-    detector = zoo.load(args.name, device=args.device)
-    scored_by = {"detector": f"{detector.name}:{detector.version}", "digest": detector.digest}
     failed, rows, warned = 0, [], []
     show = _Table(paths) if sys.stdout.isatty() and not args.json else put_json
     said = time.monotonic()
-    scored = score_files(detector, paths)
+    scored = (there if args.server else here)(args, paths)
     try:
-        for number, (path, pixels, score, error) in enumerate(scored):
+        for number, each in enumerate(scored):
             if time.monotonic() - said > PROGRESS_S:
                 said = time.monotonic()
                 say(f"{number} of {len(paths)} images")
-            if pixels is None or score is None:
+            if each.line is None:
                 failed += 1
-                say(f"zoo: {one_line(error)}")
+                say(f"zoo: {one_line(each.error)}")
                 continue
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
-            line = {"image": str(path), "time": now} | score.as_json() | scored_by
-            if args.out:
-                picture = overlays.picture_and_map(pixels, score)
-                line["overlay"] = str(overlays.save(picture, targets[path]))
+            line = {"image": str(each.path), "time": now} | each.line
+            if each.overlay is not None:
+                line["overlay"] = str(overlays.save(each.overlay, targets[each.path]))
             rows.append(_flat(line))
-            warned.append(score.warnings)
+            warned.append(line["warnings"])
             show(line)
     finally:  # after Ctrl-C too
         scored.close()

@@ -46,13 +46,10 @@ def run(args: argparse.Namespace) -> None:
     with server.listen(args.host, args.port) as listening:
         built = app.build(settings)
         _say_where(args, settings, listening.getsockname()[1])
-        server.run(
-            built,
-            listening=listening,
-            service=built.state.service,
-            certificate=args.certificate,
-            private_key=args.private_key,
+        running = server.server_of(
+            built, certificate=args.certificate, private_key=args.private_key
         )
+        running.run(sockets=[listening])
 
 
 def _say_where(args: argparse.Namespace, settings: Settings, port: int) -> None:

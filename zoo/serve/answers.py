@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
-_EXACT = ConfigDict(extra="forbid")
+from pydantic import BaseModel, Field
 
 
 class Refusal(BaseModel):
     """What every request is answered with that is not granted."""
 
-    model_config = _EXACT
     error: str = Field(description="A short code for programs, such as `bad_image`")
     message: str = Field(description="A sentence: what was asked, what was found, what to do")
 
@@ -20,7 +17,6 @@ class Refusal(BaseModel):
 class Region(BaseModel):
     """Connected pixels above the threshold of pixels."""
 
-    model_config = _EXACT
     top: int = Field(description="First row, in pixels")
     left: int = Field(description="First column")
     height: int
@@ -35,7 +31,6 @@ class Region(BaseModel):
 class Thresholds(BaseModel):
     """The operating point of the answer, in units in which the detector's own threshold is 1."""
 
-    model_config = _EXACT
     picture: float = Field(description="A score above it is defective")
     look_again: float = Field(description="A score above it, up to `picture`, needs a second look")
     pixel: float = Field(description="A pixel above it is anomalous")
@@ -50,7 +45,6 @@ class Thresholds(BaseModel):
 class Scored(BaseModel):
     """The answer to a picture."""
 
-    model_config = _EXACT
     request_id: str
     name: str = Field(description="The name that was asked for")
     texture: str
@@ -82,7 +76,6 @@ class Scored(BaseModel):
 class Named(BaseModel):
     """A name that can be asked for."""
 
-    model_config = _EXACT
     name: str
     texture: str
     version: int
@@ -94,14 +87,12 @@ class Named(BaseModel):
 class Names(BaseModel):
     """All names that can be asked for; `TEXTURE:VERSION` and `TEXTURE@ALIAS` are others."""
 
-    model_config = _EXACT
     detectors: list[Named]
 
 
 class Words(BaseModel):
     """A part of a card in words."""
 
-    model_config = _EXACT
     title: str
     lines: list[tuple[str, str]] = Field(description="A label, and a sentence or a value")
 
@@ -109,7 +100,6 @@ class Words(BaseModel):
 class Card(BaseModel):
     """The card of a detector."""
 
-    model_config = _EXACT
     name: str
     texture: str
     version: int
@@ -121,7 +111,6 @@ class Card(BaseModel):
 class Change(BaseModel):
     """One change of what the names of a texture stand for."""
 
-    model_config = _EXACT
     act: Literal["promoted", "forced", "refused", "rolled_back", "removed"]
     version: int
     digest: str
@@ -133,7 +122,6 @@ class Change(BaseModel):
 class History(BaseModel):
     """The changes, the oldest first."""
 
-    model_config = _EXACT
     texture: str
     history: list[Change]
 
@@ -141,5 +129,4 @@ class History(BaseModel):
 class Health(BaseModel):
     """That the service is well."""
 
-    model_config = _EXACT
     status: Literal["alive", "ready"]

@@ -21,6 +21,8 @@ from zoo.serve.settings import Settings
 from zoo.words import visible
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from zoo.serve.service import Service
 
 FAREWELL_S = 0.5  # after the end was asked for, for requests that are on their way
@@ -104,26 +106,22 @@ def check_certificate(certificate: Path, private_key: Path | None) -> None:
         ) from error
 
 
-def run(
-    app: object,
-    *,
-    listening: socket.socket,
-    service: Service,
-    certificate: Path | None = None,
-    private_key: Path | None = None,
-) -> None:
-    """Serve until SIGTERM or Ctrl-C, finish what was accepted, then let the signal end the program.
+def server_of(
+    app: FastAPI, *, certificate: Path | None = None, private_key: Path | None = None
+) -> uvicorn.Server:
+    """Return a server of an application; `run(sockets=[...])` serves until SIGTERM or Ctrl-C.
+
+    It finishes what was accepted, and then lets the signal end the program as it would have.
 
     Args:
-        app: The application.
-        listening: As `listen` returns it.
-        service: That of the application.
-        certificate: For HTTPS.
-        private_key: For HTTPS.
+        app: As `zoo.serve.app.build` returns it.
+        certificate: For HTTPS, a PEM file.
+        private_key: Of the certificate.
     """
+    service: Service = app.state.service
     settings = service.settings
     config = uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,
         http=Connection,
         ws="none",
         lifespan="on",
@@ -137,7 +135,7 @@ def run(
         ssl_certfile=certificate,
         ssl_keyfile=private_key,
     )
-    _Server(config, service).run(sockets=[listening])
+    return _Server(config, service)
 
 
 class _Server(uvicorn.Server):
