@@ -5,6 +5,7 @@
         def shelf(self, tmp_path): return FolderShelf(tmp_path / "shelf")
 
 An exam tests only what the protocol promises. The rest of an implementation has its own tests.
+A shelf that is read-only passes `ShelfReadingExam`, with a `writer` beside it.
 """
 
 from __future__ import annotations
@@ -16,16 +17,28 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pytest
 
 from registry import bundle, maintenance, pointer
 from registry.bundle import Bundle
+from registry.pointer import Edit, Pointer
 from registry.shelf import Shelf, names_on, pointer_of
+from registry.starters import ReadableShelf
 from registry.trials import Outcome, TrialUsage
 from zoo.errors import BundleError, ConfigError, PromotionError, UnknownDetectorError
 from zoo.search.config import TrialLog
+
+UNUSUAL = ("wood (2)", "50% wool", "it's", "caf\u00e9", ".", "-\u6728_#?")  # names of textures
+
+
+class Writer(Protocol):
+    """What publishes on the shelf that a reader reads."""
+
+    def change(self, texture: str, edit: Edit, *, folder: Path | None = None) -> Pointer:
+        """Do what `Shelf.change` does."""
 
 
 def drawn_bundle(folder: Path, *, texture: str = "grid", seed: int = 0) -> Path:
@@ -48,7 +61,7 @@ def drawn_bundle(folder: Path, *, texture: str = "grid", seed: int = 0) -> Path:
 
 
 def publish(
-    shelf: Shelf, folder: Path, *, texture: str, version: int, alias: str | None = pointer.CHAMPION
+    shelf: Writer, folder: Path, *, texture: str, version: int, alias: str | None = pointer.CHAMPION
 ) -> str:
     """Publish a bundle on a shelf without a gate, and return its digest."""
     digest = bundle.digest(folder)
@@ -57,8 +70,11 @@ def publish(
     return digest
 
 
-class ShelfExam:
-    """Tests of the protocol of shelves. The subclass gives the fixture `shelf`, an empty shelf."""
+class ShelfReadingExam:
+    """Tests of the protocol of shelves that are read.
+
+    The subclass gives the fixtures `writer`, which publishes, and `shelf`, which reads it.
+    """
 
     @pytest.fixture
     def one(self, tmp_path: Path) -> Path:
@@ -68,8 +84,10 @@ class ShelfExam:
     def two(self, tmp_path: Path) -> Path:
         return drawn_bundle(tmp_path / "two", seed=2)
 
-    def test_what_was_published_is_fetched_byte_for_byte(self, shelf: Shelf, one: Path) -> None:
-        digest = publish(shelf, one, texture="grid", version=1)
+    def test_what_was_published_is_fetched_byte_for_byte(
+        self, writer: Writer, shelf: ReadableShelf, one: Path
+    ) -> None:
+        digest = publish(writer, one, texture="grid", version=1)
         fetched = shelf.fetch("grid")
         assert fetched != one
         assert digest == bundle.digest(one) == bundle.digest(fetched)
@@ -78,10 +96,10 @@ class ShelfExam:
         )
 
     def test_alias_version_and_digest_each_name_a_detector(
-        self, shelf: Shelf, one: Path, two: Path
+        self, writer: Writer, shelf: ReadableShelf, one: Path, two: Path
     ) -> None:
-        first = publish(shelf, one, texture="grid", version=1)
-        second = publish(shelf, two, texture="grid", version=2, alias="challenger")
+        first = publish(writer, one, texture="grid", version=1)
+        second = publish(writer, two, texture="grid", version=2, alias="challenger")
         found = {
             name: bundle.digest(shelf.fetch(name))
             for name in ("grid", "grid@champion", "grid:1", "grid@challenger", "grid:2")
@@ -95,19 +113,111 @@ class ShelfExam:
         }
 
     def test_a_new_champion_takes_the_place_and_the_old_version_stays(
-        self, shelf: Shelf, one: Path, two: Path
+        self, writer: Writer, shelf: ReadableShelf, one: Path, two: Path
     ) -> None:
-        first = publish(shelf, one, texture="grid", version=1)
-        second = publish(shelf, two, texture="grid", version=2)
+        first = publish(writer, one, texture="grid", version=1)
+        second = publish(writer, two, texture="grid", version=2)
         assert bundle.digest(shelf.fetch("grid")) == second
         assert bundle.digest(shelf.fetch("grid:1")) == first
 
     def test_a_version_without_an_alias_leaves_the_champion_alone(
-        self, shelf: Shelf, one: Path, two: Path
+        self, writer: Writer, shelf: ReadableShelf, one: Path, two: Path
     ) -> None:
-        first = publish(shelf, one, texture="grid", version=1)
-        publish(shelf, two, texture="grid", version=2, alias=None)
+        first = publish(writer, one, texture="grid", version=1)
+        publish(writer, two, texture="grid", version=2, alias=None)
         assert bundle.digest(shelf.fetch("grid")) == first
+
+    def test_an_unknown_texture_is_refused_with_those_there_are(
+        self, writer: Writer, shelf: ReadableShelf, one: Path
+    ) -> None:
+        for texture in ("wood", "carpet", "leather"):
+            publish(writer, one, texture=texture, version=1)
+        with pytest.raises(
+            UnknownDetectorError,
+            match="No detector 'carpt' on the shelf .*; it has carpet, leather, wood. "
+            r"Did you mean 'carpet'\?",
+        ):
+            shelf.fetch("carpt")
+
+    @pytest.mark.parametrize("name", ["grid@challengr", "grid:9", "grid@sha256:00", "grid@"])
+    def test_an_unknown_alias_version_or_digest_is_refused_with_those_there_are(
+        self, writer: Writer, shelf: ReadableShelf, one: Path, two: Path, name: str
+    ) -> None:
+        publish(writer, one, texture="grid", version=1)
+        publish(writer, two, texture="grid", version=2, alias="challenger")
+        with pytest.raises(
+            UnknownDetectorError,
+            match=f"No detector '{name}' .* grid@challenger, grid@champion, grid:1, grid:2",
+        ):
+            shelf.fetch(name)
+
+    @pytest.mark.parametrize("name", ["", "../grid", "@champion", "a/b"])
+    def test_what_cannot_be_a_name_is_refused_with_what_can(
+        self, writer: Writer, shelf: ReadableShelf, name: str
+    ) -> None:
+        with pytest.raises(UnknownDetectorError, match=f"'{name}' is no .*TEXTURE@ALIAS"):
+            shelf.fetch(name)
+
+    @pytest.mark.parametrize("texture", UNUSUAL)
+    def test_a_texture_may_have_any_name_that_a_folder_has(
+        self, writer: Writer, shelf: ReadableShelf, one: Path, texture: str
+    ) -> None:
+        digest = publish(writer, one, texture=texture, version=1)
+        assert shelf.textures() == [texture]
+        assert list(shelf.pointers()) == [texture]
+        assert bundle.digest(shelf.fetch(f"{texture}:1")) == digest
+
+    def test_an_accent_written_apart_is_the_same_name(
+        self, writer: Writer, shelf: ReadableShelf, one: Path
+    ) -> None:
+        publish(writer, one, texture="cafe\u0301", version=1)
+        assert shelf.textures() == ["caf\u00e9"]
+        assert shelf.fetch("cafe\u0301") == shelf.fetch("caf\u00e9")
+
+    def test_the_champion_before_is_previous_and_a_rollback_changes_them_over(
+        self, writer: Writer, shelf: ReadableShelf, one: Path, two: Path
+    ) -> None:
+        first = publish(writer, one, texture="grid", version=1)
+        second = publish(writer, two, texture="grid", version=2)
+        assert bundle.digest(shelf.fetch("grid@previous")) == first
+        writer.change("grid", lambda old: old.rolled_back("a test"))
+        served = {name: bundle.digest(shelf.fetch(name)) for name in ("grid", "grid@previous")}
+        assert served == {"grid": first, "grid@previous": second}
+        writer.change("grid", lambda old: old.rolled_back(""))
+        assert bundle.digest(shelf.fetch("grid")) == second
+
+    def test_the_history_of_what_is_not_there_is_refused_with_what_is(
+        self, writer: Writer, shelf: ReadableShelf, one: Path
+    ) -> None:
+        publish(writer, one, texture="carpet", version=1)
+        with pytest.raises(UnknownDetectorError, match="Did you mean 'carpet'"):
+            pointer_of(shelf, "carpt")
+
+    def test_a_fetched_bundle_outlives_the_one_it_was_made_from(
+        self, writer: Writer, shelf: ReadableShelf, one: Path
+    ) -> None:
+        publish(writer, one, texture="grid", version=1)
+        shutil.rmtree(one)
+        assert bundle.load(shelf.fetch("grid")).config == {"seed": 1}
+
+    def test_a_version_that_was_removed_is_gone(
+        self, writer: Writer, shelf: ReadableShelf, one: Path, two: Path
+    ) -> None:
+        publish(writer, one, texture="grid", version=1)
+        publish(writer, two, texture="grid", version=2)
+        assert bundle.digest(shelf.fetch("grid:1"))
+        writer.change("grid", lambda old: old.without(1, "its data had to go"))
+        assert set(names_on(shelf)["grid"]) == {"champion", "2"}
+        with pytest.raises(UnknownDetectorError, match="No detector 'grid:1'"):
+            shelf.fetch("grid:1")
+
+
+class ShelfExam(ShelfReadingExam):
+    """Tests of the protocol of shelves. The subclass gives the fixture `shelf`, an empty shelf."""
+
+    @pytest.fixture
+    def writer(self, shelf: Shelf) -> Writer:
+        return shelf
 
     def test_publishing_the_same_again_changes_nothing(self, shelf: Shelf, one: Path) -> None:
         digest = publish(shelf, one, texture="grid", version=1)
@@ -137,34 +247,12 @@ class ShelfExam:
         ):
             shelf.fetch("carpt")
 
-    def test_an_unknown_texture_is_refused_with_those_there_are(
-        self, shelf: Shelf, one: Path
+    @pytest.mark.parametrize("texture", UNUSUAL)
+    def test_asking_whether_a_texture_can_be_published_changes_nothing(
+        self, shelf: Shelf, texture: str
     ) -> None:
-        for texture in ("wood", "carpet", "leather"):
-            publish(shelf, one, texture=texture, version=1)
-        with pytest.raises(
-            UnknownDetectorError,
-            match="No detector 'carpt' on the shelf .*; it has carpet, leather, wood. "
-            r"Did you mean 'carpet'\?",
-        ):
-            shelf.fetch("carpt")
-
-    @pytest.mark.parametrize("name", ["grid@challengr", "grid:9", "grid@sha256:00", "grid@"])
-    def test_an_unknown_alias_version_or_digest_is_refused_with_those_there_are(
-        self, shelf: Shelf, one: Path, two: Path, name: str
-    ) -> None:
-        publish(shelf, one, texture="grid", version=1)
-        publish(shelf, two, texture="grid", version=2, alias="challenger")
-        with pytest.raises(
-            UnknownDetectorError,
-            match=f"No detector '{name}' .* grid@challenger, grid@champion, grid:1, grid:2",
-        ):
-            shelf.fetch(name)
-
-    @pytest.mark.parametrize("name", ["", "../grid", "@champion", "a/b"])
-    def test_what_cannot_be_a_name_is_refused_with_what_can(self, shelf: Shelf, name: str) -> None:
-        with pytest.raises(UnknownDetectorError, match=f"'{name}' is no .*TEXTURE@ALIAS"):
-            shelf.fetch(name)
+        shelf.check_writable(texture)
+        assert shelf.textures() == []
 
     @pytest.mark.parametrize("texture", ["a/b", "a:b", "a@b", 'a"b', "a\nb", ""])
     def test_a_texture_whose_name_cannot_be_asked_for_is_not_published(
@@ -172,24 +260,6 @@ class ShelfExam:
     ) -> None:
         with pytest.raises(ConfigError, match=f"'{texture}' cannot name a texture"):
             publish(shelf, one, texture=texture, version=1)
-
-    @pytest.mark.parametrize(
-        "texture", ["wood (2)", "50% wool", "it's", "caf\u00e9", ".", "-\u6728_#?"]
-    )
-    def test_a_texture_may_have_any_name_that_a_folder_has(
-        self, shelf: Shelf, one: Path, texture: str
-    ) -> None:
-        shelf.check_writable(texture)
-        assert shelf.textures() == []
-        digest = publish(shelf, one, texture=texture, version=1)
-        assert shelf.textures() == [texture]
-        assert list(shelf.pointers()) == [texture]
-        assert bundle.digest(shelf.fetch(f"{texture}:1")) == digest
-
-    def test_an_accent_written_apart_is_the_same_name(self, shelf: Shelf, one: Path) -> None:
-        publish(shelf, one, texture="cafe\u0301", version=1)
-        assert shelf.textures() == ["caf\u00e9"]
-        assert shelf.fetch("cafe\u0301") == shelf.fetch("caf\u00e9")
 
     def test_publishers_at_the_same_moment_lose_no_version(
         self, shelf: Shelf, tmp_path: Path
@@ -204,18 +274,6 @@ class ShelfExam:
         found = names_on(shelf)["grid"]
         assert {found[str(n)] for n in folders} == set(digests)
         assert len(found) == 10  # the versions, the champion and the one before
-
-    def test_the_champion_before_is_previous_and_a_rollback_changes_them_over(
-        self, shelf: Shelf, one: Path, two: Path
-    ) -> None:
-        first = publish(shelf, one, texture="grid", version=1)
-        second = publish(shelf, two, texture="grid", version=2)
-        assert bundle.digest(shelf.fetch("grid@previous")) == first
-        shelf.change("grid", lambda old: old.rolled_back("a test"))
-        served = {name: bundle.digest(shelf.fetch(name)) for name in ("grid", "grid@previous")}
-        assert served == {"grid": first, "grid@previous": second}
-        shelf.change("grid", lambda old: old.rolled_back(""))
-        assert bundle.digest(shelf.fetch("grid")) == second
 
     def test_without_a_champion_before_a_rollback_is_refused_and_changes_nothing(
         self, shelf: Shelf, one: Path
@@ -264,13 +322,6 @@ class ShelfExam:
         assert began - 1 <= whens[0] <= time.time()
         assert all("@" in entry.who for entry in entries)
 
-    def test_the_history_of_what_is_not_there_is_refused_with_what_is(
-        self, shelf: Shelf, one: Path
-    ) -> None:
-        publish(shelf, one, texture="carpet", version=1)
-        with pytest.raises(UnknownDetectorError, match="Did you mean 'carpet'"):
-            pointer_of(shelf, "carpt")
-
     def test_what_no_version_needs_is_collected_once_no_reader_can_use_it(
         self, shelf: Shelf, one: Path, two: Path
     ) -> None:
@@ -294,13 +345,6 @@ class ShelfExam:
         shelf.change("grid", lambda old: old.without(1, ""))
         assert maintenance.collect(shelf, grace_s=0.0) == []
         assert bundle.digest(shelf.fetch("carpet")) == digest
-
-    def test_a_fetched_bundle_outlives_the_one_it_was_made_from(
-        self, shelf: Shelf, one: Path
-    ) -> None:
-        publish(shelf, one, texture="grid", version=1)
-        shutil.rmtree(one)
-        assert bundle.load(shelf.fetch("grid")).config == {"seed": 1}
 
 
 @dataclass(kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email.utils
 import os
+import socket
 import ssl
 import threading
 import time
@@ -12,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 Reply = Callable[[BaseHTTPRequestHandler], bool]
@@ -142,7 +144,13 @@ def serving(site: Site, certificate: Path | None = None) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:
             """Write no log."""
 
+    open_: list[socket.socket] = []
+
     class Server(ThreadingHTTPServer):
+        def process_request(self, request: Any, client_address: Any) -> None:
+            open_.append(request)
+            super().process_request(request, client_address)
+
         def handle_error(self, request: object, client_address: object) -> None:
             """A client that hangs up is no error."""
 
@@ -160,6 +168,9 @@ def serving(site: Site, certificate: Path | None = None) -> Iterator[str]:
         server.shutdown()
         thread.join()
         server.server_close()
+        for each in open_:  # connections that a client keeps for its next request
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
 
 
 def new_certificate(folder: Path) -> Path:

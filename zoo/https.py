@@ -245,7 +245,13 @@ def _translated(url: str) -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     """Return why there is no answer, and what to do."""
-    from urllib3.exceptions import NewConnectionError, ProxyError, SSLError, TimeoutError
+    from urllib3.exceptions import (
+        NewConnectionError,
+        ProtocolError,
+        ProxyError,
+        SSLError,
+        TimeoutError,
+    )
 
     said = one_line(error.args[-1] if error.args else error)
     said = re.sub(r"^\w+\(host=[^)]*\): ", "", said).rstrip(".")[:200]  # an object of urllib3
@@ -258,6 +264,8 @@ def _reason(error: Exception) -> str:
         return f"the proxy does not answer ({said}); check HTTPS_PROXY and NO_PROXY"
     if isinstance(error, TimeoutError) and not isinstance(error, NewConnectionError):
         return "the server does not answer in time; check the network, or try again later"
+    if isinstance(error, ProtocolError):
+        return f"the answer broke off ({said}); try again"
     return f"{said}; check the address and the network"
 
 
