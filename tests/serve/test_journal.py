@@ -26,7 +26,7 @@ from zoo.cli import main
 from zoo.data import textures
 from zoo.data.layouts import arranged
 from zoo.data.masks import read_mask
-from zoo.errors import ConfigError, DataError, StorageError
+from zoo.errors import ConfigError, DataError, RefusedError, StorageError
 from zoo.serve.journal import Box, Journal, Mark, Said
 from zoo.serve.journal_export import export
 
@@ -204,12 +204,12 @@ def test_a_journal_that_is_full_refuses_a_line_and_removes_none(tmp_path: Path) 
     size = len(journal.write("weave", mark(picture(0))).model_dump_json(exclude_none=True)) + 1
     for seed in range(1, 2000 // size):
         journal.write("weave", mark(picture(seed)))
-    with pytest.raises(StorageError, match="The journal is full: its lines have all of the 0 MB"):
+    with pytest.raises(RefusedError, match="The journal is full: its lines have all of the 0 MB"):
         journal.write("weave", mark(picture(99)))
     kept = journal.read("weave").lines
     assert len(kept) == 2000 // size > 3
     assert sum(path.stat().st_size for path in tmp_path.rglob("*.jsonl")) <= 2000
-    with pytest.raises(StorageError, match="The journal is full"):
+    with pytest.raises(RefusedError, match="The journal is full"):
         journal.write("another", mark(picture(0)))
     assert journal.read("weave").lines == kept
 

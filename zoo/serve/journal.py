@@ -32,7 +32,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from registry.names import file_name, texture_of
-from zoo.errors import ConfigError, StorageError
+from zoo.errors import ConfigError, RefusedError, StorageError
 from zoo.files import reading, storage_error, write_whole
 from zoo.home import home
 
@@ -222,7 +222,8 @@ class Journal:
 
         Raises:
             ConfigError: The region does not fit the picture.
-            StorageError: The journal is full of lines, or the disk is; nothing has changed then.
+            RefusedError: The journal is full of lines; nothing has changed then.
+            StorageError: The disk is full or cannot be written; nothing has changed then.
         """
         region = mark.region()
         mask = None if mark.mask is None or region is None else _packed(region)
@@ -238,10 +239,12 @@ class Journal:
         with self._locked(f"Cannot write to the journal of '{texture}'"):
             path.parent.mkdir(exist_ok=True)
             if not self._make_room(len(content) + 1):
-                raise StorageError(
+                raise RefusedError(
                     f"The journal is full: its lines have all of the {self._most / 1e6:.0f} MB "
-                    "that it may have. Export it (`zoo journal export DIR`), then move "
-                    f"{self._root} away or raise the bound."
+                    "that it may have, and none is removed. Export it (`zoo journal export DIR`), "
+                    "then move its folder away, or raise the bound.",
+                    status=507,
+                    code="journal_full",
                 )
             _append(path, content)
         return line
