@@ -24,8 +24,8 @@ def load(
 
     Args:
         name: A texture (`grid`), one of its aliases (`grid@previous`) or versions (`grid:3`).
-        shelf: A folder or `s3://bucket/prefix`. By default it is `ZOO_SHELF`, or the shelf of the
-            home, and behind it are the starters: `brick`, `grass` and `gravel`, which are part of
+        shelf: A folder, `s3://bucket/prefix` or `https://host/path`. By default it is `ZOO_SHELF`,
+            or the shelf of the home, and behind it are the starters: `brick`, `grass` and `gravel`, which are part of
             the package. A texture on the shelf hides the starter of its name with all of its
             versions.
         device: Where to compute: `cpu`, `cuda`, `cuda:1`.
