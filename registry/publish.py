@@ -173,7 +173,7 @@ def _check_licences(licences: Mapping[str, tuple[str, ...]], allow: Collection[D
         for licence in several:
             doubt = doubt_about(licence)
             if doubt and doubt not in allow:
-                doubts.setdefault(doubt, []).append(f"'{texture}' ({licence})")
+                doubts.setdefault(doubt, []).append(f"'{texture}' (licence: {licence})")
     if not doubts:
         return
     why = {

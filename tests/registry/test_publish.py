@@ -163,7 +163,9 @@ def test_a_licence_that_may_not_allow_it_is_refused_until_it_is_allowed(
     folder = licensed(tmp_path / "silk", licence, texture="silk", seed=9)
     exams.publish(own, folder, texture="silk", version=1)
     to = tmp_path / "public"
-    with pytest.raises(ConfigError, match=rf"nothing was written: 'silk' \(.*{why}") as refused:
+    with pytest.raises(
+        ConfigError, match=rf"nothing was written: 'silk' \(licence: .*{why}"
+    ) as refused:
         publish(own, to)
     assert f"--allow {doubt}" in str(refused.value)
     assert "'grid'" not in str(refused.value)
@@ -193,7 +195,7 @@ def test_the_licence_of_each_part_of_a_fused_detector_counts(
     )
     bundle.save(fused, tmp_path / "fused")
     exams.publish(own, tmp_path / "fused", texture="fused", version=1)
-    with pytest.raises(ConfigError, match=r"'fused' \(MVTec AD"):
+    with pytest.raises(ConfigError, match=r"'fused' \(licence: MVTec AD"):
         publish(own, tmp_path / "public")
 
 
