@@ -255,4 +255,5 @@ def _reason(error: ValueError) -> str:
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors()[0]
-    return first["msg"].removeprefix("Value error, ").replace("Input", f"{first['input']!r}", 1)
+    found = _BRIEF.repr(first["input"])  # lists that name each other have no end
+    return first["msg"].removeprefix("Value error, ").replace("Input", found, 1)

@@ -1,11 +1,11 @@
-"""Bundles, pointers, spaces and pictures by somebody who wishes us ill: each refused, none run.
+"""Bundles and pointers by somebody who wishes us ill: each refused, none run.
 
-Hashes protect from accidents and not from an author, so what is forged here is signed.
+Hashes protect from accidents and not from an author, so what is forged here is signed. What nobody
+thought of is drawn in `test_hostile_inputs.py`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -16,37 +16,25 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from PIL import Image
 from safetensors.torch import save as save_tensors
 
 from registry import bundle
 from registry.bundle import CARD, WEIGHTS, Bundle
 from registry.folder_shelf import FolderShelf
-from registry.pointer import Pointer, pointer_from_json
-from search_spaces import Space, load_file
-from zoo.data.images import as_pixels
+from tests.forged import EDGES, afresh, torch_weights, with_value, with_values, with_weights
 from zoo.data.statistics import STATISTICS
 from zoo.detectors import Detector, card
-from zoo.errors import BadImageError, BundleError, SpaceError
-from zoo.training import field_names
+from zoo.errors import BadImageError, BundleError
 
 SECONDS = 5.0  # to refuse anything
 MEGABYTES = 600  # beyond what torch takes, to refuse anything
-MANY = settings(
-    max_examples=int(os.environ.get("ZOO_EXAMPLES", "200")),
-    derandomize="ZOO_EXAMPLES" not in os.environ,  # new ones are drawn for who asks for so many
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
 
 
 class Bomb:
@@ -57,49 +45,6 @@ class Bomb:
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
         return Path.write_text, (self.trace, "it ran")
-
-
-def signed(
-    folder: Path, change: Callable[[dict[str, Any]], None], blob: bytes | None = None
-) -> None:
-    """Change a card, or the weights, and make all hashes fit."""
-    card = json.loads((folder / CARD).read_bytes())
-    if blob is not None:
-        (folder / WEIGHTS).write_bytes(blob)
-        card["weights_sha256"] = hashlib.sha256(blob).hexdigest()
-    card.pop("card_sha256")
-    change(card)
-    text = json.dumps(card, indent=1, sort_keys=True).encode()
-    card["card_sha256"] = hashlib.sha256(text).hexdigest()
-    (folder / CARD).write_bytes(json.dumps(card, indent=1, sort_keys=True).encode())
-
-
-def with_value(path: str, value: Any) -> Callable[[Path], None]:
-    """Return what puts a value into a card, at `a.b.c`, and signs it."""
-
-    def change(card: dict[str, Any]) -> None:
-        *before, last = path.split(".")
-        place = card
-        for name in before:
-            place = place[name]
-        place[last] = value
-
-    return lambda folder: signed(folder, change)
-
-
-def with_values(values: Mapping[str, Any]) -> Callable[[Path], None]:
-    """Return what puts several values into a card, one after the other."""
-
-    def change(folder: Path) -> None:
-        for path, value in values.items():
-            with_value(path, value)(folder)
-
-    return change
-
-
-def with_weights(made: Callable[[bytes], bytes]) -> Callable[[Path], None]:
-    """Return what puts other weights into a bundle, and signs them."""
-    return lambda folder: signed(folder, lambda card: None, made((folder / WEIGHTS).read_bytes()))
 
 
 def with_text(content: bytes) -> Callable[[Path], None]:
@@ -159,13 +104,6 @@ def not_finite(blob: bytes) -> bytes:
     first = next(name for name, each in weights.items() if each.is_floating_point())
     weights[first].view(-1)[0] = torch.nan
     return save_tensors(weights)
-
-
-def torch_weights(blob: bytes) -> dict[str, torch.Tensor]:
-    """Read weights."""
-    from safetensors.torch import load
-
-    return dict(load(blob))
 
 
 TRACE = Path(os.environ.get("TMPDIR", "/tmp")) / f"zoo-trace-{os.getpid()}"
@@ -271,11 +209,6 @@ def folder(sound: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(sound, tmp_path / "bundle"))
 
 
-def afresh(sound: Path, name: str) -> Path:
-    """Return a copy of the good bundle in place of the last one of this name."""
-    return Path(shutil.copytree(sound, sound.with_name(name), dirs_exist_ok=True))
-
-
 @pytest.mark.parametrize("how", HOSTILE)
 def test_a_hostile_bundle_is_refused_at_once_and_nothing_of_it_runs(how: str, folder: Path) -> None:
     HOSTILE[how](folder)
@@ -332,50 +265,6 @@ def test_a_pointer_that_points_outside_is_refused_and_what_is_there_stays(
     assert (tmp_path / "keep").is_dir()
 
 
-# -------------------------------------------------------- thousands that nobody thought of
-
-ANYTHING = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=8),
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4)
-    ),
-    max_leaves=8,
-)
-NAMES = st.sampled_from(field_names())
-PLACES = (
-    "format", "texture", "method", "config", "config.patch", "config.depth", "config.width",
-    "config.discriminator_depth", "config.latent_channels", "config.discriminator_norm",
-    "config.output_stride", "config.segmenter", "config.views", "preprocessing",
-    "preprocessing.mode", "preprocessing.scale", "calibration", "calibration.rule",
-    "calibration.mean", "calibration.covariance", "calibration.rule.weights",
-    "calibration.rule.mean_filter", "calibration.rule.top_fraction",
-    "calibration.rule.aggregation", "threshold", "threshold.value", "threshold.rule",
-    "threshold.scores", "threshold.statistics", "metrics", "data", "made_by", "nothing.of.ours",
-)  # fmt: skip
-
-
-@MANY
-@given(place=st.sampled_from(PLACES), value=ANYTHING)
-def test_whatever_a_card_says_a_detector_scores_or_is_refused(
-    sound: Path, place: str, value: Any
-) -> None:
-    folder = afresh(sound, "any")
-    try:
-        with_value(place, value)(folder)
-    except (KeyError, TypeError):
-        return  # a place inside what is none
-    try:
-        detector = Detector(bundle.load(folder))
-        found = detector.score(np.full((40, 48), 128, np.uint8))
-    except (BundleError, BadImageError):
-        return
-    assert np.isfinite(found.map).all()
-
-
 def enormous(blob: bytes) -> bytes:
     """Return the weights ten to the thirty as large, each of them finite."""
     return save_tensors(
@@ -391,10 +280,6 @@ def test_weights_too_large_to_compute_with_are_told_at_the_first_score(sound: Pa
         Detector(bundle.load(folder)).score(np.full((40, 48), 128, np.uint8))
 
 
-EDGES = (
-    0, -0.0, 1e12, -1e12, 1.1e12, 1e300, -1e300, 3.4028235677973366e38, 1e38, 2**63, 10**400,
-    -(10**400), 5e-324, 2.3e-308, 1e-45, -1e-40, 1e-19, 1e-21,
-)  # fmt: skip
 NUMBERS: dict[str, Callable[[Any], Any]] = {
     "threshold.value": lambda edge: edge,
     "threshold.scores": lambda edge: [edge, edge],
@@ -453,109 +338,3 @@ def test_whatever_a_card_holds_it_is_shown_or_refused(
         return
     with pytest.raises(BundleError, match="'weave'"):
         card.of(bundle.load(folder))
-
-
-@MANY
-@given(at=st.integers(0), bits=st.integers(1, 255), weights=st.booleans())
-def test_whatever_byte_is_changed_a_bundle_is_refused(
-    sound: Path, at: int, bits: int, weights: bool
-) -> None:
-    folder = afresh(sound, "flipped")
-    path = folder / (WEIGHTS if weights else CARD)
-    content = bytearray(path.read_bytes())
-    content[at % len(content)] ^= bits
-    path.write_bytes(content)
-    with pytest.raises(BundleError):
-        bundle.load(folder)
-
-
-@MANY
-@given(content=st.binary(max_size=200) | ANYTHING.map(lambda value: json.dumps(value).encode()))
-def test_whatever_a_pointer_holds_it_is_one_or_refused(content: bytes) -> None:
-    try:
-        found = pointer_from_json(content, where="x")
-    except BundleError:
-        return
-    assert isinstance(found, Pointer)
-
-
-@MANY
-@given(
-    content=st.text(max_size=200)
-    | st.dictionaries(st.sampled_from(field_names()) | st.text(max_size=6), ANYTHING).map(
-        json.dumps
-    )
-    | st.dictionaries(
-        NAMES,
-        st.dictionaries(
-            st.sampled_from(["choice", "integer", "uniform", "log_uniform", "x"]), ANYTHING
-        ),
-    ).map(json.dumps)
-)
-def test_whatever_a_space_holds_it_is_one_or_refused(
-    tmp_path_factory: pytest.TempPathFactory, content: str
-) -> None:
-    path = tmp_path_factory.getbasetemp() / "space.yaml"
-    path.write_text(content, "utf-8", errors="surrogatepass")
-    try:
-        found = load_file(path, known=field_names())
-    except SpaceError:
-        return
-    assert isinstance(found, Space)
-
-
-@MANY
-@given(
-    shape=st.lists(st.integers(0, 5), max_size=4),
-    dtype=st.sampled_from(
-        ["bool", "u1", "u2", "u4", "i1", "i8", "f2", "f4", "f8", "c8", "U3", "O", "M8[s]"]
-    ),
-    low=st.floats(-2, 2) | st.sampled_from([float("nan"), float("inf")]),
-)
-def test_whatever_an_array_is_it_is_pixels_or_refused(
-    shape: list[int], dtype: str, low: float
-) -> None:
-    with np.errstate(all="ignore"):
-        array = np.zeros(shape, dtype)
-        if array.size and array.dtype.kind == "f":
-            array.flat[0] = low
-    try:
-        found = as_pixels(array)
-    except BadImageError:
-        return
-    assert found.dtype in (np.uint8, np.uint16)
-    assert found.ndim == 3
-    assert found.shape[2] in (1, 3)
-
-
-def encoded(kind: str) -> bytes:
-    """Return a small picture as a file."""
-    rng, disk = np.random.default_rng(0), io.BytesIO()
-    Image.fromarray(rng.integers(0, 255, (9, 7, 3), np.uint8)).save(disk, kind)
-    return disk.getvalue()
-
-
-FILES = [encoded(kind) for kind in ("PNG", "JPEG", "TIFF", "BMP", "WEBP")]
-
-
-@pytest.mark.filterwarnings("ignore")  # Pillow's, of what is odd in a file
-@MANY
-@given(
-    content=st.sampled_from(FILES),
-    changes=st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), max_size=6),
-    cut=st.integers(0, 4000),
-)
-def test_whatever_a_file_holds_it_is_a_picture_or_refused(
-    content: bytes, changes: list[tuple[int, int]], cut: int
-) -> None:
-    damaged = bytearray(content)
-    for at, value in changes:
-        damaged[at % len(damaged)] = value
-    if cut < len(damaged):
-        damaged = damaged[:cut]
-    try:
-        found = as_pixels(bytes(damaged))
-    except BadImageError:
-        return
-    assert found.dtype in (np.uint8, np.uint16)
-    assert found.ndim == 3

@@ -14,17 +14,31 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from registry.runs.search_runs import SearchRuns
 from registry.trials import Outcome, Scalar, TrialUsage
 from zoo.errors import StorageError
-from zoo.files import read_regular, storage_error
+from zoo.files import read_regular, storage_error, write_whole
 
 FILE = "record.jsonl"
 RECORD = 2**30  # bytes of the file; an entry has a few hundred
 RETRY_S = 5.0
 TIMEOUT_S = 300.0  # longer than a server takes to restart
+
+_Step = Annotated[int, Field(ge=0, lt=2**63)]
+_Figures = dict[str, float]
+_Said = dict[str, Scalar | bool | None]
+# The values of an entry after its kind, as they are read back from the file.
+_VALUES: Mapping[str, TypeAdapter[Any]] = {
+    "started": TypeAdapter(tuple[str, _Said]),
+    "reported": TypeAdapter(tuple[str, _Step, Annotated[_Figures, Field(min_length=1)], _Said]),
+    "ended": TypeAdapter(tuple[str, Outcome, str | None, _Said]),
+    "champion": TypeAdapter(tuple[str, list[str]]),
+    "close": TypeAdapter(tuple[_Figures, Outcome, list[str] | None]),
+}
 
 
 class BufferedRuns:
@@ -57,7 +71,7 @@ class BufferedRuns:
         self._failure: StorageError | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            entries = _entries(self._file) if self._file.exists() else []
+            entries = _entries(_whole_lines(self._file), self._file)
         except OSError as error:
             raise storage_error(f"Cannot keep a record in {folder}", error) from error
         self._waiting = deque(entry for entry in entries if entry[0] != "close")  # it is resumed
@@ -175,26 +189,48 @@ class BufferedRuns:
         time.sleep(self._retry_s)
 
 
-def _entries(file: Path) -> list[list[Any]]:
+def _whole_lines(file: Path) -> str:
+    """Return the lines of a record; none if there is no file.
+
+    A kill may have cut the last line short: it was never an entry. It is removed, so that the next
+    entry does not begin in the middle of it.
+
+    Raises:
+        OSError: The file cannot be read, or is to be replaced and cannot be.
+    """
+    if not file.exists():
+        return ""
+    content = read_regular(file, most=RECORD)
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        write_whole(file, whole)
+    return whole.decode(errors="replace")
+
+
+def _entries(lines: str, file: Path) -> list[list[Any]]:
     """Read the entries of a record.
 
     Raises:
-        OSError: The file cannot be read.
         StorageError: A line is no entry.
     """
-    content = read_regular(file, most=RECORD).decode(errors="replace")
     entries = []
-    # A kill may have cut the last line short: it was never an entry.
-    for number, line in enumerate(content[: content.rfind("\n") + 1].splitlines(), 1):
+    for number, line in enumerate(lines.splitlines(), 1):
         try:
             entry = json.loads(line)
             if not (isinstance(entry, list) and entry and isinstance(entry[0], str)):
                 raise ValueError("it is no entry")
+            if entry[0] in _VALUES:  # else of another version, and left out
+                _VALUES[entry[0]].validate_python(tuple(entry[1:]), strict=True)
+        except ValidationError as error:
+            raise _damaged(file, number, error.errors()[0]["msg"]) from error
         except (ValueError, RecursionError) as error:
-            raise StorageError(
-                f"The record {file} is damaged in line {number}: {error}. It holds what MLflow has "
-                "not been told of this search. Mend or remove the line, then run the same command "
-                "again."
-            ) from error
+            raise _damaged(file, number, str(error)) from error
         entries.append(entry)
     return entries
+
+
+def _damaged(file: Path, number: int, reason: str) -> StorageError:
+    return StorageError(
+        f"The record {file} is damaged in line {number}: {reason}. It holds what MLflow has not "
+        "been told of this search. Mend or remove the line, then run the same command again."
+    )

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from safetensors.torch import save as save_tensors
 
 import zoo
@@ -23,15 +21,16 @@ from registry.bundle import Bundle
 from registry.folder_shelf import FolderShelf
 from tests.detectors.threads import assert_threads_agree
 from tests.exams import publish
-from tests.method_exam import fit_bundle
-from tests.test_hostile import (
-    ANYTHING,
+from tests.forged import (
     afresh,
+    in_part,
+    in_tail,
     torch_weights,
     with_value,
     with_values,
     with_weights,
 )
+from tests.method_exam import fit_bundle
 from tests.textures_drawn import draw, draw_hole
 from zoo.detectors import Detector, card, fuse
 from zoo.errors import BadImageError, BundleError, ConfigError
@@ -421,32 +420,6 @@ def nested(folder: Path) -> None:
     with_value("parts", [inner, *whole["parts"][1:]])(folder)
 
 
-def in_part(at: int, path: str, value: Any) -> Callable[[Path], None]:
-    """Return what puts a value into the card of a part."""
-
-    def change(folder: Path) -> None:
-        parts = json.loads((folder / bundle.CARD).read_text())["parts"]
-        *before, last = path.split(".")
-        place = parts[at]
-        for name in before:
-            place = place[name]
-        place[last] = value
-        with_value("parts", parts)(folder)
-
-    return change
-
-
-def in_tail(**values: Any) -> Callable[[Path], None]:
-    """Return what puts values into the first tail."""
-
-    def change(folder: Path) -> None:
-        tails = json.loads((folder / bundle.CARD).read_text())["fusion"]["tails"]
-        tails[0] |= values
-        with_value("fusion.tails", tails)(folder)
-
-    return change
-
-
 HOSTILE: dict[str, Callable[[Path], None]] = {
     "parts a word": with_value("parts", "abc"),
     "parts a mapping": with_value("parts", {"0": {}}),
@@ -526,46 +499,3 @@ def test_a_hostile_bundle_is_refused_at_once(how: str, sound: Path) -> None:
     with pytest.raises(BundleError):
         Detector(bundle.load(folder))
     assert time.monotonic() - began < 5
-
-
-PLACES = (
-    "parts", "fusion", "fusion.tails", "fusion.map_weights", "fusion.score_weights",
-    "fusion.top_fraction", "threshold.map_value", "threshold", "method", "config", "format",
-)  # fmt: skip
-OF_PARTS = ("method", "parts", "fusion", "threshold", "calibration")
-NUMBERS = st.floats(-1e12, 1e12) | st.floats(-1e3, 1e3) | st.integers(-3, 3)
-SIZES = NUMBERS.map(abs)
-CHANGES = (
-    st.builds(with_value, st.sampled_from(PLACES), ANYTHING)
-    | st.builds(in_part, st.integers(0, 2), st.sampled_from(OF_PARTS), ANYTHING)
-    | st.builds(in_tail, knots=ANYTHING, heights=ANYTHING)
-    | st.builds(
-        in_tail,
-        knots=st.lists(NUMBERS, min_size=3, max_size=3).map(sorted),
-        heights=st.lists(SIZES, min_size=3, max_size=3).map(sorted),
-    )
-    | st.builds(
-        with_value,
-        st.sampled_from(["fusion.map_weights", "fusion.score_weights"]),
-        st.lists(SIZES, min_size=3, max_size=3),
-    )
-    | st.builds(with_value, st.just("fusion.top_fraction"), st.floats(0, 1))
-    | st.builds(with_value, st.just("threshold.map_value"), NUMBERS)
-)
-
-
-@settings(
-    max_examples=200, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
-)
-@given(change=CHANGES)
-def test_whatever_a_card_says_it_scores_or_is_refused(
-    sound: Path, change: Callable[[Path], None]
-) -> None:
-    folder = afresh(sound, "any")
-    change(folder)
-    try:
-        found = Detector(bundle.load(folder)).score(np.full((46, 48), 128, np.uint8))
-    except (BundleError, BadImageError):
-        return
-    assert np.isfinite(found.map).all()
-    assert np.isfinite(found.score)

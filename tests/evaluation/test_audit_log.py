@@ -138,6 +138,28 @@ def test_a_side_without_pictures_has_no_line_and_no_file_has_none(tmp_path: Path
     assert audit_log.nearest(tmp_path / "absent.jsonl") == []
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "oops",
+        "[1]",
+        "[" * 10**5,
+        '{"image": "a.png", "score": "high", "defective": true, "is_anomalous": true}',
+        '{"image": "a.png", "score": NaN, "defective": true, "is_anomalous": true}',
+        '{"image": ["a.png"], "score": 1.5, "defective": true, "is_anomalous": true}',
+        '{"image": "a.png", "score": 1.5, "defective": "true", "is_anomalous": true}',
+        '{"image": "a.png", "score": 1.5}',
+    ],
+)
+def test_a_damaged_file_is_told_in_one_line(tmp_path: Path, line: str) -> None:
+    whole = '{"image": "b.png", "score": 1.5, "defective": true, "is_anomalous": true}\n'
+    (tmp_path / "log.jsonl").write_text(f"{whole}{line}\n")
+    (said,) = audit_log.nearest(tmp_path / "log.jsonl")
+    assert f"{tmp_path / 'log.jsonl'} cannot be summed up: " in said
+    assert "\n" not in said
+    assert len(said) < 1000
+
+
 def test_a_full_disk_keeps_the_old_file(tmp_path: Path) -> None:
     log = audit_log.write(
         Scored(pictures=[scored_picture("a.png", 1.5, defect=True)]), tmp_path / "log.jsonl"

@@ -113,7 +113,32 @@ def test_an_entry_of_another_version_is_reported_and_left_out(uri: str, tmp_path
     assert [line for line in said if "['renamed', 'a', {}]" in line]
 
 
-@pytest.mark.parametrize("line", ["oops", "{}", "[]", "[3]", "[" * 10**5])
+def test_a_line_that_a_kill_cut_short_is_removed_before_another_is_added_to_it(
+    uri: str, tmp_path: Path
+) -> None:
+    (tmp_path / FILE).write_text('["reported", "a", 1, {"val_pi')
+    buffered(uri, "cut", tmp_path)
+    assert (tmp_path / FILE).read_text() == ""
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "oops",
+        "{}",
+        "[]",
+        "[3]",
+        "[" * 10**5,
+        '["started", 3, {}]',
+        '["reported", "a", 1, {"val_pixel_ap": "high"}, {}]',
+        '["reported", "a", 1, {}, {}]',
+        f'["reported", "a", 1, {{"val_pixel_ap": {10**400}}}, {{}}]',
+        f'["reported", "a", {2**63}, {{"val_pixel_ap": 0.5}}, {{}}]',
+        '["ended", "a", "won", null, {}]',
+        '["champion", "bundle", "picture"]',
+        '["close", {}]',
+    ],
+)
 def test_a_damaged_record_is_refused_by_its_line_and_kept(
     uri: str, tmp_path: Path, line: str
 ) -> None:

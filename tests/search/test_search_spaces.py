@@ -217,6 +217,19 @@ def test_an_alias_of_an_alias_is_refused_without_writing_it_out(tmp_path: Path) 
     assert len(str(caught.value)) < 1000
 
 
+@pytest.mark.parametrize("field", ["{choice: XX}", "{integer: [1, XX]}", "{log_uniform: XX}", "XX"])
+def test_lists_that_name_each_other_are_refused_without_writing_them_out(
+    tmp_path: Path, field: str
+) -> None:
+    lists = "[x, x]"
+    for name in "abcdefghijkl":  # of 2 x 10^12 letters, if they were written out
+        lists = f"[&{name} {lists}, {', '.join([f'*{name}'] * 9)}]"
+    path = written(tmp_path, f"patch: {field}".replace("XX", lists))
+    with pytest.raises(SpaceError, match="field 'patch'") as caught:
+        load_file(path, known=KNOWN)
+    assert len(str(caught.value)) < 1000
+
+
 def test_a_file_that_is_not_there_is_refused_with_its_path(tmp_path: Path) -> None:
     path = tmp_path / "fabric.yaml"
     with pytest.raises(SpaceError, match=f"{re.escape(str(path))}: cannot be read: No such file"):

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from zoo.errors import one_line
 from zoo.evaluation.audit import Scored, ScoredPicture
-from zoo.files import write_text
+from zoo.files import read_regular, write_text
 from zoo.scoring import metrics
 
 SHOWN = 3  # pictures on either side, in words
+MOST_BYTES = 2**31  # of a file
+_READ: Mapping[str, tuple[type, ...]] = {
+    "image": (str,),
+    "score": (int, float),
+    "defective": (bool,),
+    "is_anomalous": (bool,),
+}
 REGIONS, CORNERS = 20, 100  # of a picture and of a contour, so that a line has at most some 30 KB
 
 
@@ -35,11 +44,18 @@ def nearest(path: Path) -> list[str]:
     """Say which defective pictures of a file that `write` made score lowest, which good ones most.
 
     Returns:
-        A line for either side; none for a side without pictures, or if there is no file.
+        A line for either side; none for a side without pictures, or if there is no file. One line
+        that says why, if the file is damaged: no promotion fails for it.
     """
     if not path.is_file():
         return []
-    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    try:
+        lines = [_read(line) for line in read_regular(path, most=MOST_BYTES).splitlines()]
+    except (OSError, ValueError, RecursionError) as error:
+        return [
+            f"{path} cannot be summed up: {one_line(error)}. Remove its folder, and the next "
+            "promotion of the detector makes it again."
+        ]
     lines.sort(key=lambda line: float(line["score"]))
     defective = [line for line in lines if line["defective"]]
     good = [line for line in reversed(lines) if not line["defective"]]
@@ -51,6 +67,23 @@ def nearest(path: Path) -> list[str]:
         alarms = sum(line["is_anomalous"] for line in good)
         said.append(f"False alarms {alarms} of {len(good)} good; highest: {_named(good)}.")
     return said
+
+
+def _read(text: bytes) -> dict[str, Any]:
+    """Return a line as an object.
+
+    Raises:
+        ValueError: It is none, or a field that `nearest` reads is not what it should be.
+    """
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError(f"a line of it is no object: {text[:40]!r}")
+    for name, kind in _READ.items():
+        if type(found.get(name)) not in kind:
+            raise ValueError(f"'{name}' of a line is {found.get(name)!r:.40}")
+    if not abs(found["score"]) < sys.float_info.max:
+        raise ValueError(f"the score of a line is {found['score']!r:.40}")
+    return found
 
 
 def _line(picture: ScoredPicture) -> dict[str, Any]:
