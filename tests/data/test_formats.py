@@ -10,7 +10,7 @@ import io
 import re
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -180,8 +180,61 @@ def tiffs_of(order: str) -> None:
         one(f"{kind} beyond", np.array([[1, -9]]).astype(kind), "and 16 bits hold 0 to 65535")
 
 
-tiffs_of("<")
-tiffs_of(">")
+def of_few_bits(
+    order: str,
+    bits: int,
+    pixels: np.ndarray,
+    *,
+    cut: int = 0,
+    tags: Mapping[int, tuple[int, int]] | None = None,
+) -> bytes:
+    """Write a grey TIFF of 9 to 15 bits by hand, in two strips. `tags` are kind and value."""
+    height, width = pixels.shape
+    digits = (pixels[..., None] >> np.arange(bits - 1, -1, -1)) & 1
+    rows = [np.packbits(row.ravel()).tobytes() for row in digits]
+    body = b"".join(rows)[: -cut or None]
+    offsets = struct.pack(order + "II", 8, 8 + 16 * len(rows[0]))
+    counts = struct.pack(order + "II", 16 * len(rows[0]), (height - 16) * len(rows[0]))
+    at = 8 + len(body)
+    known = {
+        256: (4, width), 257: (4, height), 258: (3, bits), 259: (3, 1), 262: (3, 1), 273: (4, at),
+        277: (3, 1), 278: (4, 16), 279: (4, at + 8),
+    } | dict(tags or {})  # fmt: skip
+    entries = b"".join(
+        struct.pack(order + "HHI", tag, kind, 2 if tag in (273, 279) else 1)
+        + struct.pack(order + ("HH" if kind == 3 else "I"), *([value, 0] if kind == 3 else [value]))
+        for tag, (kind, value) in sorted(known.items())
+    )
+    head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, at + 16)
+    table = struct.pack(order + "H", len(known)) + entries + bytes(4)
+    return head + body + offsets + counts + table
+
+
+def tiffs_of_few_bits(order: str) -> None:
+    """Add the TIFFs of 9 to 15 bits of one order of bytes."""
+    name = f"TIFF {'little' if order == '<' else 'big'}-endian grey"
+    for bits in (10, 12, 14):
+        drawn = values("uint16", top=2**bits - 1)[:, :39]  # a row ends within a byte
+        truth = np.rint(drawn * (65535 / (2**bits - 1))).astype(np.uint16)
+        add(f"{name} {bits}", of_few_bits(order, bits, drawn), truth)
+    add(f"{name} 12 turned", of_few_bits(order, 12, drawn >> 2, tags={274: (3, 6)}),
+        upright(np.rint((drawn >> 2) * (65535 / 4095)).astype(np.uint16), 6))  # fmt: skip
+    small = drawn >> 2
+    add(f"{name} 12 cut", of_few_bits(order, 12, small, cut=400), "cut short")
+    refused = "12-bit pixels that are packed, in tiles, signed or with alpha"
+    add(f"{name} 12 signed", of_few_bits(order, 12, small, tags={339: (3, 2)}), refused)
+    add(f"{name} 12 packed", of_few_bits(order, 12, small, tags={259: (3, 8)}), refused)
+    add(f"{name} 12 white is 0", of_few_bits(order, 12, small, tags={262: (3, 0)}),
+        "12-bit pixels of kind MINISWHITE")  # fmt: skip
+
+
+for each_order in "<>":
+    tiffs_of(each_order)
+    tiffs_of_few_bits(each_order)
+add(
+    "TIFF of a volume", tiff(values("uint8", 16)[..., :16], volumetric=True, tile=(8, 16, 16)),
+    "a volume of 24 planes; save one picture a file",
+)  # fmt: skip
 
 
 def in_two_pages(first: dict[str, Any]) -> bytes:

@@ -53,6 +53,7 @@ _HEIF = {b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1", b"avif",
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # TIFF tags
 _WHITE_IS_0, _BLACK_IS_0, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6  # photometric
 _JPEG_IN_TIFF = (6, 7)  # compression
+AT_ONCE = 2**20  # pixels that are unpacked from single bits
 _PREMULTIPLIED = 1  # kind of an extra sample
 _SIZ = b"\xff\x4f\xff\x51"  # the two first markers of JPEG 2000
 _SCAN = b"\xff\xda"  # the marker of a scan of a JPEG
@@ -251,7 +252,10 @@ def _tiff(data: bytes) -> Shaped[np.ndarray, "h w c"]:
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             number, page = _first_full(file)
-            deep = _checked_bits(page) > 15
+            bits = _checked_bits(page)
+            if 8 < bits < 16:
+                return _stretched(page, data)
+            deep = bits > 15
             values = _values(page, data) if deep or _is_plain(page) else None
     except (tifffile.TiffFileError, AttributeError, AssertionError) as error:
         raise ValueError(f"a damaged TIFF: {error}") from error
@@ -342,6 +346,40 @@ def _values(page: TiffPage, data: bytes) -> Shaped[np.ndarray, "h w c"] | None:
         pixels = ~pixels
     tag = page.tags.get(274)
     return _upright(pixels, int(tag.value) if tag else 1)
+
+
+def _stretched(page: TiffPage, data: bytes) -> Shaped[np.ndarray, "h w 1"]:
+    """Return grey pixels of 9 to 15 bits, which no decoder unpacks, stretched to 16 bits.
+
+    Source: TIFF 6.0, page 29: the highest bit of a pixel first, in either order of bytes, and each
+    row begins with a new byte.
+
+    Raises:
+        ValueError: They are compressed or in another order, or the file is cut short.
+    """
+    bits, height, width = page.bitspersample, page.imagelength, page.imagewidth
+    plain_order = page.compression == 1 and not page.is_tiled and page.fillorder == 1
+    if not plain_order or page.samplesperpixel > 1 or page.sampleformat != 1:
+        raise ValueError(
+            f"{bits}-bit pixels that are packed, in tiles, signed or with alpha; save it with 16 "
+            "bits"
+        )
+    row = -(-width * bits // 8)
+    packed = bytearray()
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+        packed += data[offset : offset + min(count, height * row - len(packed))]
+    if len(packed) < height * row:
+        raise ValueError("a TIFF that is cut short, or truncated")
+    lines = np.frombuffer(packed, np.uint8).reshape(height, row)
+    pixels = np.empty((height, width), np.uint16)
+    ones = 1 << np.arange(bits - 1, -1, -1, dtype=np.uint16)
+    at_once = max(1, AT_ONCE // width)
+    for top in range(0, height, at_once):
+        digits = np.unpackbits(lines[top : top + at_once], axis=1, count=width * bits)
+        values = digits.reshape(-1, width, bits) @ ones
+        pixels[top : top + at_once] = (values * (65535 / ones.sum())).round()
+    tag = page.tags.get(274)
+    return _upright(pixels[..., None], int(tag.value) if tag else 1)
 
 
 def _upright(pixels: Shaped[np.ndarray, "_ _ c"], orientation: int) -> Shaped[np.ndarray, "h w c"]:
