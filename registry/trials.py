@@ -9,6 +9,8 @@ from typing import Literal
 # Folders in that of a search: its detector, its first champion, the methods that learn nothing.
 CHAMPION, FLOOR, UNTRAINED = "best", "floor", "untrained"
 AUDIT_LOG = "test_pictures.jsonl"  # beside a bundle: what it says of each test picture
+AUDIT_SHOWN = "test_pictures"  # beside it, a folder: those that were nearest to a wrong verdict
+AUDIT_CURVES = "test_curves.json"  # beside it: precision and false alarms of the pixels
 
 Outcome = Literal["finished", "stopped_early", "failed", "interrupted"]
 Scalar = float | int | str

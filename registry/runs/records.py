@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import get_args
 
 from mlflow.entities import Run
@@ -59,6 +60,7 @@ def _trial(store: Store, run: Run) -> TrialRecord:
         reports=tuple(
             ReportRecord(step=point.step, when=point.timestamp / 1000, value=point.value)
             for point in reports
+            if math.isfinite(point.value)
         ),
         figures=dict(run.data.metrics),
         outcome=_outcome(run),

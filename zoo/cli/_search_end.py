@@ -12,8 +12,18 @@ from zoo.cli.output import say
 from zoo.data.defects.sheet import draw_sheet
 from zoo.detectors import Detector
 from zoo.errors import StorageError, one_line
-from zoo.report import overlays
-from zoo.training import METRIC, choose, floor, in_final_form, made, part_of, with_threshold
+from zoo.report import overlays, windows
+from zoo.search.search_report import ALL_MAPS, MAPS, WINDOWS
+from zoo.training import (
+    METRIC,
+    ablation,
+    choose,
+    floor,
+    in_final_form,
+    made,
+    part_of,
+    with_threshold,
+)
 
 if TYPE_CHECKING:
     from registry.bundle import Bundle
@@ -65,8 +75,9 @@ def finish_best(
     candidates.sort(key=lambda each: -each.metrics[METRIC])
     trained = [in_final_form(each, data) for each in candidates[:JOINED]]
     parts = [*searched.untrained, *(part_of(each, data, rates=rates) for each in trained)]
-    chosen = made(parts, choose(parts, data), data, rates=rates)
-    chosen = with_threshold(chosen, data, rates=rates)
+    fusion = choose(parts, data)
+    chosen = with_threshold(made(parts, fusion, data, rates=rates), data, rates=rates)
+    chosen = ablation.with_ablation(chosen, parts, fusion, data)
     say(f"The detector is {described(chosen)}.")
     figures = {
         METRIC: chosen.metrics[METRIC],
@@ -95,18 +106,27 @@ def described(made: Bundle) -> str:
 
 
 def example_maps(best: Bundle, data: TrainingData, folder: Path) -> list[Path]:
-    """Write a detector's maps of one validation window per family, and a sheet of the defects.
+    """Write a detector's maps of validation windows, and a sheet of the defects.
+
+    The windows are kept one by one too, with what the detector says of each, for the report.
+
+    Args:
+        best: The detector.
+        data: The texture.
+        folder: Of the search.
 
     Returns:
-        The paths of the two images.
+        The paths of two pictures: one validation window of each family with its map, and the sheet.
     """
     detector = Detector(best)
-    windows = {window.family: window for window in data.validation}
+    shown = windows.chosen(data.validation)
+    scores = [detector.score(window.image) for window in shown]
+    windows.save(shown, scores, folder / MAPS / WINDOWS)
+    last = {window.family: at for at, window in enumerate(shown)}
     rows = [
-        overlays.picture_and_map(window.image, detector.score(window.image), window.mask)
-        for window in list(windows.values())[:MAPS_SHOWN]
+        overlays.picture_and_map(shown[at].image, scores[at], shown[at].mask)
+        for at in list(last.values())[:MAPS_SHOWN]
     ]
-    sheet = folder / "synthetic_defects.png"
-    folder.mkdir(parents=True, exist_ok=True)
+    sheet = folder / MAPS / "synthetic_defects.png"
     draw_sheet(data.splits.val, seed=data.validation_seed, optics=data.optics).save(sheet)
-    return [overlays.save(overlays.stacked(rows), folder / "maps_on_val.png"), sheet]
+    return [overlays.save(overlays.stacked(rows), folder / MAPS / ALL_MAPS), sheet]

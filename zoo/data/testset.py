@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,10 +72,14 @@ def _mask_of(file: TestFile, height: int, width: int) -> Bool[np.ndarray, "h w"]
     return mask
 
 
-def read_test(texture: Texture) -> Iterator[TestPicture]:
+def read_test(texture: Texture, only: Collection[str] | None = None) -> Iterator[TestPicture]:
     """Yield the test images with their masks; each is read when it is yielded.
 
     Only the audit calls this. In the NanoTWICE layout all test images are of kind "anomalous".
+
+    Args:
+        texture: The texture.
+        only: Names of the pictures to read; None reads all.
 
     Raises:
         EmptyFolderError: There is no test image.
@@ -86,9 +90,11 @@ def read_test(texture: Texture) -> Iterator[TestPicture]:
     arrangement = arranged(texture.root, texture.layout)
     check_test(arrangement)
     for file in arrangement.test:
+        name = file.path.relative_to(texture.root).as_posix()
+        if only is not None and name not in only:
+            continue
         pixels = to_mode(read_image(file.path), texture.mode)
         mask = _mask_of(file, *pixels.shape[:2])
-        name = file.path.relative_to(texture.root).as_posix()
         yield TestPicture(name=name, kind=file.kind, pixels=pixels, mask=mask)
     if not arrangement.test:
         raise EmptyFolderError(

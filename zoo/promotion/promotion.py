@@ -24,7 +24,7 @@ from zoo.data.testset import has_test
 from zoo.data.textures import Texture
 from zoo.detectors import Detector
 from zoo.errors import BundleError, PromotionError, UnknownDetectorError
-from zoo.evaluation import audit_log
+from zoo.evaluation import audit_log, audit_pictures
 from zoo.evaluation.audit import check, doubts, figures, score_test
 from zoo.files import check_writable
 from zoo.home import home, signing_key
@@ -290,5 +290,6 @@ def _audited(detector: Detector, folder: Path, texture: Texture) -> Path:
         pass  # not audited yet, or the audit was interrupted before it was saved
     scored = score_test(detector, texture)
     audit_log.write(scored, target / AUDIT_LOG)
+    audit_pictures.write(scored, texture, target)
     bundle.save(bundle.with_metrics(detector.bundle, figures(scored)), target)
     return target

@@ -34,6 +34,7 @@ __all__ = [
     "PreparedData",
     "Settings",
     "TrainingData",
+    "ablation",
     "at_rates",
     "choose",
     "field_names",

@@ -30,6 +30,7 @@ SIZES = (0.03, 0.45)  # specks to shapes that leave the window, as shares of its
 _SMALL_SIZES = (0.06, 0.7)
 PER_FAMILY = 10
 GOOD, PLACEBO = "good", "placebo"  # families of the windows without a defect
+SIZE_NAMES, CONTRAST_NAMES = ("small", "medium", "large"), ("faint", "clear")  # of strata
 _PLACEBO_TRIES = 12
 
 
@@ -154,14 +155,13 @@ class WindowPainter:
             donor=self.optics.light(donor.pixels),
             optics=self.optics,
         )
-        sizes, contrasts = ("small", "medium", "large"), ("faint", "clear")
         varied = (turn // 2) % 2 == 1
         return Window(
             image=self._finished(good, image, varied, int(rng.integers(2**31))),
             mask=mask,
             family=family,
             source=good.key,
-            strata=(family, sizes[int(3 * size)], contrasts[int(2 * contrast)]),
+            strata=(family, SIZE_NAMES[int(3 * size)], CONTRAST_NAMES[int(2 * contrast)]),
             varied=varied,
         )
 
