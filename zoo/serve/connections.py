@@ -95,7 +95,8 @@ class Connection(H11Protocol):
 
     def _refuse(self, status: int) -> None:
         """Send a refusal, unless an answer has begun, and close the connection."""
-        code, message = _SENTENCES.get(status, _SENTENCES[400])
+        status = status if status in _SENTENCES else 400
+        code, message = _SENTENCES[status]
         client = self.client[0] if self.client else "-"
         log.info("%s refused before a request: %d %s", client, status, code)
         body = json.dumps({"error": code, "message": message}).encode()

@@ -122,6 +122,7 @@ def server_of(
     settings = service.settings
     config = uvicorn.Config(
         app,
+        loop="asyncio",  # the same whether or not uvloop is installed
         http=Connection,
         ws="none",
         lifespan="on",
