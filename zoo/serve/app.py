@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from zoo.serve import guard, health, page, refusals, routes
-from zoo.serve.service import Service
+from zoo.serve.service import Elsewhere, Service
 from zoo.serve.settings import Settings
 
 DESCRIPTION = """Detectors of anomalies in textures: send a picture, get a verdict, a score, the
@@ -24,16 +24,20 @@ SCHEMES = {
 }
 
 
-def build(settings: Settings) -> FastAPI:
+def build(settings: Settings, *, elsewhere: Elsewhere | None = None) -> FastAPI:
     """Return the application; its `state.service` is the `Service` that the routes share.
 
     The documentation pages of FastAPI are off: they load scripts from elsewhere. `/openapi.json`
     is there.
 
+    Args:
+        settings: Of the service.
+        elsewhere: What scores the pictures; None for this process.
+
     Raises:
         ZooError: As in `Service`.
     """
-    service = Service(settings)
+    service = Service(settings, elsewhere=elsewhere)
 
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:

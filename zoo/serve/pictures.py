@@ -93,11 +93,12 @@ def answered(served: Served, content: bytes, wanted: Wanted) -> Answer:
         RefusedError: The detector cannot be moved to the rate.
     """
     begun = time.monotonic()
-    bundle = served.detector.bundle
+    bundle, detector = served.bundle, served.detector
+    assert detector is not None  # a pool that builds none has pictures scored elsewhere
     limits = limits_of(bundle, wanted.rate)
     pixels = as_pixels(content)
     seen, note = _as_taught(pixels, bundle)
-    found = served.detector.score(seen)
+    found = detector.score(seen)
     line = _line(found, limits)
     line["warnings"] += note
     file = b""

@@ -7,14 +7,16 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from registry import bundle
+from registry.bundle import Bundle
 from registry.names import named_version, parsed
 from registry.pointer import CHAMPION, Pointer
-from registry.shelf import Shelf, open_shelf
-from zoo.detectors import Detector, Source, available
+from registry.shelf import shelf_to_read
+from zoo.detectors import Detector, Source, available, card
 from zoo.errors import (
     BadImageError,
     RefusedError,
@@ -30,6 +32,7 @@ from zoo.words import shortened
 log = logging.getLogger("zoo.serve")
 
 LONGEST_NAME = 320  # letters: of a texture, `@sha256:` and a digest
+Opened = tuple[Bundle, Detector | None]
 SIDES = (64, 256, 1024)  # pixels of the picture that a new detector is tried out on
 
 
@@ -41,13 +44,16 @@ class Served:
         name: The name.
         version: The version on the shelf.
         digest: Of the bundle.
-        detector: Built from that bundle; it never changes to another.
+        bundle: Figures, limits and weights.
+        detector: Built from that bundle; it never changes to another. None where pictures are
+            scored elsewhere.
     """
 
     name: str
     version: int
     digest: str
-    detector: Detector
+    bundle: Bundle
+    detector: Detector | None
 
 
 class Pool:
@@ -57,8 +63,13 @@ class Pool:
     So no request waits for the shelf, but the first one of a detector that is not loaded yet.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, builds: bool = True) -> None:
         """Open the shelf and read its pointers; nothing is loaded yet.
+
+        Args:
+            settings: Of the service.
+            builds: Whether detectors are built, or their bundles only read, because pictures are
+                scored elsewhere.
 
         Raises:
             UnknownDetectorError: A name of the settings is not on the shelf.
@@ -66,12 +77,13 @@ class Pool:
             StorageError: The shelf cannot be read.
         """
         self._settings = settings
-        self._shelf: Shelf = open_shelf(settings.shelf)
-        self._device = available(settings.device)
+        self._shelf = shelf_to_read(settings.shelf)
+        self._builds = builds
+        self._device = str(available(settings.device)) if builds else ""
         self._tables = threading.Lock()  # held for moments
         self._refreshing = threading.Lock()
         self._loading: dict[str, threading.Lock] = {}
-        self._detectors: OrderedDict[str, Detector] = OrderedDict()  # the last used one last
+        self._detectors: OrderedDict[str, Opened] = OrderedDict()  # the last used one last
         self._served: dict[str, Served] = {}
         self._broken: dict[str, str] = {}
         self._told: set[str] = set()
@@ -87,10 +99,6 @@ class Pool:
         if self._named:
             return list(self._named)
         return sorted(name for name, each in self._pointers.items() if CHAMPION in each.aliases)
-
-    def detector(self, name: str) -> Detector:
-        """Return the detector of a name; errors as in `served`."""
-        return self.served(name).detector
 
     def served(self, name: str) -> Served:
         """Return what a name stands for now; load it if need be.
@@ -208,21 +216,25 @@ class Pool:
             turn = self._loading.setdefault(digest, threading.Lock())
         with turn:
             with self._tables:
-                detector = self._detectors.get(digest)
-            if detector is None:
-                detector = self._built(name, digest)
-            found = Served(name=name, version=version, digest=digest, detector=detector)
+                opened = self._detectors.get(digest)
+            if opened is None:
+                opened = self._opened(name, digest)
+            read, detector = opened
+            found = Served(
+                name=name, version=version, digest=digest, bundle=read, detector=detector
+            )
             self._keep(found)
         return found
 
-    def _built(self, name: str, digest: str) -> Detector:
+    def _opened(self, name: str, digest: str) -> Opened:
         pinned = f"{parsed(name)[0]}@sha256:{digest}"
         try:
             folder = self._shelf.fetch(pinned)
-            source = Source(folder=folder, now=lambda: folder)
-            found = Detector(bundle.load(folder), device=self._device, source=source)
-            _try_out(found)
-            return found
+            if self._builds:
+                return opened(folder, self._device)
+            read = bundle.load(folder)
+            card.of(read)  # refuses what cannot be shown
+            return read, None
         except ZooError as error:
             with self._tables:
                 self._broken[name] = one_line(error)
@@ -237,7 +249,7 @@ class Pool:
 
     def _keep(self, found: Served) -> None:
         with self._tables:
-            self._detectors[found.digest] = found.detector
+            self._detectors[found.digest] = found.bundle, found.detector
             self._detectors.move_to_end(found.digest)
             self._served[found.name] = found
             self._broken.pop(found.name, None)
@@ -276,7 +288,8 @@ class Pool:
                 self._tell(f"The pointer of '{texture}' cannot be read: {error}")
                 if texture in before:
                     found[texture] = before[texture]
-        if before and not found:
+        starters = set(self._shelf.starters())
+        if before.keys() - starters and not found.keys() - starters:
             raise StorageError("it is empty now, as a disk that is not mounted would be")
         return found
 
@@ -299,6 +312,23 @@ def _canonical(name: str) -> str:
             f"name has at most {LONGEST_NAME}. Ask for /v1/detectors."
         )
     return "".join(parsed(name))
+
+
+def opened(folder: Path, device: str) -> tuple[Bundle, Detector]:
+    """Return a bundle and the detector that is built from it, which has scored a drawn picture.
+
+    Args:
+        folder: Of the bundle.
+        device: Where to compute.
+
+    Raises:
+        ZooError: It cannot be read, or it cannot score.
+    """
+    read = bundle.load(folder)
+    source = Source(folder=folder, now=lambda: folder)
+    found = Detector(read, device=device, source=source)
+    _try_out(found)
+    return read, found
 
 
 def _try_out(detector: Detector) -> None:

@@ -199,10 +199,10 @@ def _named(service: Service, name: str) -> dict[str, Any]:
 def _card(service: Service, name: str) -> dict[str, Any]:
     """Return the card of a detector, as figures and in words."""
     served = service.pool.served(name)
-    shown = finite(card.of(served.detector.bundle) | _lineage(service, served))
+    shown = finite(card.of(served.bundle) | _lineage(service, served))
     return {
         "name": served.name,
-        "texture": served.detector.name,
+        "texture": served.bundle.texture,
         "version": served.version,
         "digest": served.digest,
         "words": [

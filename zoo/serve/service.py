@@ -8,10 +8,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 
+from registry.names import parsed
 from zoo.data.images import stated_size
 from zoo.errors import RefusedError
 from zoo.serve.bodies import ClientLeft
@@ -26,6 +28,29 @@ T = TypeVar("T")
 log = logging.getLogger("zoo.serve")
 
 LARGE = 2**24  # pixels of a picture that is scored while no other large one is, for the memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """The detector that a picture is for.
+
+    Attributes:
+        name: As a client asked for it.
+        version: What the name stands for now.
+        digest: Of the bundle.
+    """
+
+    name: str
+    version: int
+    digest: str
+
+
+@runtime_checkable
+class Elsewhere(Protocol):
+    """Scores pictures in other processes."""
+
+    async def answered(self, asked: Asked, content: bytes, wanted: Wanted) -> Answer:
+        """Score a picture; errors as in `zoo.serve.pictures.answered`, and `RefusedError`."""
 
 
 async def _stays() -> bool:
@@ -43,15 +68,20 @@ class Service:
         is_stopping: Whether it finishes what was accepted, and then ends.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, elsewhere: Elsewhere | None = None) -> None:
         """Read the keys and open the shelf; nothing is loaded yet.
+
+        Args:
+            settings: Its settings.
+            elsewhere: What scores the pictures; None for this process.
 
         Raises:
             ZooError: As in `Pool` and `Keys`.
         """
         self.settings, self.metrics = settings, Metrics()
         self.keys = Keys(settings.keys) if settings.keys else None
-        self.pool = Pool(settings)
+        self.pool = Pool(settings, builds=elsewhere is None)
+        self._elsewhere = elsewhere
         self.is_stopping = False
         self._is_loaded = False
         self._turns, self._large = asyncio.Semaphore(settings.workers), asyncio.Lock()
@@ -83,12 +113,17 @@ class Service:
             RefusedError: It has too many pixels, or it was not its turn in time.
             ClientLeft: Nobody waits for the answer any more.
         """
-        self.pool.version(name)
+        version, digest = self.pool.version(name)
+        if self._elsewhere is None:
 
-        def work() -> Answer:
-            return answered(self.pool.served(name), content, wanted)
+            def work() -> Answer:
+                return answered(self.pool.served(name), content, wanted)
 
-        done = await self.in_turn(work, picture=content, has_left=has_left)
+            done = await self.in_turn(work, picture=content, has_left=has_left)
+        else:
+            await self._pixels(content)
+            asked = Asked(name="".join(parsed(name)), version=version, digest=digest)
+            done = await self._elsewhere.answered(asked, content, wanted)
         line, count = done.line, self.metrics
         count.pictures.labels(line["name"], line["version"], line["verdict"]).inc()
         count.scores.labels(line["name"]).observe(line["score"])
@@ -158,7 +193,7 @@ class Service:
         info = self.metrics.detector
         info.clear()
         for each in self.pool.loaded():
-            limits_of(each.detector.bundle, None)  # the first time imports SciPy
+            limits_of(each.bundle, None)  # the first time imports SciPy
             info.labels(each.name, each.version, each.digest).set(1)
 
     async def _pixels(self, picture: bytes) -> int:
