@@ -40,10 +40,12 @@ from zoo.data import demo, textures
 from zoo.errors import SearchError
 from zoo.search.cluster import cluster
 from zoo.search.config import SearchConfig, TrialLog
+from zoo.search.progress import Lines
 from zoo.search.run import run_search
 from zoo.training import METRIC, Checkpoint, TrainingData, field_names, gather, settings, train
 
 CORES = os.cpu_count() or 1
+NOTHING = Lines(lambda line: None)  # shows no progress
 FIXED: dict[str, Field] = {
     "patch": 32, "scale": 1.0, "depth": 2, "discriminator_depth": 2, "segmenter_depth": 2,
     "latent_channels": 4, "discriminator_norm": "batch", "batch": 8, "fixed_patches": 0,
@@ -158,7 +160,7 @@ def share(root: Path, trials: int, megapixels: float) -> None:
         began = time.perf_counter()
         result = run_search(
             data, space, config("share", trials, threads=CORES, reports=4),
-            storage=root / "searches", log=SeveralLogs((kept, runs)), say=lambda line: None,
+            storage=root / "searches", log=SeveralLogs((kept, runs)), progress=NOTHING,
         )  # fmt: skip
         searched = time.perf_counter() - began
     print(f"{sum(result.outcomes.values())} trials, {sum(kept.steps.values())} reports")
@@ -223,7 +225,7 @@ def search_without_detector(
     try:
         run_search(
             data, SPACE, config(name, trials, threads=1, reports=1),
-            storage=root / "searches", log=log, say=lambda line: None,
+            storage=root / "searches", log=log, progress=NOTHING,
         )  # fmt: skip
     except SearchError as error:
         if f"{trials} finished" not in str(error):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 import zoo
 from registry import bundle
+from registry.folder_shelf import FolderShelf
 from tests.cli.commands import Shop, champion, move_in, refused, search_refused
-from tests.exams import flip
+from tests.exams import drawn_bundle, flip, publish
 from zoo.cli import main
 
 
@@ -22,7 +24,38 @@ def test_names_are_listed_by_wildcard(
     main(["names", pattern])
     assert capsys.readouterr().out.splitlines() == found
     main(["names", pattern, "--json"])
-    assert json.loads(capsys.readouterr().out) == found
+    listed = json.loads(capsys.readouterr().out)
+    assert [each["name"] for each in listed] == found
+    for each in listed:
+        assert each["version"] == 1
+        assert each["digest"] == champion(shop.home).name
+        assert not each["starter"]
+
+
+def test_names_are_a_table_on_a_terminal_which_says_what_is_a_starter(
+    capsys: pytest.CaptureFixture[str],
+    shop: Shop,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for texture in ("brick", "weave"):
+        folder = drawn_bundle(tmp_path / texture, texture=texture)
+        publish(FolderShelf(tmp_path / "starters"), folder, texture=texture, version=2)
+    monkeypatch.setattr("zoo.home.STARTERS", tmp_path / "starters")
+    monkeypatch.setenv("ZOO_STARTERS", "on")
+    main(["names"])
+    assert capsys.readouterr().out.splitlines() == ["brick", "weave"]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    main(["names"])
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["DETECTOR", "VERSION", "FROM"],
+        ["brick", "2", "starter"],
+        ["weave", "1", "shelf"],
+    ]
+    main(["names", "--json"])
+    assert [each["starter"] for each in json.loads(capsys.readouterr().out)] == [True, False]
+    main(["history", "brick"])
+    assert "promoted" in capsys.readouterr().out
 
 
 def test_an_empty_shelf_has_no_names_and_says_how_to_make_one(
@@ -55,8 +88,8 @@ def test_a_card_shows_where_a_detector_comes_from_and_how_good_it_is(
     assert card == json.loads(json.dumps(zoo.show("weave@champion")))
     main(["show", "weave:1"])
     shown = capsys.readouterr().out
-    assert "texture " in shown
-    assert "test metrics" in shown
+    assert shown.splitlines()[:2] == ["The detector", "  Material   weave"]
+    assert "  Forced  " in shown
 
 
 def test_a_history_has_a_line_for_each_change(

@@ -13,10 +13,13 @@ import pytest
 from tests.exams import ListLog
 from tests.search.tiny_searches import config
 from zoo.search.callback import SearchCallback
+from zoo.search.progress import Lines
 
 
 def callback(**changes: Any) -> SearchCallback:
-    return SearchCallback(ListLog(), config("p", **changes), list[str]().append, folder=Path())
+    return SearchCallback(
+        ListLog(), config("p", **changes), Lines(list[str]().append), folder=Path()
+    )
 
 
 def test_when_the_time_is_over_the_callback_ends_the_search_once() -> None:
@@ -45,7 +48,7 @@ def test_the_counts_of_a_callback_go_on_in_the_one_that_resumes() -> None:
     first.held, first.running = {"a": 40.0, "b": 2.0}, {"b": time.monotonic() - 60}
     second.set_state(json.loads(json.dumps(first.get_state())))
     assert second.outcomes["finished"] == 1
-    assert second.summary() == "1 finished"
+    assert second.standing.counts == "1 finished"
     assert (second.best, second.best_trial) == (0.5, "a")
     assert second.held == {"a": 40.0, "b": pytest.approx(62, abs=1)}
     assert not second.running

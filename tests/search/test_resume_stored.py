@@ -22,6 +22,7 @@ from tests import textures_drawn
 from tests.mlflow_runs import entries_of, runs_of
 from tests.stored.placed import STORED, place
 from zoo.data import textures
+from zoo.search.progress import Lines
 from zoo.search.run import SearchResult, run_search
 from zoo.search.storage import last_config
 from zoo.training import field_names, gather
@@ -59,7 +60,7 @@ def resumed(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Resume
     space = search_spaces.load_file(STORED / "0.1" / "short.yaml", known=field_names())
     runs = SearchRuns(open_store(uri), search=config.name, texture="weave", params={})
     log = BufferedRuns(runs, storage / config.name, say=said.append)
-    result = run_search(data, space, config, storage=storage, log=log, say=said.append)
+    result = run_search(data, space, config, storage=storage, log=log, progress=Lines(said.append))
     log.close({}, "finished", result.trials)
     return Resumed(uri=uri, folder=storage / config.name, result=result, said=said)
 

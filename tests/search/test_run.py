@@ -16,6 +16,7 @@ from search_spaces import Choice
 from tests.exams import ListLog, Read, TrialLogExam
 from tests.search.tiny_searches import config, search, space
 from zoo.errors import SearchError, SpaceError
+from zoo.search.progress import Lines
 from zoo.search.run import SearchResult, run_search
 from zoo.search.trial import trainable
 from zoo.training import TrainingData
@@ -223,6 +224,6 @@ def test_a_space_that_fixes_every_field_is_refused_before_anything_is_written(
             config("p"),
             storage=tmp_path,
             log=ListLog(),
-            say=list[str]().append,
+            progress=Lines(list[str]().append),
         )
     assert not list(tmp_path.iterdir())

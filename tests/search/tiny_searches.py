@@ -9,6 +9,7 @@ from typing import Any
 from search_spaces import Field, LogUniform, Space
 from tests import textures_drawn
 from zoo.search.config import SearchConfig, TrialLog
+from zoo.search.progress import Lines
 from zoo.search.run import SearchResult, run_search
 from zoo.training import TrainingData
 
@@ -46,5 +47,5 @@ def search(
     """Search over the learning rate and `fields`; return the result and the lines of progress."""
     said: list[str] = []
     varied = space(**{"learning_rate": RATES, **fields})
-    result = run_search(data, varied, limits, storage=storage, log=log, say=said.append)
+    result = run_search(data, varied, limits, storage=storage, log=log, progress=Lines(said.append))
     return result, said

@@ -13,16 +13,30 @@ from zoo.cli import _rates
 from zoo.cli.output import say
 from zoo.cli.promote import open_registry, promoted
 from zoo.errors import BundleError
-from zoo.training import METRIC, choose, made, part_of, untrained, window_maps_of, with_threshold
+from zoo.training import (
+    METRIC,
+    ablation,
+    choose,
+    made,
+    part_of,
+    untrained,
+    window_maps_of,
+    with_threshold,
+)
 
 if TYPE_CHECKING:
     from registry.bundle import Bundle
+    from zoo.cli._search_progress import SearchProgress
     from zoo.data.textures import Texture
     from zoo.training import Part, TrainingData
 
 
 def fit_floor(
-    args: argparse.Namespace, texture: Texture, data: TrainingData, folder: Path
+    args: argparse.Namespace,
+    texture: Texture,
+    data: TrainingData,
+    folder: Path,
+    progress: SearchProgress,
 ) -> list[Part]:
     """Fit the methods that learn nothing; what they reach together is the first champion.
 
@@ -31,6 +45,7 @@ def fit_floor(
         texture: The texture.
         data: Its good pictures.
         folder: Of the search.
+        progress: Shows what they reach.
 
     Returns:
         One part for each method. A search that goes on has those that it fitted before, if it got
@@ -40,11 +55,14 @@ def fit_floor(
     parts = [part_of(each, data) for each in known or untrained(data, say=say)]
     for part in parts if not known else ():
         bundle.save(part.bundle, folder / UNTRAINED / part.name)
-    found = made(parts, choose(parts, data), data, rates=_rates.rates(args))
+    fusion = choose(parts, data)
+    found = made(parts, fusion, data, rates=_rates.rates(args))
     first = not args.no_promote and texture.name not in open_registry().shelf.textures()
     if first:
         found = with_threshold(found, data, rates=_rates.rates(args))
+        found = ablation.with_ablation(found, parts, fusion, data)
     bundle.save(found, folder / FLOOR)
+    progress.untrained(found.metrics[METRIC])
     say(
         f"Methods that learn nothing ({', '.join(part.name for part in parts)}) have {METRIC} "
         f"{found.metrics[METRIC]:.3f} together; what is trained joins or replaces them where it is "
@@ -53,6 +71,7 @@ def fit_floor(
     if first:
         from zoo.promotion import Origin
 
+        progress.doing("publishes them, as the first champion")
         promoted(folder / FLOOR, texture, origin=Origin(untrained=window_maps_of(parts, data)))
     return parts
 

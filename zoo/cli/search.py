@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.cli import _rates, options
 from zoo.cli.output import answer, say
-from zoo.cli.promote import open_registry, promoted
-from zoo.errors import ZooError
+from zoo.cli.promote import open_registry
 
 if TYPE_CHECKING:
+    from zoo.cli._search_progress import SearchProgress
     from zoo.data.textures import Texture
     from zoo.training import TrainingData
 
@@ -23,7 +23,7 @@ ALL = "all"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add = parser.add_argument
-    options.add_data(parser, category="the texture's name; `all`: MVTec's five, on one Ray")
+    options.add_data(parser, category="the texture's name; `all`: each in DIR, on one Ray")
     add(
         "--time-budget",
         type=options.seconds,
@@ -80,6 +80,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "with the highest mean minus standard deviation",
     )
     add("--no-promote", action="store_true", help="do not promote the winner")
+    add(
+        "--progress",
+        choices=("auto", "live", "lines", "json"),
+        default="auto",
+        help="how it is shown: live on a terminal, as lines, or as JSON lines (default: auto)",
+    )
     options.add_training(parser)
     options.add_json(parser)
 
@@ -92,26 +98,31 @@ def run(args: argparse.Namespace) -> None:
 
         _search_all.run(args)
         return
+    from zoo.cli import _search_progress
+
     texture = options.find_texture(args)
     if not args.no_promote:
         from zoo.promotion import check_promotion
 
         for line in check_promotion(texture, open_registry()):  # now, and not after hours
             say(line)
-    answer(_search(args, texture, options.gather_data(texture)), as_json=args.json)
+    data = options.gather_data(texture)
+    with _search_progress.shown(args.progress) as progress:
+        found = _search(args, texture, data, progress)
+    answer(found, as_json=args.json)
 
 
-def _search(args: argparse.Namespace, texture: Texture, data: TrainingData) -> dict[str, Any]:
+def _search(
+    args: argparse.Namespace, texture: Texture, data: TrainingData, progress: SearchProgress
+) -> dict[str, Any]:
     from registry import bundle
     from registry.runs.buffer import BufferedRuns
     from registry.runs.search_runs import SearchRuns
     from registry.runs.store import open_store
     from registry.trials import CHAMPION
-    from zoo.cli import _search_end, _search_start
+    from zoo.cli import _search_end, _search_promotion, _search_report, _search_start
     from zoo.cli._search_run import searched
     from zoo.home import home, tracking_uri
-    from zoo.promotion import Origin
-    from zoo.training import window_maps_of
 
     storage = (home() / "searches").resolve()
     config, space = _search_start.prepared(args, data, storage)
@@ -123,27 +134,17 @@ def _search(args: argparse.Namespace, texture: Texture, data: TrainingData) -> d
     store = open_store(tracking_uri())
     runs = SearchRuns(store, search=config.name, texture=config.texture, params=params)
     log = BufferedRuns(runs, folder, say=say)
-    with _search_end.closed_on_error(log):
-        made = searched(args, texture, data, (config, space), log, storage=storage)
-        found = made.result
-        best, figures = _search_end.finish_best(made, data, rates=_rates.rates(args))
-        bundle.save(best, saved)
-        log.champion(saved, _search_end.example_maps(best, data, folder / "maps"))
-        log.close(figures, "interrupted" if found.interrupted else "finished", found.trials)
-    trial = made.confirmed.trial if made.confirmed else found.best_trial
-    result = {"detector": str(saved), "trial": trial, **figures}
-    promotion = f"`zoo promote {saved} --data {args.data}`"
-    if found.interrupted:
-        later = f"Promote it with {promotion}, or continue with the same command and --resume."
-        say(f"Interrupted; what was found is kept. {later}")
-        return result
-    if args.no_promote:
-        say(f"Not promoted. Promote it with {promotion}.")
-        return result
-    try:
-        known = window_maps_of(made.untrained, data)
-        return result | promoted(saved, texture, origin=Origin(untrained=known, run_id=runs.run_id))
-    except ZooError as error:
-        raise type(error)(
-            f"{error} What was found is kept; when this is repaired, promote it with {promotion}."
-        ) from error
+    with _search_report.reported(folder, store) as result:
+        with _search_end.closed_on_error(log):
+            made = searched(args, texture, data, (config, space), (log, progress), storage=storage)
+            found = made.result
+            progress.doing("chooses what is used of it")
+            best, figures = _search_end.finish_best(made, data, rates=_rates.rates(args))
+            bundle.save(best, saved)
+            log.champion(saved, _search_end.example_maps(best, data, folder))
+            log.close(figures, "interrupted" if found.interrupted else "finished", found.trials)
+        trial = made.confirmed.trial if made.confirmed else found.best_trial
+        result |= {"detector": str(saved), "trial": trial, **figures}
+        progress.doing("compares it with the champion")
+        result |= _search_promotion.promotion(args, texture, data, made, saved, run_id=runs.run_id)
+    return result

@@ -10,7 +10,7 @@ import copy
 import math
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -20,6 +20,7 @@ from ray.tune import Callback
 from registry.trials import Outcome, Scalar
 from zoo.errors import without_secrets
 from zoo.search.config import SearchConfig, TrialLog
+from zoo.search.progress import Progress, Standing
 from zoo.search.trial import BUNDLE, FAILURE
 from zoo.training import METRIC
 
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
     from ray.train import Checkpoint
     from ray.tune.experiment import Trial
 
-HEARTBEAT_S = 15.0  # at least one line in so many seconds, or the search looks dead
-HANG_CHECK_S = 1.0
+CHECK_S = 1.0  # between two looks at trials that may hang, and at the clock
 # Texts in the errors of a full disk, and of S3 through Arrow, with which Ray writes to S3.
 DISK_FULL, S3_ERROR = "No space left on device", "AWS Error"
 
@@ -55,7 +55,7 @@ def detector_of(checkpoint: Checkpoint, folder: Path) -> Path:
 
 
 class SearchCallback(Callback):
-    """Logs every event of every trial, prints the progress, and enforces the time limits.
+    """Logs every event of every trial, shows the progress, and enforces the time limits.
 
     Ray's own time budget is saved with the search, so that a search that is resumed would find it
     used up. This class ends the search itself, as Ctrl-C does: trials that run then can go on when
@@ -66,7 +66,7 @@ class SearchCallback(Callback):
         self,
         log: TrialLog,
         config: SearchConfig,
-        say: Callable[[str], None],
+        progress: Progress,
         *,
         folder: Path,
         gpu_share: float = 0.0,
@@ -76,11 +76,11 @@ class SearchCallback(Callback):
         Args:
             log: Receives every event.
             config: The limits.
-            say: Receives one line at a time for the user.
+            progress: Shows the search to the user.
             folder: Of the search.
             gpu_share: Share of a GPU of each trial.
         """
-        self.log, self.config, self.say = log, config, say
+        self.log, self.config, self.progress = log, config, progress
         self.folder, self.gpu_share = folder, gpu_share
         self.seen: dict[str, Trial] = {}  # trials that ran in this process
         self.running: dict[str, float] = {}  # trial: when it started to run
@@ -92,7 +92,7 @@ class SearchCallback(Callback):
         self.hung = set[str]()
         self.storage_failure = ""
         self.interrupted = self.out_of_time = self.warned_of_cpu = False
-        self.started_at = self.said_at = self.checked_at = time.monotonic()
+        self.started_at = self.checked_at = time.monotonic()
 
     @property
     def seconds(self) -> float:
@@ -139,6 +139,7 @@ class SearchCallback(Callback):
         self.running.setdefault(trial.trial_id, time.monotonic())
         self.last_report[trial.trial_id] = time.monotonic()
         self.log.started(trial.trial_id, trial.config)
+        self._show()
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -149,7 +150,8 @@ class SearchCallback(Callback):
             return
         if self.gpu_share and result.get("device") == "cpu" and not self.warned_of_cpu:
             self.warned_of_cpu = True
-            self._progress("a worker has a share of a GPU but no CUDA: it computes on its CPU")
+            slow = "a worker has a share of a GPU but no CUDA: it computes on its CPU"
+            self._show(slow, lasting=True)
         metrics = {
             name: float(value)
             for name, value in result.items()
@@ -165,7 +167,7 @@ class SearchCallback(Callback):
         value = (trial.last_result or {}).get(METRIC, self.best)
         if value > self.best:
             self.best, self.best_trial = float(value), trial.trial_id
-            self._progress(f"better: {METRIC} {self.best:.3f}")
+            self._show(f"better: {METRIC} {self.best:.3f}")
 
     def on_trial_recover(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
@@ -181,7 +183,7 @@ class SearchCallback(Callback):
             self.storage_failure = reason
             _stop_tune()
         else:
-            self._progress(f"trial {trial.trial_id} lost its worker and will go on")
+            self._show(f"trial {trial.trial_id} lost its worker and will go on", lasting=True)
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
@@ -199,16 +201,15 @@ class SearchCallback(Callback):
         self._end(trial, "failed", hung if trial.trial_id in self.hung else _last_line(trial))
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        """Print a line now and then, kill trials that hang, and end the search on time."""
+        """Show how the search stands, kill trials that hang, and end the search on time."""
         if self.seconds >= self.config.time_budget_s and not self.out_of_time:
             self.out_of_time = True
             _stop_tune()
-        if time.monotonic() - self.checked_at >= HANG_CHECK_S:
+        if time.monotonic() - self.checked_at >= CHECK_S:
             self.checked_at = time.monotonic()
             for trial in trials:
                 self._kill_if_hung(trial)
-        if time.monotonic() - self.said_at >= HEARTBEAT_S:
-            self._progress("")
+            self._show()
 
     def close(self, trials: list[Trial]) -> None:
         """Log the end of every trial for which Ray has not called back."""
@@ -221,12 +222,20 @@ class SearchCallback(Callback):
             if trial.trial_id in left:
                 self._end(trial, "finished" if self._is_whole(trial) else "interrupted")
         if self.failure:
-            self._progress(f"the first failure: {self.failure}")
+            self._show(f"the first failure: {self.failure}", lasting=True)
 
-    def summary(self) -> str:
-        """Return the number of trials by outcome as text."""
-        counts = [f"{n} {name.replace('_', ' ')}" for name, n in self.outcomes.items() if n]
-        return ", ".join(counts) or "no trial ended"
+    @property
+    def standing(self) -> Standing:
+        """How the trials stand now."""
+        return Standing(
+            best=self.best if self.best_trial else None,
+            best_trial=self.best_trial,
+            running=len(self.running),
+            outcomes=self.outcomes,
+            trials=self.config.trials,
+            seconds=self.seconds,
+            left_s=max(0.0, self.config.time_budget_s - self.seconds),
+        )
 
     def _seconds_held(self, trial: str) -> float:
         """Return for how many seconds a trial has had its CPUs and GPU until now."""
@@ -270,17 +279,11 @@ class SearchCallback(Callback):
             self.failure = self.failure or reason
         bundle = detector_of(best[1], self.folder) if best else None
         self.log.ended(trial.trial_id, outcome, bundle, usage)
-        self._progress(f"trial {trial.trial_id} {outcome.replace('_', ' ')}")
+        news = f"trial {trial.trial_id} {outcome.replace('_', ' ')}"
+        self._show(news, lasting=outcome == "failed")
 
-    def _progress(self, news: str) -> None:
-        self.said_at = time.monotonic()
-        best = f"best {self.best:.3f} ({self.best_trial})" if self.best_trial else "no result yet"
-        left = max(0.0, self.config.time_budget_s - self.seconds)
-        line = (
-            f"[{_clock(self.seconds)}] {len(self.running)} running, {self.summary()} | {best} | "
-            f"{_clock(left)} left"
-        )
-        self.say(f"{line} | {news}" if news else line)
+    def _show(self, news: str = "", *, lasting: bool = False) -> None:
+        self.progress.stands(self.standing, news, lasting=lasting)
 
 
 def _last_line(trial: Trial) -> str:
@@ -288,10 +291,6 @@ def _last_line(trial: Trial) -> str:
     path = Path(trial.error_file or "")
     lines = path.read_text("utf-8").split("\n") if path.is_file() else []
     return next((line.strip() for line in reversed(lines) if line.strip()), "its worker was lost")
-
-
-def _clock(seconds: float) -> str:
-    return f"{int(seconds) // 60:02d}:{int(seconds) % 60:02d}"
 
 
 def _stop_tune() -> None:

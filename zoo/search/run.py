@@ -29,6 +29,8 @@ from zoo.search.callback import SearchCallback, best_checkpoint
 from zoo.search.cluster import handlers_kept, trial_slots
 from zoo.search.config import SearchConfig, TrialLog
 from zoo.search.earlier import earlier_settings
+from zoo.search.importance import save_ranges
+from zoo.search.progress import Progress
 from zoo.search.space import first_trials, parameter_space
 from zoo.search.storage import (
     has_begun,
@@ -106,7 +108,7 @@ def run_search(
     *,
     storage: Path,
     log: TrialLog,
-    say: Callable[[str], None],
+    progress: Progress,
 ) -> SearchResult:
     """Run a search, or resume it if it has begun already, and return its detectors.
 
@@ -119,7 +121,7 @@ def run_search(
         config: The limits of the search.
         storage: Folder of all searches.
         log: Receives every event of every trial.
-        say: Receives one line at a time for the user.
+        progress: Shows the search to the user.
 
     Raises:
         SpaceError: Every field of the space is fixed.
@@ -131,15 +133,16 @@ def run_search(
     storage = storage.resolve()
     folder = storage / config.name
     write_config(config, folder)
+    save_ranges(domains, folder)
     with storage_errors(config, storage):
         resume = has_begun(config, storage)
     gpu_share, slots = trial_slots(config)
-    say(
+    progress(
         f"{'Resuming' if resume else 'Starting'} search {config.name}: up to {config.trials} "
         f"trials, {slots} at once with {config.threads} thread(s) and {gpu_share:g} GPU each, "
         f"space '{space.name}'."
     )
-    callback = SearchCallback(log, config, say, folder=folder, gpu_share=gpu_share)
+    callback = SearchCallback(log, config, progress, folder=folder, gpu_share=gpu_share)
     # Those that Tune adds itself; passed in, as Tune does not close them for interrupted trials.
     loggers = (CSVLoggerCallback(), JsonLoggerCallback(), TBXLoggerCallback())
     first = first_trials(space, earlier_settings(storage, config.texture))
@@ -174,7 +177,7 @@ def run_search(
     if callback.storage_failure:
         raise stopped_error(config, storage, callback.storage_failure)
     with storage_errors(config, storage):
-        detectors = _detectors(analysis.trials, folder, say=say)
+        detectors = _detectors(analysis.trials, folder, say=progress)
     if not detectors:
         _raise_without_detector(callback)
     return SearchResult(
@@ -202,13 +205,13 @@ def _detectors(
 
 def _raise_without_detector(callback: SearchCallback) -> NoReturn:
     if callback.interrupted:
-        callback.say(
+        callback.progress(
             "Interrupted before there was a detector. Go on with the same command and --resume."
         )
         raise KeyboardInterrupt
     raise SearchError(
         f"Search {callback.config.name} ended after {callback.seconds:.0f} s without any detector: "
-        f"{callback.summary()}. "
+        f"{callback.standing.counts}. "
         + (f"The first failure: {callback.failure} " if callback.failure else "")
         + "Give it a longer --time-budget, or another space."
     )
