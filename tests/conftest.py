@@ -6,17 +6,18 @@ not checked.
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from jaxtyping import install_import_hook
 
 from tests import textures_drawn
 from tests.memo import Memo
+from tests.type_checks import check_calls_of
 
-install_import_hook(["zoo", "registry", "search_spaces"], "beartype.beartype")
+check_calls_of("zoo", "registry", "search_spaces")
 
 if TYPE_CHECKING:
     from registry.bundle import Bundle
@@ -33,6 +34,12 @@ def one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_starters() -> None:
+    """Leave out the detectors of the package: a test counts what it has made itself."""
+    os.environ["ZOO_STARTERS"] = "off"
 
 
 @pytest.fixture(scope="session")
