@@ -7,6 +7,7 @@ modules import neither.
 __all__ = [
     "defects",
     "demo",
+    "fetch",
     "images",
     "layouts",
     "patches",

@@ -167,10 +167,11 @@ def _licence_in(folder: Path) -> str | None:
         if is_text and path.stem.lower() in ("license", "licence"):
             with path.open(encoding="utf-8", errors="replace") as file:
                 text = file.read(LICENCE_LENGTH)
-            if "mvtec" in text.lower():
-                return MVTEC_LICENCE  # its first line may not say what it is
             lines = (line.strip("# \t\ufeff") for line in text.splitlines())
-            if first := next(filter(None, lines), None):
+            first = next(filter(None, lines), "")
+            if "mvtec" in text.lower() and "CC BY" not in first:
+                return MVTEC_LICENCE  # its first line may not say what it is
+            if first:
                 return first[:LINE_LENGTH]
     return None
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from zoo.data import fetch, layouts
 from zoo.data.textures import MVTEC_TEXTURES
 from zoo.errors import EmptyFolderError, Terminated
 
@@ -35,22 +36,39 @@ class Ended:
 
 
 def textures_in(data: Path) -> list[str]:
-    """Return which of MVTec's five textures a folder holds.
+    """Return the textures that a folder holds: MVTec's five first, then others by their names.
+
+    A folder of one of MVTec's five names counts even if it has no pictures: its search says so.
+    `objects_in` are left out.
 
     Raises:
-        EmptyFolderError: None of them.
+        EmptyFolderError: There is none.
     """
-    found = [name for name in MVTEC_TEXTURES if (data / name).is_dir()]
-    if not found:
+    of_mvtec = [name for name in MVTEC_TEXTURES if (data / name).is_dir()]
+    objects = objects_in(data)
+    others = [name for name in _arranged_in(data) if name not in {*MVTEC_TEXTURES, *objects}]
+    if not of_mvtec and not others:
+        found = f" {', '.join(objects)} are objects." if objects else ""
         raise EmptyFolderError(
-            f"`--category all` searches for {', '.join(MVTEC_TEXTURES)}, and {data} holds no "
-            "folder of those names. Name the one texture you have with --category."
+            f"`--category all` searches for every texture in a folder, such as "
+            f"{', '.join(MVTEC_TEXTURES)}, and {data} holds no folder of one.{found} Name what you "
+            "have with --category."
         )
-    return found
+    return [*of_mvtec, *others]
+
+
+def objects_in(data: Path) -> list[str]:
+    """Return what is arranged as a texture in a folder, and is an object of a known data set."""
+    known = {name for each in fetch.load().values() for name in each.others}
+    return [name for name in _arranged_in(data) if name in known]
+
+
+def _arranged_in(data: Path) -> list[str]:
+    return layouts.textures_in(data) if data.is_dir() else []
 
 
 def search(
-    names: Sequence[str], options: Sequence[str], *, say: Callable[[str], None]
+    names: Sequence[str], options: Sequence[str], *, say: Callable[[str, str], None]
 ) -> dict[str, Ended]:
     """Run `zoo search` for all textures at once, and return how each search ended.
 
@@ -60,7 +78,8 @@ def search(
     Args:
         names: Of the textures.
         options: Of `zoo search`, with the address of a Ray; the same for all.
-        say: Receives each line of progress, with the name of the texture in front.
+        say: Receives the name of the texture and a line of progress, for each line; and at the end
+            of each search an empty line.
     """
     command = [sys.executable, "-m", "zoo.cli", "search", *options, "--json", "--category"]
     processes = {
@@ -106,8 +125,10 @@ def answers_of(processes: Mapping[str, subprocess.Popen[str]]) -> dict[str, str]
 
 
 def _forward_progress(
-    name: str, process: subprocess.Popen[str], say: Callable[[str], None]
+    name: str, process: subprocess.Popen[str], say: Callable[[str, str], None]
 ) -> None:
     assert process.stderr is not None
     for line in process.stderr:
-        say(f"{name}: {line.rstrip()}")
+        if text := line.rstrip():
+            say(name, text)
+    say(name, "")
