@@ -43,6 +43,7 @@ def test_names_are_a_table_on_a_terminal_which_says_what_is_a_starter(
         publish(FolderShelf(tmp_path / "starters"), folder, texture=texture, version=2)
     monkeypatch.setattr("zoo.home.STARTERS", tmp_path / "starters")
     monkeypatch.setenv("ZOO_STARTERS", "on")
+    monkeypatch.setenv("NO_COLOR", "1")
     main(["names"])
     assert capsys.readouterr().out.splitlines() == ["brick", "weave"]
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
