@@ -49,14 +49,14 @@ def browser_path() -> str:
 
 
 def stock(shelf: Path, weave: Bundle) -> None:
-    """Publish `weave`, whose limit is a bound, and `linen`, whose limit is a rank with a band."""
+    """Publish `weave`, whose limit is a bound, and `yarn`, whose limit is a rank with a band."""
     raw, detector = weave.threshold["value"], Detector(weave)
     rng = np.random.default_rng(7)
     pictures = [textures_drawn.draw(64, 72, rng) for _ in range(39)]
     scores = [each.score * raw for each in detector.score(pictures)]
     found = fit_threshold(scores, Rates(false_alarms=0.05, look_again=0.4))
-    linen = replace(weave, texture="linen", threshold=weave.threshold | asdict(found))
-    for each in (weave, linen):
+    yarn = replace(weave, texture="yarn", threshold=weave.threshold | asdict(found))
+    for each in (weave, yarn):
         folder = shelf.parent / f"made-{each.texture}"
         bundle.save(each, folder)
         publish(FolderShelf(shelf), folder, texture=each.texture, version=1)
@@ -84,7 +84,7 @@ def running(app: FastAPI) -> Iterator[str]:
 
 
 def file_of(pixels: np.ndarray, kind: str = "png") -> bytes:
-    """Return the file of a grey picture of 8 or 16 bits."""
+    """Return the file of a picture: grey of 8 or 16 bits, or colour of 8."""
     disk = io.BytesIO()
-    Image.fromarray(pixels[..., 0]).save(disk, kind)
+    Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0]).save(disk, kind)
     return disk.getvalue()

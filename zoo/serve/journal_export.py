@@ -75,8 +75,8 @@ def export(journal: Journal, out: Path, *, textures: Sequence[str] = ()) -> list
         raise DataError(f"The journal has no marks of '{unknown[0]}'; it has {has}.")
     if not chosen:
         raise DataError(
-            "The journal has no marks. Start `zoo serve --journal marked`, open its page, and mark "
-            "pictures as good or defective."
+            "The journal has no marks. Start `zoo serve --journal --keep-pictures`, open its page, "
+            "and say of pictures whether they are good."
         )
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise ConfigError(f"{out} is there already, and nothing of it is replaced. Name another.")
@@ -89,8 +89,8 @@ def export(journal: Journal, out: Path, *, textures: Sequence[str] = ()) -> list
             if not any(each.good + each.defects for each in found):
                 raise DataError(
                     f"The journal has {sum(each.missing for each in found)} answers, and no "
-                    "picture of them was kept. Start `zoo serve --journal marked` to keep those "
-                    "that are marked."
+                    "picture of them was kept. Start `zoo serve --journal --keep-pictures` to keep "
+                    "those that are answered about."
                 )
             part.rename(out)  # over an empty folder too
         finally:

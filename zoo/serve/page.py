@@ -103,7 +103,8 @@ def add_page(app: FastAPI, service: Service) -> None:
         content = await request.body()
         if journal is not None and known.keep == "none":
             raise RefusedError(
-                "This service keeps answers without their pictures. Start it to keep them too.",
+                "This service keeps answers without their pictures. Start it with "
+                "`--keep-pictures` to keep them too.",
                 status=409,
                 code="no_pictures",
             )

@@ -638,6 +638,7 @@ const stage = {
     this.picture?.close();
     Object.assign(this, { item: null, picture: null, values: null, found: [], outline: null, cross: null, begun: null });
     this.pointed = -1;
+    $("work").setAttribute("aria-busy", "true");
   },
 
   take(item, picture, map) {
@@ -659,6 +660,7 @@ const stage = {
     this.view = { zoom: 1, x: picture.width / 2, y: picture.height / 2 };
     this.drawMarks();
     this.fit();
+    $("work").setAttribute("aria-busy", "false");
   },
 
   /** Draw heat map and mask anew for a threshold. */
