@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import NoReturn, Protocol, cast
 
 from zoo.cli._signals import sigterm_is_ctrl_c
+from zoo.cli._version import ShowVersion
 from zoo.cli.output import put, say
 from zoo.errors import ZooError, one_line
 from zoo.files import storage_error
@@ -32,6 +33,7 @@ COMMANDS = (  # in the order of the help
     "journal",
     "names",
     "show",
+    "report",
     "export",
     "history",
     "rollback",
@@ -43,6 +45,7 @@ COMMANDS = (  # in the order of the help
     "bench",
     "audit",
     "cluster",
+    "completion",
 )
 EXAMPLE = """\
 zoo demo --out demo-data
@@ -90,6 +93,9 @@ def parser() -> argparse.ArgumentParser:
         description="Find, keep and use anomaly detectors for textures.",
         epilog=f"example:\n  {EXAMPLE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument(
+        "--version", action=ShowVersion, help="show the versions of zoo, torch and Python"
     )
     group = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name in COMMANDS:
