@@ -87,6 +87,11 @@ def single(tmp_path: Path, url: str, **more: object) -> Path:
     return listed(tmp_path, one=body | more | {"archives": {"all": {"url": url} | archive}})
 
 
+def fetching(sets: Path, tmp_path: Path, *, key: str = "cloths") -> list[str | Path]:
+    """Return a command line, to which more can be added."""
+    return ["fetch", key, "--sets", sets, "--data", tmp_path / "data", "--accept-licence"]
+
+
 @pytest.fixture
 def run(sets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     def run(*arguments: str | Path) -> list[str]:
@@ -196,15 +201,7 @@ def test_an_archive_of_another_hash_is_refused_until_it_is_stated_or_accepted(
     run: Run, sets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own = tar(tmp_path / "own.tar", of_mvtec("silk"), "w")
-    command: list[str | Path] = [
-        "fetch",
-        "cloths",
-        "--sets",
-        sets,
-        "--data",
-        tmp_path / "data",
-        "--accept-licence",
-    ]
+    command = fetching(sets, tmp_path)
     line = refused(capsys, *command, "--archive", own)
     assert sha256(own) in line
     assert "--sha256" in line
@@ -223,15 +220,7 @@ def test_what_the_archive_should_hold_and_does_not_is_named(
 ) -> None:
     own = tar(tmp_path / "own.tar", of_mvtec("silk"), "w")
     empty = tar(tmp_path / "empty.tar", {"silk/readme.txt": b"no picture"}, "w")
-    command: list[str | Path] = [
-        "fetch",
-        "cloths",
-        "--sets",
-        sets,
-        "--data",
-        tmp_path / "data",
-        "--accept-licence",
-    ]
+    command = fetching(sets, tmp_path)
     command.append("--unverified")
     line = refused(capsys, *command, "--archive", own, "--only", "linen,silk")
     assert "own.tar has no linen" in line
@@ -243,19 +232,15 @@ def test_what_the_archive_should_hold_and_does_not_is_named(
 
 
 def test_another_address_is_used_and_must_have_the_same_file(
-    run: Run, sets: Path, site: Site, tmp_path: Path, address: str,
+    run: Run,
+    sets: Path,
+    site: Site,
+    tmp_path: Path,
+    address: str,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     (site.root / "silk.tar.xz").rename(site.root / "moved.tar.xz")
-    command: list[str | Path] = [
-        "fetch",
-        "cloths",
-        "--sets",
-        sets,
-        "--data",
-        tmp_path / "data",
-        "--accept-licence",
-    ]
+    command = fetching(sets, tmp_path)
     line = refused(capsys, *command, "--only", "silk")
     assert "there is nothing" in line
     assert "see https://example.org/cloths, and give another one with --url" in line
@@ -273,15 +258,7 @@ def test_a_set_without_a_hash_needs_a_flag_and_is_said_aloud(
 ) -> None:
     archive = zipped(site.root / "set.zip", of_mvtec("any", below="deep/"))
     sets = single(tmp_path, f"{address}/set.zip")
-    command: list[str | Path] = [
-        "fetch",
-        "one",
-        "--sets",
-        sets,
-        "--data",
-        tmp_path / "data",
-        "--accept-licence",
-    ]
+    command = fetching(sets, tmp_path, key="one")
     line = refused(capsys, *command)
     assert "SHA-256 of" in line
     assert "is not known" in line
@@ -318,15 +295,7 @@ def test_plain_http_without_a_hash_is_not_asked_at_all(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sets = single(tmp_path, "http://example.org/set.zip")
-    command: list[str | Path] = [
-        "fetch",
-        "one",
-        "--sets",
-        sets,
-        "--data",
-        tmp_path / "data",
-        "--accept-licence",
-    ]
+    command = fetching(sets, tmp_path, key="one")
     for flags in ((), ("--unverified",)):
         line = refused(capsys, *command, *flags)
         assert "known at plain HTTP only" in line
@@ -423,15 +392,7 @@ def test_a_folder_is_whole_or_not_there(
     sets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     evil = tar(tmp_path / "evil.tar", of_mvtec("silk") | {"silk/../../escape.png": b"x"}, "w")
-    command: list[str | Path] = [
-        "fetch",
-        "cloths",
-        "--sets",
-        sets,
-        "--data",
-        tmp_path / "data",
-        "--accept-licence",
-    ]
+    command = fetching(sets, tmp_path)
     line = refused(capsys, *command, "--unverified", "--archive", evil)
     assert "could be written elsewhere" in line
     assert not [path for path in tmp_path.rglob("*") if "escape" in path.name]
@@ -443,19 +404,14 @@ def test_a_folder_is_whole_or_not_there(
 
 
 def test_a_disk_without_room_is_told_before_anything_is_asked_for(
-    sets: Path, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    sets: Path,
+    site: Site,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr("zoo.data.fetch.fetching.LEAST_FREE", 2**60)
-    command: list[str | Path] = [
-        "fetch",
-        "cloths",
-        "--sets",
-        sets,
-        "--data",
-        tmp_path / "data",
-        "--accept-licence",
-    ]
+    command = fetching(sets, tmp_path)
     line = refused(capsys, *command)
     assert "Cloths 1 needs about 0.0 GB on the disk of" in line
     assert "GB are free. Free some space" in line
@@ -468,15 +424,7 @@ def test_two_runs_for_one_folder_do_not_meet(
     from filelock import FileLock
 
     (tmp_path / "data" / ".fetch").mkdir(parents=True)
-    command: list[str | Path] = [
-        "fetch",
-        "cloths",
-        "--sets",
-        sets,
-        "--data",
-        tmp_path / "data",
-        "--accept-licence",
-    ]
+    command = fetching(sets, tmp_path)
     with FileLock(tmp_path / "data" / ".fetch" / "lock"):
         assert "Another `zoo fetch` is writing to" in refused(capsys, *command)
 
