@@ -297,12 +297,12 @@ def test_a_fault_of_ours_is_a_sentence_and_its_traceback_is_in_the_log(
     root: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with client_of(settings(root)) as client:
-        app: Any = client.app
 
-        @app.get("/fault")
         async def fault() -> None:
             raise RuntimeError("a secret of ours")
 
+        app: Any = client.app
+        app.add_api_route("/fault", fault)
         reply = client.get("/fault", headers={"X-Request-ID": "mine-1"})
     assert reply.status_code == 500
     assert reply.json()["error"] == "internal"

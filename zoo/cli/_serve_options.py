@@ -101,7 +101,7 @@ def settings(args: argparse.Namespace, keys: Path | None) -> Settings:
         names=tuple(args.names),
         device=args.device,
         most_bytes=args.max_mb * MEGA,
-        most_megapixels=min(args.max_megapixels, most_megapixels()),
+        most_megapixels=min(float(args.max_megapixels), most_megapixels()),
         at_once=args.at_once,
         wait_s=args.wait,
         refresh_s=args.refresh,

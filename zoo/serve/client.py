@@ -62,18 +62,12 @@ class Client:
         Raises:
             ConfigError: The address or the key is none.
         """
-        parts = urlsplit(address)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-            raise ConfigError(
-                f"'{address}' is no address of a service. Write http://HOST:PORT or "
-                "https://HOST:PORT, and the key into a file."
-            )
+        self.address = _checked(address)
         if key is not None and not _KEY.fullmatch(key):
             raise ConfigError(
                 "The key of the service has blanks or signs that no key has. Copy it again, as "
                 "`zoo serve --new-key` printed it."
             )
-        self.address = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
         self._headers = {"Accept": "application/json", "User-Agent": "texture-zoo"}
         if key is not None:
             self._headers["Authorization"] = f"Bearer {key}"
@@ -203,6 +197,25 @@ def score_files(
             yield waiting.popleft().result()
     finally:  # also if the caller stops early
         pool.shutdown(cancel_futures=True)
+
+
+def _checked(address: str) -> str:
+    """Return the address of a service without what is not used of it.
+
+    Raises:
+        ConfigError: It is none.
+    """
+    try:
+        parts = urlsplit(address)
+        known = parts.hostname and parts.port != 0 and not parts.username
+    except ValueError:  # brackets or a port that are none
+        known = False
+    if not known or parts.scheme not in ("http", "https"):
+        raise ConfigError(
+            f"'{address}' is no address of a service. Write http://HOST:PORT or "
+            "https://HOST:PORT, and the key into a file."
+        )
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
 
 def read_key(path: Path) -> str:
