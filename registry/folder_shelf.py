@@ -112,6 +112,10 @@ class FolderShelf:
         signing.check(texture, digest, pointer)
         return checked_object(self._root, digest), version
 
+    def local(self, digest: str) -> Path:
+        """Return the folder of a bundle on this machine, whether or not it is there; unchecked."""
+        return self._root / "objects" / digest
+
     @reading("the shelf")
     def ages(self) -> dict[str, float]:
         """Return the seconds since each object was last written, by digest."""

@@ -109,6 +109,10 @@ class HttpShelf:
         """
         return self._cache.resolve(name)
 
+    def local(self, digest: str) -> Path:
+        """Return the folder of a bundle on this machine, whether or not it is there; unchecked."""
+        return self._cache.local(digest)
+
     def ages(self) -> dict[str, float]:
         """Refuse: a web server does not list what it has.
 

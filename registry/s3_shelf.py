@@ -193,6 +193,10 @@ class S3Shelf:
         """
         return self._cache.resolve(name)
 
+    def local(self, digest: str) -> Path:
+        """Return the folder of a bundle on this machine, whether or not it is there; unchecked."""
+        return self._cache.local(digest)
+
     def ages(self) -> dict[str, float]:
         """Return the seconds since each object was last written, by digest."""
         found: dict[str, float] = {}

@@ -177,6 +177,10 @@ class ShelfCache:
             return None
         return known.pointer if signing.is_trusted(texture, digest, known.pointer) else None
 
+    def local(self, digest: str) -> Path:
+        """Return the folder of a bundle on this machine, whether or not it is there; unchecked."""
+        return self._folder / "objects" / digest
+
     def _object(self, digest: str) -> Path:
         try:
             return checked_object(self._folder, digest)

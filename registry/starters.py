@@ -42,6 +42,9 @@ class ReadableShelf(Protocol):
     def resolve(self, name: str) -> tuple[Path, int]:
         """Return what `fetch` returns, and the version that the name stands for."""
 
+    def local(self, digest: str) -> Path:
+        """Return the folder of a bundle on this machine, whether or not it is there; unchecked."""
+
 
 class ShelfWithStarters:
     """A shelf, and behind it the starters. Nothing can be published here.
@@ -117,6 +120,12 @@ class ShelfWithStarters:
             return checked_object(self._root, pointer.versions[version]), version
         self._had.add(parsed(name)[0])
         return found
+
+    def local(self, digest: str) -> Path:
+        """Return the folder of a bundle on this machine, whether or not it is there; unchecked."""
+        if self._starters is not None and (own := self._starters.local(digest)).is_dir():
+            return own
+        return self.shelf.local(digest)
 
     def _known(self) -> list[str]:
         return self._starters.textures() if self._starters else []

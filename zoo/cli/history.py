@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 
 from zoo.cli import options
+from zoo.cli._terminal import Style
 from zoo.cli.output import put_json, table
+from zoo.words import date
 
 HELP = "show what was promoted, refused, rolled back and removed: when, by whom and why"
 EXAMPLE = "zoo history wood"
+_STYLES: dict[str, Style] = {"promoted": "good", "forced": "doubtful", "refused": "bad"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print a line for each change, the oldest first."""
-    import time
     from dataclasses import asdict
 
     from registry.shelf import pointer_of, shelf_to_read
@@ -28,18 +30,17 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         put_json([asdict(entry) for entry in pointer.history])
         return
-    rows = [("WHEN", "WHAT", "VERSION", "WHO", "VAL AP", "RUN", "REASON")]
+    rows = [("WHEN", "WHAT", "VERSION", "WHO", "VAL AP", "REASON")]
     for entry in pointer.history:
         value = entry.figures.get("val_pixel_ap")
         rows.append(
             (
-                time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.when)),
+                date(entry.when),
                 entry.act.replace("_", " "),
                 str(entry.version),
                 entry.who,
                 "-" if value is None else f"{value:.3f}",
-                (entry.run or "-")[:8],
                 entry.reason,
             )
         )
-    table(rows)
+    table(rows, styles=[_STYLES.get(entry.act, "plain") for entry in pointer.history], column=1)

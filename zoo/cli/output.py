@@ -72,7 +72,7 @@ def sections(parts: Iterable[tuple[str, Sequence[tuple[str, str]]]]) -> None:
         _lines(lines, indent="  ")
 
 
-def table(rows: Sequence[Sequence[str]], *, styles: Sequence[Style] = ()) -> None:
+def table(rows: Sequence[Sequence[str]], *, styles: Sequence[Style] = (), column: int = 0) -> None:
     """Print rows with aligned columns; the first row is the header.
 
     On a terminal, the last cell is wrapped and long cells lose their middle; if that is not enough,
@@ -80,7 +80,8 @@ def table(rows: Sequence[Sequence[str]], *, styles: Sequence[Style] = ()) -> Non
 
     Args:
         rows: The cells; their texts are made visible.
-        styles: The colour of each row after the header.
+        styles: The colour of a cell of each row after the header.
+        column: Which cell it is.
     """
     out, mark = sys.stdout, _terminal.mark_for(sys.stdout)
     shown = [[_terminal.shown(cell, out) for cell in row] for row in rows]
@@ -94,14 +95,15 @@ def table(rows: Sequence[Sequence[str]], *, styles: Sequence[Style] = ()) -> Non
         return
     last = max(width - sum(widths) - 2 * len(widths), last)
     for number, row in enumerate(shown):
-        style = styles[number - 1] if 0 < number <= len(styles) else "plain"
         cells = zip(row[:-1], widths, strict=True)
         fit = [_terminal.filled(_terminal.cut(cell, wide, mark=mark), wide) for cell, wide in cells]
-        start = "".join(f"{cell}  " for cell in fit)
-        for line in _terminal.wrapped(row[-1], last) if wraps else row[-1:]:
-            text = f"{start}{line}".rstrip()
-            _print(_terminal.painted(text, style if number else "bold", out))
-            start = " " * _terminal.columns(start)
+        lines = _terminal.wrapped(row[-1], last) if wraps else row[-1:]
+        if 0 < number <= len(styles) and column < len(fit):
+            fit[column] = _terminal.painted(fit[column], styles[number - 1], out)
+        text = "".join(f"{cell}  " for cell in [*fit, lines[0]]).rstrip()
+        _print(text if number else _terminal.painted(text, "bold", out))
+        for line in lines[1:]:
+            _print(f"{' ' * (sum(widths) + 2 * len(widths))}{line}".rstrip())
 
 
 def counted(warnings: Sequence[Sequence[str]]) -> list[str]:

@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
             )
         )
     if found:
-        table(rows, styles=[_STYLES.get(each.state, "plain") for each in found])
+        table(rows, styles=[_STYLES.get(each.state, "plain") for each in found], column=2)
         say("BEST is the val_pixel_ap of the best trial. `zoo report SEARCH` shows one of them.")
     else:
         say("No search yet. Begin one with `zoo search --category NAME --data DIR`.")

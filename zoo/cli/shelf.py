@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.cli import options
-from zoo.cli.output import put, say
+from zoo.cli._terminal import Style
+from zoo.cli.output import put, say, table
 from zoo.errors import BundleError, ConfigError
+from zoo.words import counted, megabytes
 
 if TYPE_CHECKING:
     from registry.shelf import Shelf
@@ -70,9 +73,20 @@ def _verify(shelf: Shelf) -> None:
     from registry import maintenance
 
     checked = list(maintenance.verify(shelf))
-    for each in checked:
-        name = each.texture if each.version is None else f"{each.texture}:{each.version}"
-        put(f"{name} {each.digest or 'pointer'} {each.problem or 'ok'}")
+    named = [
+        (each.texture if each.version is None else f"{each.texture}:{each.version}", each)
+        for each in checked
+    ]
+    if sys.stdout.isatty() and checked:
+        rows = [("DETECTOR", "STATE", "BUNDLE")]
+        for name, each in named:
+            what = f"{each.digest[:12] or 'its pointer'}. {each.problem}".rstrip(". ")
+            rows.append((name, "damaged" if each.problem else "ok", what))
+        styles: list[Style] = ["bad" if each.problem else "good" for each in checked]
+        table(rows, styles=styles, column=1)
+    else:
+        for name, each in named:
+            put(f"{name} {each.digest or 'pointer'} {each.problem or 'ok'}")
     if damaged := sum(bool(each.problem) for each in checked):
         raise BundleError(
             f"{damaged} of {len(checked)} versions or pointers are damaged, as listed. Promote "
@@ -83,10 +97,24 @@ def _verify(shelf: Shelf) -> None:
 def _collect(shelf: Shelf, args: argparse.Namespace) -> None:
     from registry import maintenance
 
-    removed = maintenance.collect(shelf, grace_s=args.older_than, dry=args.dry_run)
+    idle = maintenance.collect(shelf, grace_s=args.older_than, dry=True)
+    sizes = {digest: _bytes_of(shelf.local(digest)) for digest in idle}
+    removed = (
+        idle if args.dry_run else maintenance.collect(shelf, grace_s=args.older_than, dry=False)
+    )
     for digest in removed:
         put(digest)
-    say(f"{len(removed)} bundles {'would be' if args.dry_run else 'were'} removed.")
+    freed = sum(sizes.get(digest, 0) for digest in removed)
+    size = f" ({megabytes(freed / 1e6)})" if freed else ""  # unknown if they are in S3 only
+    verb = "would be" if args.dry_run else "was" if len(removed) == 1 else "were"
+    say(f"{counted(len(removed), 'bundle')}{size} {verb} removed.")
+
+
+def _bytes_of(folder: Path) -> int:
+    try:
+        return sum(each.stat().st_size for each in folder.iterdir())
+    except OSError:
+        return 0
 
 
 def _remove(shelf: Shelf, args: argparse.Namespace) -> None:
