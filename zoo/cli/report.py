@@ -93,10 +93,7 @@ def _other(args: argparse.Namespace, error: UnknownDetectorError, known: list[st
     try:
         return _search(args, None)
     except SearchError:
-        searches = (
-            f"the newest searches are {', '.join(known[-3:][::-1])}" if known else "no search"
-        )
+        newest = f"the newest are {', '.join(known[-3:][::-1])}" if known else "there is none"
         raise UnknownDetectorError(
-            f"{error} Nor is there a search of that name; there is "
-            f"{searches}.{did_you_mean(args.name, known)}"
+            f"{error} Nor is there a search of that name; {newest}.{did_you_mean(args.name, known)}"
         ) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from zoo.search.trial import FAILURE, TRAINABLE
 from zoo.training import METRIC
 
 MOST = 2**26  # bytes of the reports of a trial; a report has some three thousand
+LARGEST = 1e15  # of a number in it
 _FOLDER = re.compile(rf"{TRAINABLE}_(?P<trial>[^_]+)_(?P<number>\d+)_")
 
 
@@ -42,7 +42,7 @@ def record_of(folder: Path) -> SearchRecord:
         name=folder.name,
         texture=str(config.get("texture", "unknown")),
         trials=found,
-        began=min((trial.began for trial in found), default=None),
+        began=min((trial.began for trial in found if trial.reports), default=None),
         ended=max(ends, default=None),
         params={name: str(value) for name, value in config.items()},
     )
@@ -51,7 +51,11 @@ def record_of(folder: Path) -> SearchRecord:
 def _trial(name: str, folder: Path, whole: int, cpus: int) -> TrialRecord:
     lines = list(_lines(folder / "result.json"))
     reports = tuple(
-        ReportRecord(step=line["training_iteration"], when=line["timestamp"], value=line[METRIC])
+        ReportRecord(
+            step=int(line["training_iteration"]),
+            when=float(line["timestamp"]),
+            value=float(line[METRIC]),
+        )
         for line in lines
         if FAILURE not in line
     )
@@ -61,7 +65,7 @@ def _trial(name: str, folder: Path, whole: int, cpus: int) -> TrialRecord:
         outcome = "failed"
     elif any(report.step >= whole for report in reports):
         outcome = "finished"
-    began = lines[0]["timestamp"] - lines[0]["time_total_s"] if lines else 0.0
+    began = float(lines[0]["timestamp"] - lines[0]["time_total_s"]) if lines else 0.0
     usage = {"cpu_seconds": str(last["time_total_s"] * cpus)} if last else {}
     if FAILURE in last:
         usage["reason"] = str(last[FAILURE])
@@ -72,12 +76,12 @@ def _trial(name: str, folder: Path, whole: int, cpus: int) -> TrialRecord:
         figures={
             key: float(value)
             for key, value in last.items()
-            if key.startswith(("val_", "train_")) and isinstance(value, int | float)
+            if key.startswith(("val_", "train_")) and _is_number(value)
         },
         outcome=outcome,
         usage=usage,
         began=began,
-        ended=last.get("timestamp"),
+        ended=float(last["timestamp"]) if last else None,
     )
 
 
@@ -98,4 +102,4 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, int | float) and abs(value) < LARGEST
