@@ -4,7 +4,10 @@
 # make fix     format, and mend what the linter can mend
 # make docs    write docs/cli.md from the help of each command
 # make setup   only the environment, in .venv; `make setup LOCK=` without hashes
-# make lock    write requirements.lock, the hashes of what constraints.txt pins
+# make lock    write requirements.lock, the hashes of what constraints.txt pins, and the part of it
+#              that the container installs
+# make dist    build the sdist and the wheel, in dist
+# make starters  make the detectors that are part of the package again, in zoo/starters
 # make sbom    write sbom.cdx.json, a CycloneDX list of what is installed
 # make clean   remove what the above leave behind
 
@@ -17,7 +20,7 @@ BIN := .venv/bin
 SETUP := .venv/.installed
 LOCK := requirements.lock
 
-.PHONY: setup lock sbom demo test check fix docs clean
+.PHONY: setup lock dist starters sbom demo test check fix docs clean
 .DELETE_ON_ERROR:
 
 setup: $(SETUP)
@@ -41,6 +44,20 @@ lock:
 	build/lock/bin/uv pip compile --quiet --no-deps --universal --python-version 3.11 \
 		--generate-hashes --no-annotate --no-header --no-emit-package torch \
 		--output-file requirements.lock constraints.txt
+	$(BIN)/python docs/make_image_lock.py
+
+# What setuptools left of an older build would be in the wheel.
+dist: $(SETUP)
+	rm -rf dist build/lib build/bdist.*
+	$(PYTHON) -m venv build/dist
+	build/dist/bin/python -m pip install --quiet -c constraints.txt 'build>=1.2,<2' setuptools
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} \
+		build/dist/bin/python -m build --no-isolation --outdir dist
+
+# The same bytes on the same machine: one thread, fixed seeds, and no figure that is a time. A
+# detector that is the champion already changes nothing.
+starters: $(SETUP)
+	OMP_NUM_THREADS=1 ZOO_HOME=build/starters $(BIN)/python docs/make_starters.py
 
 sbom: $(SETUP)
 	$(PYTHON) -m venv build/sbom
@@ -74,6 +91,6 @@ docs: $(SETUP)
 	$(BIN)/python docs/make_cli.py > docs/cli.md
 
 clean:
-	rm -rf .venv build demo-data demo-maps zoo-home *.egg-info sbom.cdx.json
+	rm -rf .venv build dist demo-data demo-maps zoo-home *.egg-info sbom.cdx.json
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +

@@ -10,7 +10,10 @@ from zoo.cli.output import put
 HELP = "print a script with which bash, zsh or fish completes commands, options and detectors"
 EXAMPLE = "zoo completion bash"
 NAMES = "zoo names 2>/dev/null"  # its output is no terminal there, so it prints names alone
-FILES, FOLDERS = ("FILE", "IMAGE"), ("DIR", "BUNDLE")  # how the options of all commands name them
+FILES, FOLDERS = (
+    ("FILE", "IMAGE", "PEM"),
+    ("DIR", "BUNDLE"),
+)  # how the options of all commands name them
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
     from zoo.cli import parser
 
     top = parser()
-    for action in _actions(top):
+    for action in actions(top):
         if action.metavar in FILES:
             action.complete = shtab.FILE  # type: ignore[attr-defined]
         elif action.metavar in FOLDERS:
@@ -42,10 +45,10 @@ def run(args: argparse.Namespace) -> None:
         put(line)
 
 
-def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+def actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
     """Yield the options and arguments of a parser and of its subcommands."""
     for action in parser._actions:  # argparse has no public way to list them; shtab does the same
         yield action
         if isinstance(action, argparse._SubParsersAction):
             for each in action.choices.values():
-                yield from _actions(each)
+                yield from actions(each)
