@@ -246,6 +246,7 @@ def _translated(url: str) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     """Return why there is no answer, and what to do."""
     from urllib3.exceptions import (
+        IncompleteRead,
         NewConnectionError,
         ProtocolError,
         ProxyError,
@@ -253,7 +254,8 @@ def _reason(error: Exception) -> str:
         TimeoutError,
     )
 
-    said = one_line(error.args[-1] if error.args else error)
+    cause = error.args[-1] if error.args else error
+    said = one_line(cause)
     said = re.sub(r"^\w+\(host=[^)]*\): ", "", said).rstrip(".")[:200]  # an object of urllib3
     if isinstance(error, SSLError):
         return (
@@ -264,8 +266,10 @@ def _reason(error: Exception) -> str:
         return f"the proxy does not answer ({said}); check HTTPS_PROXY and NO_PROXY"
     if isinstance(error, TimeoutError) and not isinstance(error, NewConnectionError):
         return "the server does not answer in time; check the network, or try again later"
+    if isinstance(cause, IncompleteRead) and cause.expected:
+        return f"it broke off, with {cause.expected} bytes missing; try again"
     if isinstance(error, ProtocolError):
-        return f"the answer broke off ({said}); try again"
+        return f"it broke off ({said}); try again"
     return f"{said}; check the address and the network"
 
 
