@@ -79,4 +79,5 @@ def _in_lines() -> Progress:
 def _amount(done: int, size: int | None) -> str:
     if not size:
         return megabytes(done / 1e6)
-    return f"{megabytes(done / 1e6)} of {megabytes(size / 1e6)}, {min(100 * done / size, 100):.0f} %"
+    share = min(100 * done / size, 100)
+    return f"{megabytes(done / 1e6)} of {megabytes(size / 1e6)}, {share:.0f} %"

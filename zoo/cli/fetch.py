@@ -76,8 +76,9 @@ def run(args: argparse.Namespace) -> None:
             sections((name, _lines(each)) for name, each in sets.items())
         return
     dataset = fetch.named(sets, args.name)
-    for line in (dataset.title, f"Licence: {dataset.licence}", dataset.terms, dataset.page):
-        say(line)
+    say(f"{dataset.title}: {dataset.page}")
+    say(f"Licence: {dataset.licence}")
+    say(f"Terms: {dataset.terms}")
     say(f"Please cite: {dataset.citation}")
     wish = fetch.Wish(
         key=args.name,
