@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,10 +14,12 @@ import pytest
 from PIL import Image
 
 from registry import bundle, signing
+from registry.bundle import Bundle
 from registry.folder_shelf import FolderShelf
 from search_spaces import load_file
 from tests.data.pictures_written import drawn, write
 from zoo.data.images import jpeg_tables, picture_paths, read_image
+from zoo.detectors import Detector
 from zoo.errors import BadImageError, ConfigError, ZooError
 from zoo.evaluation import stream
 from zoo.files import read_regular
@@ -151,9 +154,9 @@ except BadImageError as error:
     )
 
 
-def test_a_score_that_does_not_fit_into_memory_is_refused_in_one_line() -> None:
+def test_wherever_memory_ends_a_score_and_a_batch_are_refused_in_one_line() -> None:
     code = """
-import resource
+import json, resource
 from pathlib import Path
 import numpy as np
 import torch
@@ -162,18 +165,52 @@ from zoo.detectors import Detector
 from zoo.errors import BadImageError
 torch.set_num_threads(1)
 detector = Detector(drawn("local_statistics", {}, channels=1))
-detector.score(np.zeros((64, 64), np.uint8))
-taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (taken + 10**8, taken + 10**8))
-try:
-    detector.score(np.zeros((3000, 2000), np.uint8))
-except BadImageError as error:
-    print(error)
+one = np.zeros((900, 800), np.uint8)
+batch = np.stack([one] * 3)[..., None]
+asked = {"score": lambda: detector.score(one).regions, "batch": lambda: detector.score(batch)}
+for each in asked.values():
+    each()
+found = []
+for megabytes in (5, 30, 60, 90, 120, 600):
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    for name, each in asked.items():
+        resource.setrlimit(resource.RLIMIT_AS, (taken + megabytes * 10**6, -1))
+        try:
+            each()
+            end = "scored"
+        except BadImageError as error:
+            end = str(error)
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+        found.append((name, end))
+print(json.dumps(found))
 """
     told = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
     )
-    assert told.stdout == (
-        "There is not enough memory on cpu for an image of 3000x2000 pixels. Cut it into pieces, "
-        "or score fewer at a time.\n"
-    ), told.stderr
+    assert told.returncode == 0, told.stderr
+    found = json.loads(told.stdout)
+    refused = (
+        "There is not enough memory on cpu for an image of 900x800 pixels. Cut it into pieces, or "
+        "score fewer at a time."
+    )
+    assert {end for _, end in found} == {"scored", refused}
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't allocate memory: 25 MB")])
+@pytest.mark.parametrize("where", ["ready.prepare", "ready.enlarge", "detector.image_score"])
+@pytest.mark.parametrize("several", [False, True])
+def test_too_little_memory_at_any_step_of_a_score_is_told(
+    tiny_bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    where: str,
+    several: bool,
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise error
+
+    detector, picture = Detector(tiny_bundle), np.zeros((64, 72), np.uint8)
+    monkeypatch.setattr(f"zoo.detectors.{where}", full)
+    with pytest.raises(BadImageError, match="not enough memory on cpu for an image of 64x72"):
+        detector.score([picture] * 2 if several else picture)

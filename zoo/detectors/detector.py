@@ -245,7 +245,7 @@ class Detector:
             BundleError: As in `score`.
         """
         now = self._now
-        return now.maps([self._pixels(pixels)], now.card.map_weights)[0][0]
+        return self._map_of(now, pixels, now.card.map_weights)
 
     def score_map(self, pixels: ImageLike) -> Float[np.ndarray, "h w"]:
         """Return the map that the score of a picture is taken of, in the units of `map`.
@@ -254,7 +254,7 @@ class Detector:
         plain detector it is `map`. Arguments and errors are those of `map`.
         """
         now = self._now
-        return now.maps([self._pixels(pixels)], now.card.score_weights)[0][0]
+        return self._map_of(now, pixels, now.card.score_weights)
 
     def losses(self, pixels: ImageLike) -> dict[str, Float[np.ndarray, "_ _"]]:
         """Return what the map is computed from, by name, for each pixel.
@@ -270,18 +270,28 @@ class Detector:
             BadImageError: As in `score`.
         """
         now, picture = self._now, self._pixels(pixels)
-        if now.card.pipeline:
-            found = now.losses_of(0, [picture])[0].cpu().numpy()
-            return dict(zip(now.card.pipeline.method.loss_names, found, strict=True))
-        return {
-            name: next(now.values(at, [picture])).cpu().numpy()
-            if now.losses[at]
-            else np.zeros(picture.shape[:2], np.float32)
-            for at, name in enumerate(part_names(now.bundle))
-        }
+        with now.enough_memory(picture):
+            if now.card.pipeline:
+                found = now.losses_of(0, [picture])[0].cpu().numpy()
+                return dict(zip(now.card.pipeline.method.loss_names, found, strict=True))
+            return {
+                name: next(now.values(at, [picture])).cpu().numpy()
+                if now.losses[at]
+                else np.zeros(picture.shape[:2], np.float32)
+                for at, name in enumerate(part_names(now.bundle))
+            }
+
+    def _map_of(
+        self, now: Ready, image: ImageLike, weights: tuple[float, ...]
+    ) -> Float[np.ndarray, "h w"]:
+        picture = self._pixels(image)
+        with now.enough_memory(picture):
+            return now.maps([picture], weights)[0][0]
 
     def _score_one(self, image: ImageLike) -> Score:
-        return self._scores(self._checked(), [self._pixels(image)])[0]
+        now, picture = self._checked(), self._pixels(image)
+        with now.enough_memory(picture):
+            return self._scores(now, [picture])[0]
 
     def _score_many(self, images: Iterable[ImageLike]) -> list[Score]:
         """Score pictures, at most `WINDOW` at a time; those of the same size in one batch."""
@@ -291,7 +301,8 @@ class Detector:
             pictures = [self._pixels(image) for image in window]
             found: dict[int, Score] = {}
             for alike in _of_one_size(pictures):
-                several = self._scores(now, [pictures[at] for at in alike])
+                with now.enough_memory(pictures[alike[0]]):
+                    several = self._scores(now, [pictures[at] for at in alike])
                 found |= dict(zip(alike, several, strict=True))
             scores += [found[at] for at in range(len(pictures))]
         return scores

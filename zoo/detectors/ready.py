@@ -7,6 +7,7 @@ weight, one after the other, and adds their log tails.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,12 +58,25 @@ class Ready:
         self._check_size(height, width)
         compute, preprocessing = self.losses[at], self.card.pipelines[at].preprocessing
         assert compute is not None  # only what has a weight is asked for
+        x = torch.stack([prepare(pixels, preprocessing) for pixels in pictures])
+        return compute(moved(x, self.device))
+
+    @contextmanager
+    def enough_memory(self, pixels: Shaped[np.ndarray, "h w c"]) -> Iterator[None]:
+        """Turn an error of missing memory in the block into one that says what to do.
+
+        Args:
+            pixels: The picture that the block scores, or one of several.
+
+        Raises:
+            BadImageError: There is not enough memory.
+        """
         try:
-            x = torch.stack([prepare(pixels, preprocessing) for pixels in pictures])
-            return compute(moved(x, self.device))
+            yield
         except (MemoryError, RuntimeError) as error:  # torch has no type of its own for the CPU
             if "memory" not in str(error) and not isinstance(error, MemoryError):
                 raise
+            height, width = pixels.shape[:2]
             raise BadImageError(
                 f"There is not enough memory on {self.device} for an image of {height}x{width} "
                 "pixels. Cut it into pieces, or score fewer at a time."
