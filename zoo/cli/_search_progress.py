@@ -41,7 +41,8 @@ class SearchProgress:
 
     def begins(self, name: str, budget_s: float) -> None:
         """Show the name of the search, and when its time is over."""
-        self.state.name, self.state.ends = name, time.time() + budget_s
+        self.state.name, self.state.began = name, time.time()
+        self.state.ends = self.state.began + budget_s
         self._changed()
 
     def doing(self, what: str) -> None:

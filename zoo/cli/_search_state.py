@@ -10,7 +10,8 @@ from typing import Any
 from zoo.cli._block import Piece
 from zoo.words import duration, time_of_day
 
-BAR = 24  # columns of the bar of time
+BAR, SHORTEST_BAR = 24, 8  # columns of the bar of time
+LONGEST = 63  # columns of what is said of the time, with those around the bar
 _LABEL = 10  # columns
 
 
@@ -75,8 +76,9 @@ def of_one(state: State, width: int, height: int) -> list[list[Piece]]:
 
 def of_several(states: Mapping[str, State], width: int, height: int) -> Sequence[Sequence[Piece]]:
     """Return a line of time, and a line for each texture; of too many the last are left out."""
-    first = next(iter(states.values()))
-    lines: list[list[Piece]] = [_labelled("time", _time(first, width))]
+    known = [each for each in states.values() if each.ends is not None]
+    latest = max(known, key=lambda each: each.ends or 0.0, default=next(iter(states.values())))
+    lines: list[list[Piece]] = [_labelled("time", _time(latest, width))]
     widest = min(max(map(len, states)), 16)
     for name, state in states.items():
         value = state.untrained if state.best is None else state.best
@@ -108,7 +110,7 @@ def _trials(state: State) -> str:
     if not state.most:
         return "none yet"
     counts = [f"{state.running} running" if state.running else "", state.counts]
-    return f"{', '.join(filter(None, counts))}, of at most {state.most}"
+    return f"{', '.join(filter(None, counts)) or 'none yet'}, of at most {state.most}"
 
 
 def _ago(text: str, when: float) -> str:
@@ -132,10 +134,11 @@ def _time(state: State, width: int) -> str:
         f"{duration(_whole(passed))} of {duration(total)}, {duration(_whole(left))} left, "
         f"{'ends about' if ends < state.ends else 'ends at'} {time_of_day(ends)}"
     )
-    if width < _LABEL + BAR + 3 + len(said):
+    bar = min(BAR, width - _LABEL - LONGEST)
+    if bar < SHORTEST_BAR:
         return said
-    full = round(BAR * min(passed / max(passed + left, 1e-9), 1.0))
-    return f"[{'#' * full}{'-' * (BAR - full)}] {said}"
+    full = round(bar * min(passed / max(passed + left, 1e-9), 1.0))
+    return f"[{'#' * full}{'-' * (bar - full)}] {said}"
 
 
 def _whole(seconds: float) -> float:
