@@ -4,9 +4,10 @@
 
 The kinds are those of `tests/hostile_inputs.py`, and the bundles of each method of
 `tests/hostile_methods.py`. Each kind has a process of its own. It ends the run, with its last
-input, if one input takes `SECONDS` or `MEGABYTES`, ends in an exception that is no refusal in one
-line, or changes a file. At the end is a table: the inputs of each kind, how many were refused, the
-longest time of one, and the most memory above the start.
+input, if one input computes for `SECONDS`, takes `MEGABYTES`, waits for `WAIT_S`, ends in an
+exception that is no refusal in one line, or changes a file. Seconds are those of a processor, so
+other work on the machine does not count. At the end is a table: the inputs of each kind, how many
+were refused, the longest time of one, and the most memory above the start.
 
 With --guided, atheris (`pip install atheris`; not needed otherwise) chooses the inputs of the same
 strategies by the lines of our code that they reach.
@@ -17,7 +18,9 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import json
+import math
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 SECONDS, MEGABYTES = 10.0, 1024.0  # of one input, at most
+WAIT_S = 120.0  # on a clock: what waits does not compute
 PATIENCE_S = 7200.0  # for all inputs of a kind
 METHODS = "bundles of each method"
 OURS = ("zoo", "registry", "search_spaces")
@@ -64,10 +68,13 @@ class Watch:
             SystemExit: It took too long or too much memory.
         """
         self.last.write_text(repr(given), "utf-8", errors="backslashreplace")
-        faulthandler.dump_traceback_later(SECONDS, exit=True)  # also where no signal is handled
-        began = time.perf_counter()
+        # Both end the process where Python handles no signal, too, in a loop of C for example.
+        faulthandler.dump_traceback_later(WAIT_S, exit=True)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        began = time.process_time()
         taken = attempt(given)
-        seconds = time.perf_counter() - began
+        seconds = time.process_time() - began
+        signal.setitimer(signal.ITIMER_PROF, 0)
         faulthandler.cancel_dump_traceback_later()
         self.inputs += 1
         self.refused += not taken
@@ -97,6 +104,7 @@ def try_kind(name: str, inputs: int, *, seed: int, guided: bool, folder: Path) -
     from hypothesis import HealthCheck, Phase, given, settings
     from hypothesis import seed as seeded
 
+    faulthandler.register(signal.SIGPROF, chain=True)  # says where, and ends the process
     warnings.simplefilter("error")
     warnings.filterwarnings("ignore", module="PIL")  # of what is odd in a file
     warnings.filterwarnings("ignore", message="The ..noload.. loader", category=DeprecationWarning)
@@ -211,7 +219,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     whole, total, began = sum(shares[name] for name in chosen), 0, time.monotonic()
     print("| kind | inputs | refused | longest, s | most memory, MB |\n|---|---|---|---|---|")
     for name in chosen:
-        inputs = -(-int(args.inputs * shares[name]) // max(1, int(whole)))
+        inputs = math.ceil(args.inputs * shares[name] / whole)
         found = try_methods(inputs) if name == METHODS else in_a_process(name, inputs, args)
         total += int(found[0])
         print(f"| {name} | {found[0]:.0f} | {found[1]:.0f} | {found[2]:.2f} | {found[3]:.0f} |")
