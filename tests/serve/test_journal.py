@@ -361,7 +361,8 @@ def test_defects_alone_are_not_taken_for_good_pictures(
     journal = Journal(tmp_path / "journal")
     journal.write("weave", mark(picture(0), "defect"))
     journal.keep("weave", picture(0))
-    export(journal, tmp_path / "out")
+    main(["journal", "export", str(tmp_path / "out"), "--journal", str(tmp_path / "journal")])
+    assert "No picture was called good" in capsys.readouterr().err
     assert "No picture of good" in refused(capsys, "data", "check", tmp_path / "out")
     weave = refused(capsys, "data", "check", tmp_path / "out" / "weave")
     assert "No picture of good 'weave'" in weave

@@ -258,8 +258,8 @@ def test_the_files_of_the_page_are_served_and_nothing_beside_them(client: TestCl
     assert client.head("/").status_code == 200
     for path in FILES.iterdir():
         assert client.get(f"/static/{path.name}").content == path.read_bytes()
-    for path in ("page.py", "../page.py", "%2e%2e/page.py", "..%2fjournal.py", ""):
-        refused(client.get(f"/static/{path}"), 404)
+    for beside in ("page.py", "../page.py", "%2e%2e/page.py", "..%2fjournal.py", ""):
+        refused(client.get(f"/static/{beside}"), 404)
 
 
 def test_the_page_is_part_of_what_is_installed() -> None:

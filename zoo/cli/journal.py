@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from zoo.cli import options
 from zoo.cli.output import put_json, say, table
 from zoo.errors import ConfigError
+from zoo.words import date
 
 if TYPE_CHECKING:
     from zoo.serve.journal import Journal, Line, Read
@@ -81,7 +82,7 @@ def _row(journal: Journal, read: Read, line: Line) -> tuple[str, ...]:
     boxes = f"{len(line.boxes)} boxes" if len(line.boxes) != 1 else "1 box"
     where = [boxes] * bool(line.boxes) + ["brush"] * bool(line.mask)
     return (
-        line.time.astimezone().strftime("%Y-%m-%d %H:%M"),
+        date(line.time.timestamp()),
         read.texture,
         line.file or line.picture[:12],
         "-" if line.version is None else str(line.version),
@@ -114,4 +115,7 @@ def _export(journal: Journal, args: argparse.Namespace) -> None:
         for each, count in zip(found, counts, strict=True)
     ]
     table([head, *rows])
-    say(f"`zoo data check {args.folder}` says what is understood of it.")
+    if any(each.good for each in found):
+        say(f"`zoo data check {args.folder}` says what is understood of it.")
+    else:
+        say("No picture was called good, so there is nothing to train on yet.")

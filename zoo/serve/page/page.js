@@ -258,13 +258,17 @@ async function send(item) {
   try {
     await score(item);
     item.stage = "done";
+    item.message = "";
     dropMaps();
-    if (!item.thumbnail) thumbnail(item);
+    thumbnail(item);
+    await follow(item);
   } catch (error) {
     if (error.status === 401) {
       item.stage = "waiting"; // until the key is there
     } else if ([429, 503].includes(error.status) && item.tries < TRIES) {
       item.tries += 1;
+      item.message = `${error.message} It is sent again by itself.`;
+      if (item === state.current) refresh();
       await pause(clamp(error.retryAfter || 1, 0.2, 20));
       item.stage = "waiting";
     } else {
@@ -282,7 +286,21 @@ async function send(item) {
   pump();
 }
 
+/** Load the scores and the card again when a new champion has answered. */
+async function follow(item) {
+  const isNew = state.scores && item.detector === state.detector && !isOwn(item.found);
+  if (!isNew || item.found.version <= state.scores.version) return;
+  state.threshold = 1;
+  await showDetector(item.detector);
+  for (const each of state.items) showRow(each);
+}
+
 async function score(item) {
+  try {
+    await item.file.slice(0, 1).arrayBuffer();
+  } catch {
+    throw new Refusal("This cannot be read. It is a folder, or it was moved or changed since it was chosen.");
+  }
   const answer = await ask(detectorPath(item.detector, "/score?map=true"), {
     method: "POST",
     body: item.file,
@@ -291,7 +309,6 @@ async function score(item) {
   const { map, ...found } = await answer.json();
   item.found = found;
   item.map = Uint8Array.from(atob(map), (letter) => letter.charCodeAt(0));
-  item.shown = state.serial;
 }
 
 function dropMaps() {
@@ -356,17 +373,23 @@ function summarise() {
   $("summary").textContent = state.items.length ? `${plural(state.items.length, "picture")}: ${parts.join(", ")}.` : "";
 }
 
+/** Draw the small picture of the list, if the browser can; else it is drawn when it is shown. */
 async function thumbnail(item) {
-  item.thumbnail = true;
+  if (item.thumbnail) return;
   try {
-    const bitmap = await createImageBitmap(await drawable(item), { resizeWidth: 88, resizeQuality: "medium" });
-    const side = Math.min(bitmap.width, bitmap.height);
-    const context = item.picture.getContext("2d");
-    context.drawImage(bitmap, (bitmap.width - side) / 2, (bitmap.height - side) / 2, side, side, 0, 0, 44, 44);
+    const bitmap = await createImageBitmap(item.file, { resizeWidth: 88, resizeQuality: "medium" });
+    drawThumbnail(item, bitmap);
     bitmap.close();
   } catch {
-    item.thumbnail = false; // the preview was refused; it is asked for again when the picture is shown
+    // a format that this browser does not know; a preview for each would keep the server busy
   }
+}
+
+function drawThumbnail(item, bitmap) {
+  const side = Math.min(bitmap.width, bitmap.height);
+  const context = item.picture.getContext("2d");
+  context.drawImage(bitmap, (bitmap.width - side) / 2, (bitmap.height - side) / 2, side, side, 0, 0, 44, 44);
+  item.thumbnail = true;
 }
 
 /** Return the file, or the server's preview of it where a browser would not draw all of it. */
@@ -391,6 +414,7 @@ async function drawable(item) {
 }
 
 function select(item) {
+  if (state.current && state.current !== item) state.current.preview = null;
   state.current = item;
   for (const each of state.items) each.button.removeAttribute("aria-current");
   item.button.setAttribute("aria-current", "true");
@@ -404,6 +428,20 @@ function step(by) {
   const inList = $("list").contains(document.activeElement);
   select(state.items[at]);
   if (inList) state.current.button.focus();
+}
+
+/** Send all pictures again, to the detector that is chosen now. */
+function scoreAgain() {
+  for (const item of state.items) {
+    if (item.stage === "scoring") continue;
+    Object.assign(item, { stage: "waiting", detector: state.detector, tries: 0, found: null, map: null, message: "" });
+    Object.assign(item, { answer: null, sent: "", note: "", wrong: false });
+    showRow(item);
+  }
+  stage.forget();
+  summarise();
+  refresh();
+  pump();
 }
 
 function clearList() {
@@ -432,6 +470,7 @@ async function show(item) {
       createImageBitmap(new Blob([item.map], { type: "image/png" }), { colorSpaceConversion: "none" }),
     ]);
     if (item !== state.current) return;
+    if (!item.thumbnail) drawThumbnail(item, picture);
     stage.take(item, picture, map);
     refresh();
   } catch (error) {
@@ -1274,6 +1313,7 @@ function wirePictures() {
   });
   document.addEventListener("paste", (event) => add(event.clipboardData?.files ?? []));
   $("clear").onclick = clearList;
+  $("again").onclick = scoreAgain;
 }
 
 function wireCanvas() {
