@@ -28,8 +28,8 @@ WORKDIR /src
 COPY constraints.txt requirements-image.lock ./
 # All but torch by hashes, and from wheels, so that nothing is compiled. The pip of the base installs
 # into an environment that has none.
-RUN python -m venv --without-pip /opt/zoo
-RUN python -m pip --python /opt/zoo/bin/python install --no-deps --require-hashes \
+RUN python -m venv --without-pip /opt/zoo \
+    && python -m pip --python /opt/zoo/bin/python install --no-deps --require-hashes \
     --only-binary :all: -r requirements-image.lock
 # torch has builds for each kind of machine, so it is pinned by version only.
 RUN python -m pip --python /opt/zoo/bin/python install --index-url "$TORCH_INDEX" \
