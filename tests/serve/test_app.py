@@ -238,6 +238,13 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str, str]] = {
     "no such form": ({"headers": {"Accept": "text/html"}}, 406, "no_such_form", "'text/html'"),
     "no rate": ({"url": f"{SCORE}?rate=2"}, 422, "bad_request", "query rate: Input should be less"),
     "no map": ({"url": f"{SCORE}?map=jpeg"}, 422, "bad_request", "query map: Input should be"),
+    "no such parameter": (
+        {"url": f"{SCORE}?rates=0.1"},
+        422,
+        "bad_request",
+        "none of that name; there are map, rate. Did you mean 'rate'?",
+    ),
+    "a parameter twice": ({"url": f"{SCORE}?rate=.1&rate=.2"}, 422, "bad_request", "there twice"),
     "another host": ({"headers": {"Host": "evil.example"}}, 421, "wrong_host", "'evil.example'"),
     "another site": (
         {"headers": {"Origin": "http://evil.example"}},

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from registry.names import parsed
 from registry.pointer import Entry
 from zoo.detectors import card, card_words
-from zoo.errors import RefusedError
+from zoo.errors import RefusedError, did_you_mean
 from zoo.serve import answers
 from zoo.serve.pictures import Kind, Wanted, WithMap
 from zoo.serve.pool import Served
@@ -82,6 +82,7 @@ def add_routes(app: FastAPI, service: Service) -> None:
             Query(gt=0, lt=1, description="Share of good pictures that may be called defective"),
         ] = None,
     ) -> Response:
+        _check_query(request, {"map", "rate"})
         wanted = Wanted(kind=_kind(request), with_map=map_, rate=rate)
         done = await service.score(
             name, await request.body(), wanted, has_left=request.is_disconnected
@@ -129,6 +130,23 @@ def add_routes(app: FastAPI, service: Service) -> None:
         return JSONResponse({"texture": pointer.texture, "history": changes})
 
     app.include_router(routes)
+
+
+def _check_query(request: Request, known: set[str]) -> None:
+    """Refuse a parameter that there is not, or that is there twice: it would be without effect.
+
+    Raises:
+        RefusedError: There is one.
+    """
+    given = [name for name, _ in request.query_params.multi_items()]
+    wrong = next((name for name in given if name not in known or given.count(name) > 1), None)
+    if wrong is not None:
+        raise RefusedError(
+            f"The parameter '{wrong}' is there twice, or there is none of that name; there are "
+            f"{', '.join(sorted(known))}.{did_you_mean(wrong[:50], known)} Correct it.",
+            status=422,
+            code="bad_request",
+        )
 
 
 def _kind(request: Request) -> Kind:
