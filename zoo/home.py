@@ -36,6 +36,11 @@ def ray_address() -> str:
     return os.environ.get("RAY_ADDRESS") or "local"
 
 
+def ray_folder() -> Path:
+    """Return `RAY_TMPDIR`, else `TMPDIR`, else `/tmp`: where a local Ray keeps its sockets."""
+    return Path(os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp")
+
+
 def trial_storage() -> str | None:
     """Return `ZOO_STORAGE`, where Ray keeps the trials of a cluster; None is the home."""
     return os.environ.get("ZOO_STORAGE") or None

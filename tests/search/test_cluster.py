@@ -12,7 +12,13 @@ import ray
 
 from tests.search.tiny_searches import config
 from zoo.errors import ConfigError
-from zoo.search.cluster import CLUSTER_SLOTS, cluster, default_threads, trial_slots
+from zoo.search.cluster import (
+    CLUSTER_SLOTS,
+    check_address,
+    cluster,
+    default_threads,
+    trial_slots,
+)
 
 
 @pytest.mark.parametrize("where", ["127.0.0.1:9", "ray://127.0.0.1:9"])
@@ -28,12 +34,16 @@ def test_an_address_without_a_ray_is_refused_with_what_to_check(
         pytest.fail("there is none")
 
 
-@pytest.mark.cluster
+@pytest.mark.parametrize("variable", ["RAY_TMPDIR", "TMPDIR"])
 def test_a_folder_too_long_for_the_sockets_of_ray_is_refused_with_what_to_set(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("long" * 30)))
-    said = "Cannot start a Ray on this machine: .*Set RAY_TMPDIR=/tmp"
+    folder = tmp_path / ("long" * 30)
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv(variable, str(folder))
+    said = f"Cannot start a Ray on this machine: .*{folder} is too long .*Set RAY_TMPDIR=/tmp"
+    with pytest.raises(ConfigError, match=said):
+        check_address()  # before the methods that learn nothing are fitted
     with pytest.raises(ConfigError, match=said), cluster("local"):
         pytest.fail("it started")
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import ray
 
 from zoo.errors import ConfigError
-from zoo.home import ray_address
+from zoo.home import ray_address, ray_folder
 from zoo.search.config import SearchConfig
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 
 CONNECT_TIMEOUT_S = 10.0
+LONGEST_SOCKET = 107  # bytes of the name of a socket
+_SOCKET = "ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"  # Ray's longest
 CLUSTER_SLOTS = 8  # trials at once where no node is up yet: the autoscaler starts nodes for them
 
 
@@ -49,11 +51,7 @@ def cluster(address: str | None = None) -> Iterator[None]:
             )
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         if where == "local":
-            raise ConfigError(
-                f"Cannot start a Ray on this machine: {_reason(error)}. Ray keeps its sockets and "
-                "logs under RAY_TMPDIR, TMPDIR or /tmp, whichever is set first; it must be short, "
-                "and writable. Set RAY_TMPDIR=/tmp, for example."
-            ) from error
+            raise _not_started(_reason(error)) from error
         raise _not_joined(where, error) from error
     # Ray prints messages about lost nodes to stdout, which is for the answer of a command.
     with redirect_stdout(sys.stderr):
@@ -92,9 +90,11 @@ def check_address(address: str | None = None) -> None:
         address: As for `cluster`.
 
     Raises:
-        ConfigError: Nothing listens there.
+        ConfigError: Nothing listens there; or a Ray of this machine could not make its sockets.
     """
     where = address or ray_address()
+    if where == "local" and len(os.fsencode(ray_folder() / _SOCKET)) > LONGEST_SOCKET:
+        raise _not_started(f"the name of the folder {ray_folder()} is too long for a socket in it")
     try:
         place = urlsplit(where if "://" in where else f"//{where}")
         if place.hostname and place.port:
@@ -102,6 +102,14 @@ def check_address(address: str | None = None) -> None:
                 pass
     except (OSError, ValueError) as error:  # a ValueError if the port is no number
         raise _not_joined(where, error) from error
+
+
+def _not_started(reason: str) -> ConfigError:
+    return ConfigError(
+        f"Cannot start a Ray on this machine: {reason}. Ray keeps its sockets and logs under "
+        "RAY_TMPDIR, TMPDIR or /tmp, whichever is set first; it must be short, and writable. Set "
+        "RAY_TMPDIR=/tmp, for example."
+    )
 
 
 def _not_joined(where: str, error: Exception) -> ConfigError:
