@@ -43,7 +43,7 @@ SETTINGS: dict[str, Any] = {
     "defect_ema": 0.995,
     "variation": 0.25,
     "placebo_share": 0.5,
-    "megapixels": 400.0,
+    "megapixels": 200.0,
     "fixed_patches": 0,
     "output_stride": 4,
     "views": 4,

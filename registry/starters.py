@@ -15,8 +15,19 @@ from registry.names import named_version, normal, parsed
 from registry.objects import checked_object
 from registry.pointer import Pointer
 from zoo.errors import BundleError, UnknownDetectorError, did_you_mean
+from zoo.home import starters
 
 WHERE = "of the starters"  # in errors, for the address of a shelf
+
+
+def starter_names() -> list[str]:
+    """Return the textures of the starters, none if they are off.
+
+    Raises:
+        ConfigError: `ZOO_STARTERS` is not what it may be.
+    """
+    root = starters()
+    return FolderShelf(root).textures() if root else []
 
 
 @runtime_checkable

@@ -69,10 +69,9 @@ def test_bash_completes_commands_options_choices_and_files(script: Path, tmp_pat
     assert {"--fail-on-defect"} == offered(script, "zoo", "score", "--fail", cwd=tmp_path)
     assert {"fcbigan", "f_anogan"} <= offered(script, "zoo", "train", "--method", "f", cwd=tmp_path)
     assert {"bash", "zsh", "fish"} == offered(script, "zoo", "completion", "", cwd=tmp_path)
-    words = ("zoo", "score", "wood", "plank")
-    assert offered(script, *words, cwd=tmp_path) == {"planks", "plank.png"}
-    words = ("zoo", "score", "wood", "plank.png", "--out", "plank")
-    assert offered(script, *words, cwd=tmp_path) == {"planks"}
+    score = ("zoo", "score", "wood")
+    assert offered(script, *score, "plank", cwd=tmp_path) == {"planks", "plank.png"}
+    assert offered(script, *score, "plank.png", "--out", "plank", cwd=tmp_path) == {"planks"}
 
 
 def test_bash_completes_the_detectors_of_the_shelf(script: Path, tmp_path: Path) -> None:

@@ -10,10 +10,7 @@ from zoo.cli.output import put
 HELP = "print a script with which bash, zsh or fish completes commands, options and detectors"
 EXAMPLE = "zoo completion bash"
 NAMES = "zoo names 2>/dev/null"  # its output is no terminal there, so it prints names alone
-FILES, FOLDERS = (
-    ("FILE", "IMAGE", "PEM"),
-    ("DIR", "BUNDLE"),
-)  # how the options of all commands name them
+FILES, FOLDERS = ("FILE", "IMAGE", "PEM"), ("DIR", "BUNDLE")  # as all commands name them
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

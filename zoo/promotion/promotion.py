@@ -18,6 +18,7 @@ from registry.gate import Decision
 from registry.names import checked_name, file_name, normal
 from registry.runs.store import open_store
 from registry.shelf import Shelf
+from registry.starters import starter_names
 from registry.trials import AUDIT_LOG
 from zoo.data.splits import same_source
 from zoo.data.testset import has_test
@@ -139,6 +140,11 @@ def promote(
         run_id=origin.run_id if origin else None,
     )
     say(f"Published {texture.name}:{done.version} as {decision.alias}.")
+    if held is None and texture.name in starter_names():
+        say(
+            f"From now on '{texture.name}' and its versions are those of this shelf. The starter "
+            "of that name is hidden."
+        )
     return done
 
 
