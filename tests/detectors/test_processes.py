@@ -12,8 +12,12 @@ import pickle
 import signal
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +29,7 @@ from registry import bundle
 from registry.bundle import Bundle
 from registry.folder_shelf import FolderShelf
 from tests.exams import publish
-from tests.processes import same_imports
+from tests.processes import free_port, same_imports
 from tests.textures_drawn import draw
 from zoo.detectors.detector import Detector
 from zoo.errors import ConfigError
@@ -101,6 +105,21 @@ if __name__ == "__main__":
 """
 
 
+SERVED = """
+import os, cv2, numpy as np, torch, zoo
+torch.set_num_threads(2)
+cv2.setNumThreads(4)
+picture = np.random.default_rng(0).integers(0, 255, (256, 320, 1), np.uint8)
+detector = zoo.load("weave", shelf=os.environ["SHELF"])
+loaded_by, first = os.getpid(), detector.score(picture).score  # the threads of torch have started
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    found = detector.score(picture).score
+    return [f"{loaded_by} {os.getpid()} {abs(found - first) < 1e-4}".encode()]
+"""
+
+
 def run(script: str, folder: Path) -> None:
     """Run a script in a Python of its own, which must end well and soon."""
     (folder / "script.py").write_text(script)
@@ -127,6 +146,45 @@ def test_a_detector_that_has_scored_with_many_threads_scores_the_same_in(
     way: str, tmp_path: Path
 ) -> None:
     run(BEGIN + WAYS[way], tmp_path)
+
+
+@pytest.mark.skipif(find_spec("gunicorn") is None, reason="gunicorn is not installed")
+@pytest.mark.usefixtures("shelf")
+def test_the_workers_of_gunicorn_score_with_a_detector_that_was_loaded_before_they_were_forked(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "served.py").write_text(SERVED)
+    port = free_port()
+    command = [sys.executable, "-m", "gunicorn", "--preload", "--workers", "3", "--threads", "2"]
+    command += ["--bind", f"127.0.0.1:{port}", "--chdir", str(tmp_path), "served:app"]
+    environment = os.environ | same_imports() | {"SHELF": str(tmp_path / "shelf")}
+    environment.pop("OMP_NUM_THREADS", None)
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(
+            command, stdout=log, stderr=log, env=environment, start_new_session=True
+        )
+
+    def asked(_: int) -> list[str]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as answer:
+            return str(answer.read().decode()).split()
+
+    try:
+        deadline = time.monotonic() + PATIENCE_S
+        while b"Booting worker" not in (tmp_path / "log").read_bytes():
+            assert server.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        with ThreadPoolExecutor(6) as pool:
+            answers = list(pool.map(asked, range(24)))
+        server.terminate()
+        assert server.wait(timeout=PATIENCE_S) == 0
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+    assert {same for _, _, same in answers} == {"True"}
+    assert {int(parent) for parent, _, _ in answers} == {server.pid}
+    assert len({worker for _, worker, _ in answers} - {str(server.pid)}) > 1
 
 
 @pytest.mark.usefixtures("shelf")
