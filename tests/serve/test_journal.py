@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from jaxtyping import Bool
 from PIL import Image
 from pydantic import ValidationError
@@ -186,6 +187,24 @@ def test_writers_in_many_threads_and_processes_lose_no_line(tmp_path: Path) -> N
     for each in given:
         versions = [line.version for line in read.lines if line.picture == each.picture]
         assert versions == list(range(1, 26))
+
+
+def test_a_writer_waits_for_the_one_before_and_says_so_if_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "journal"
+    Journal(root).write("weave", mark(picture(0)))
+    with FileLock(root / ".lock"):
+        second = threading.Thread(target=Journal(root).write, args=("weave", mark(picture(1))))
+        second.start()
+        second.join(0.5)
+        assert second.is_alive()
+        assert len(Journal(root).read("weave").lines) == 1  # readers do not wait
+        monkeypatch.setattr("zoo.serve.journal.LOCK_S", 0.1)
+        with pytest.raises(StorageError, match="another process has held .*lock for 0 seconds"):
+            Journal(root).write("weave", mark(picture(2)))
+    second.join(30)
+    assert len(Journal(root).read("weave").lines) == 2
 
 
 def test_a_full_disk_leaves_the_journal_as_it_was(tmp_path: Path) -> None:
