@@ -104,13 +104,17 @@ def send(
 
 
 def endless(request: BaseHTTPRequestHandler) -> bool:
-    """Answer with a body that does not end, in chunks, for as long as somebody reads it."""
+    """Answer with a body in chunks that goes on far beyond all limits of the tests.
+
+    It ends somewhere, so that a reader without a limit fails its test and fills no disk.
+    """
     request.send_response(200)
     request.send_header("Transfer-Encoding", "chunked")
     request.end_headers()
     with suppress(ConnectionError):
-        while True:
+        for _ in range(2**27 // 2**16):
             request.wfile.write(b"10000\r\n" + b" " * 2**16 + b"\r\n")
+        request.wfile.write(b"0\r\n\r\n")
     request.close_connection = True
     return True
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.cli.commands import full_disk
 from tests.data.archives import tar, zipped
-from zoo.data.fetch.unpack import Limits, Unpacker
+from zoo.data.fetch.unpack import Limits, Unpacker, _Counted
 from zoo.errors import DataError, StorageError
 
 FILES = {"top/a.png": b"a" * 1000, "top/b/c.png": b"c" * 2000, "top/b/empty.txt": b""}
@@ -167,6 +167,21 @@ def test_a_zip_that_lies_about_its_sizes_is_stopped_by_what_comes(tmp_path: Path
     path.write_bytes(content)
     with pytest.raises(DataError, match="is damaged|unpacks to more"):
         unpack(path, tmp_path / "to", limits=Limits(floor=10**7))
+
+
+def test_a_bomb_among_what_is_left_out_is_refused_too(tmp_path: Path) -> None:
+    archive = tar(tmp_path / "a.tar.gz", {"b.png": bytes(40_000_000)}, "w:gz")
+    unpacker = Unpacker(progress=lambda *_: None, limits=Limits(floor=10**7))
+    with pytest.raises(DataError, match="unpacks to more than 10 MB"):
+        unpacker.unpack(archive, tmp_path / "to", lambda path: None)
+
+
+def test_what_is_written_is_counted_whatever_was_stated(tmp_path: Path) -> None:
+    archive = tar(tmp_path / "a.tar", FILES, "w")
+    counted = _Counted(limits=Limits(floor=10**7, ratio=1), archive=archive)
+    counted.chunk(10**7)
+    with pytest.raises(DataError, match="unpacks to more than 10 MB"):
+        counted.chunk(1)
 
 
 def test_a_bomb_behind_the_end_of_a_tar_is_stopped(tmp_path: Path) -> None:
