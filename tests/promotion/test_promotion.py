@@ -16,7 +16,9 @@ import search_spaces
 import zoo
 from registry import bundle
 from registry.bundle import Bundle
+from registry.folder_shelf import FolderShelf
 from registry.shelf import names_on, pointer_of
+from tests.exams import publish
 from tests.promotion.home import Home
 from zoo.detectors import Detector
 from zoo.errors import BundleError, PromotionError, UnknownDetectorError
@@ -43,6 +45,37 @@ def test_the_first_challenger_becomes_champion_and_is_audited(home: Home, made: 
     assert decision.challenger_ap == pytest.approx(made.metrics["val_pixel_ap"])
     assert home.alias("champion") == 1
     assert not (home.folder / "mlruns").exists()
+
+
+def test_the_first_of_a_name_that_a_starter_has_is_promoted_without_it_and_hides_it(
+    home: Home, made: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However good the starter is: it was made of other material."""
+    folder = home.saved(made)
+    starters = FolderShelf(home.folder / "starters")
+    starter = publish(starters, folder, texture="mesh", version=1)
+    before = sorted(home.folder.glob("starters/**/*"))
+    monkeypatch.setattr("zoo.home.STARTERS", home.folder / "starters")
+    monkeypatch.setenv("ZOO_STARTERS", "on")
+    monkeypatch.setenv("ZOO_SHELF", str(home.folder / "shelf"))
+    detector = zoo.load("mesh")
+    assert detector.digest == starter
+    done = home.promote(folder)
+    assert done.decision.promoted
+    assert done.decision.champion_ap is None
+    assert any("'mesh' and its versions are those of this shelf" in line for line in home.said)
+    assert zoo.show("mesh:1")["digest"] == done.digest != starter
+    assert not zoo.show("mesh")["starter"]
+    assert detector.refresh()
+    assert detector.digest == done.digest
+    assert sorted(home.folder.glob("starters/**/*")) == before
+    home.said.clear()
+    home.promote(folder)
+    assert not any("starter" in line for line in home.said)
+    shutil.rmtree(home.folder / "shelf")
+    with pytest.raises(UnknownDetectorError):  # and not back to the starter
+        detector.refresh()
+    assert detector.digest == done.digest
 
 
 def test_a_worse_challenger_is_kept_as_challenger_and_sees_no_test_image(
