@@ -1,5 +1,7 @@
 """Make the starters, the detectors that are part of the package: `make starters`.
 
+    python docs/make_starters.py gravel    # one of them
+
 Each is trained on the photograph of `zoo demo` with fixed seeds, and promoted as any detector is:
 by its validation windows, against the starter before it and against what learns nothing, and then
 audited on the demo's test pictures. What wins is published in zoo/starters, which is the folder of
@@ -12,6 +14,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -41,7 +44,6 @@ SETTINGS: dict[str, Any] = {
     "defect_rounds": 64,
     "defect_learning_rate": 2e-3,
     "defect_ema": 0.995,
-    "variation": 0.25,
     "placebo_share": 0.5,
     "megapixels": 200.0,
     "fixed_patches": 0,
@@ -49,21 +51,24 @@ SETTINGS: dict[str, Any] = {
     "views": 4,
 }
 OWN: dict[str, dict[str, Any]] = {  # bricks have a direction, the other two have none
-    "brick": {"rotations": False},
-    "grass": {"rotations": True},
-    "gravel": {"rotations": True},
+    "brick": {"rotations": False, "variation": 1.0},
+    "grass": {"rotations": True, "variation": 0.25},
+    "gravel": {"rotations": True, "variation": 0.25},
 }
 TIMES = ("train_seconds", "test_seconds_per_image")
 
 
-def main() -> None:
-    """Make all starters; what is done is on stderr."""
+def main(names: Sequence[str]) -> None:
+    """Make the starters of these names, or all; what is done is on stderr."""
     shelf = FolderShelf(home() / "shelf")
     shutil.rmtree(home() / "shelf", ignore_errors=True)
     if STARTERS.is_dir():
         shutil.copytree(STARTERS, home() / "shelf")
+    if unknown := set(names) - set(demo.TEXTURES):
+        sys.exit(f"There is no photograph of {', '.join(sorted(unknown))}.")
     for name in demo.TEXTURES:
-        _challenge(name, shelf)
+        if not names or name in names:
+            _challenge(name, shelf)
     done = publish(shelf, STARTERS)
     _say(f"Written: {', '.join(done.written) or 'nothing'}; removed: {len(done.removed)} files.")
 
@@ -120,4 +125,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
