@@ -9,6 +9,7 @@
 # make dist    build the sdist and the wheel, in dist
 # make starters  make the detectors that are part of the package again, in zoo/starters
 # make sbom    write sbom.cdx.json, a CycloneDX list of what is installed
+# make audit   check requirements.lock against what the registry offers, and for known weaknesses
 # make clean   remove what the above leave behind
 
 # The first of these that runs and is of a version we support; or say `make PYTHON=... setup`.
@@ -20,7 +21,7 @@ BIN := .venv/bin
 SETUP := .venv/.installed
 LOCK := requirements.lock
 
-.PHONY: setup lock dist starters sbom demo test check fix docs clean
+.PHONY: setup lock dist starters sbom audit demo test check fix docs clean
 .DELETE_ON_ERROR:
 
 setup: $(SETUP)
@@ -64,6 +65,13 @@ sbom: $(SETUP)
 	build/sbom/bin/python -m pip install --quiet -c constraints.txt 'cyclonedx-bom>=7,<8'
 	build/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
 		--of JSON -o sbom.cdx.json $(BIN)/python
+
+# In an environment of its own: pip-audit brings packages that nothing else needs. Its database is
+# that of the registry; a mirror may not have it, which is said.
+audit:
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install --quiet 'pip-audit>=2.7,<3'
+	build/audit/bin/python docs/audit_lock.py $(LOCK)
 
 demo: $(SETUP)
 	$(BIN)/zoo demo --out demo-data --texture brick

@@ -58,6 +58,22 @@ def test_a_local_ray_starts_where_the_home_of_the_user_cannot_be_written(tmp_pat
     assert ended.stderr.endswith("started\n"), ended.stderr
 
 
+def test_a_ray_that_does_not_come_up_in_time_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def init(**_: object) -> None:
+        raise error  # Ray raises a plain Exception after 30 seconds of waiting for its processes
+
+    monkeypatch.setattr(ray, "init", init)
+    error: Exception = Exception("The current node timed out during startup. This could happen")
+    said = "The Ray at 'local' is not up in time: The current node timed out .* less runs on this"
+    with pytest.raises(ConfigError, match=said), cluster("local"):
+        pytest.fail("it started")
+    error = KeyError("a bug")
+    with pytest.raises(KeyError), cluster("local"):
+        pytest.fail("it started")
+
+
 @pytest.mark.parametrize(
     ("resources", "limits", "expected"),
     [

@@ -53,6 +53,13 @@ def cluster(address: str | None = None) -> Iterator[None]:
         if where == "local":
             raise _not_started(_reason(error)) from error
         raise _not_joined(where, error) from error
+    except Exception as error:
+        if type(error) is not Exception:  # which Ray raises if its processes are not up in time
+            raise
+        raise ConfigError(
+            f"The Ray at '{where}' is not up in time: {_reason(error)}. Run the command again when "
+            "less runs on this machine."
+        ) from error
     # Ray prints messages about lost nodes to stdout, which is for the answer of a command.
     with redirect_stdout(sys.stderr):
         try:
