@@ -225,7 +225,7 @@ def test_a_report_that_fails_harms_no_search_and_says_so_in_one_line(
         result["detector"] = "x"
     assert result == {"detector": "x"}
     [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith("The search is not harmed, but its report is not complete: ")
+    assert line.startswith("The search is not harmed, but it has no report: ")
     assert "Traceback" not in line
 
 
@@ -234,3 +234,18 @@ def test_nothing_of_a_report_names_the_machine(
 ) -> None:
     path, _ = report(capsys, "weave", "--out", tmp_path / "a.html")
     assert not re.search(rf"@{re.escape(socket.gethostname())}\b", path.read_text("utf-8"))
+
+
+def test_a_report_that_mlflow_cannot_take_is_on_disk_and_says_so(
+    old: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = open_store(new_store(tmp_path / "mlflow.db"))
+    SearchRuns(store, search=SEARCH, texture="weave", params={}).close({}, "finished")
+    folder = old / "searches" / SEARCH
+    (folder / "report.html").unlink(missing_ok=True)
+    (tmp_path / "mlartifacts").write_text("a file in the way of a folder")
+    with _search_report.reported(folder, store) as result:
+        pass
+    assert result == {"report": str(folder / "report.html")}
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"The report is in {folder / 'report.html'}, and not in MLflow: ")

@@ -19,8 +19,7 @@ from tests.mlflow_runs import new_store
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A store with two searches, of which one has ended with a trial of each kind."""
     opened = open_store(new_store(tmp_path_factory.mktemp("home") / "mlflow.db"))
-    params = {"seed": 0, "space": "tiny"}
-    runs = SearchRuns(opened, search="ended", texture="grid", params=params)
+    runs = SearchRuns(opened, search="ended", texture="grid", params={"seed": 0, "space": "tiny"})
     runs.started("a", {"depth": 3, "rate": 0.5})
     runs.reported("a", 1, {"val_pixel_ap": 0.25, "val_image_auroc": 0.5}, {"steps": 1})
     runs.reported("a", 2, {"val_pixel_ap": 0.5, "val_image_auroc": 0.75}, {"steps": 2})

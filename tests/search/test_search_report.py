@@ -17,14 +17,15 @@ from registry.runs.records import search_record
 from registry.runs.store import open_store
 from registry.trials import SearchRecord
 from tests.report.html_read import assert_self_contained
-from tests.stored.placed import place
+from tests.stored.placed import STORED, place
 from zoo.data.defects.validation import GOOD, PLACEBO
-from zoo.detectors import Score
+from zoo.detectors import Score, card
 from zoo.report import search_page, windows
 from zoo.report.search_page import SearchPage
 from zoo.search import search_report, trial_files
 from zoo.search.search_report import MAPS, WINDOWS, Sources
 from zoo.training import TrainingData
+from zoo.words import percent
 
 NAME = "weave-20261127-090727"
 
@@ -67,6 +68,7 @@ def test_an_old_search_has_a_report_with_what_it_kept(record: SearchRecord, fold
     assert facts["Texture"] == "weave"
     assert facts["Fingerprint of the pictures"] == best.data["fingerprint"]
     assert facts["Time allowed"] == "5 min"
+    assert facts["The detector"] == "fcbigan"
     assert found.missing == ("The search kept no pictures of validation windows.",)
     page = assert_self_contained(search_page.render(found))
     assert len(page.table("Trial")) == 1 + 3
@@ -121,6 +123,22 @@ def test_the_verdict_is_the_decision_of_the_gate(
     )
 
 
+def test_a_sum_is_told_by_the_shares_of_its_parts(
+    record: SearchRecord, folder: Path, tmp_path: Path
+) -> None:
+    own = Path(shutil.copytree(folder, tmp_path / NAME))
+    shutil.rmtree(own / "best")
+    fused = Path(shutil.copytree(STORED / "formats" / "3-fused", own / "best"))
+    made = bundle.load(fused)
+    told = dict(gathered(record, own).facts)["The detector"]
+    in_map, in_score = told.split("; ")
+    assert in_map.startswith("map: ")
+    assert in_score.startswith("score: ")
+    total = sum(made.fusion["map_weights"])
+    for name, weight in zip(card.part_names(made), made.fusion["map_weights"], strict=True):
+        assert (f"{percent(weight / total)} {name}" in in_map) == bool(weight)
+
+
 def test_decisions_are_those_of_the_search_and_of_its_time(
     record: SearchRecord, folder: Path
 ) -> None:
@@ -168,9 +186,9 @@ def test_without_mlflow_the_files_of_ray_have_the_same_trials(
     by_name = {trial.trial: trial for trial in found.trials}
     for trial in record.trials:
         other = by_name[trial.trial]
-        assert [(each.step, each.value) for each in other.reports] == [
-            (each.step, pytest.approx(each.value)) for each in trial.reports
-        ]
+        assert [each.step for each in other.reports] == [each.step for each in trial.reports]
+        expected = [each.value for each in trial.reports]
+        assert [each.value for each in other.reports] == pytest.approx(expected)
         assert other.params["batch"] == trial.params["batch"]
         assert other.outcome in (trial.outcome, None), "not all is known from files"
     assert any(trial.outcome == "finished" for trial in found.trials)

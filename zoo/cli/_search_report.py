@@ -73,12 +73,16 @@ def _reported(folder: Path, store: Store) -> Path | None:
 
     try:
         path = write(folder.name, folder, folder / FILE, store=store)
-        say(f"The report is in {path}.")
-        log_files(store, folder.name, [path], under="report")
     except Exception as error:  # a fault of the report must not cost hours of search
-        where = without_secrets(one_line(error)) or type(error).__name__
-        say(f"The search is not harmed, but its report is not complete: {where}")
+        reason = without_secrets(one_line(error)) or type(error).__name__
+        say(f"The search is not harmed, but it has no report: {reason}")
         return None
+    try:
+        log_files(store, folder.name, [path], under="report")
+    except StorageError as error:
+        say(f"The report is in {path}, and not in MLflow: {one_line(error)}")
+    else:
+        say(f"The report is in {path}.")
     return path
 
 

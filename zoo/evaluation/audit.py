@@ -8,7 +8,7 @@ threshold. MLflow is not imported, because a benchmark would count its memory as
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 
 from zoo.data.images import content_key
 from zoo.data.layouts import arranged, check_test
-from zoo.data.testset import has_test, read_test
+from zoo.data.testset import TestPicture, has_test, read_test
 from zoo.data.textures import Texture
 from zoo.detectors import Detector, Score
 from zoo.scoring import metrics
@@ -134,6 +134,16 @@ def score_test(detector: Detector, texture: Texture) -> Scored:
             )
         )
     return Scored(pictures=pictures)
+
+
+def read_again(texture: Texture, names: Collection[str]) -> Iterator[TestPicture]:
+    """Yield the test pictures of these names: an audit does not keep what it has read.
+
+    Raises:
+        BadImageError: One cannot be read any more.
+        BadMaskError: One has no mask any more.
+    """
+    return read_test(texture, only=names)
 
 
 def pixel_ap(scored: Scored) -> float:

@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from registry.trials import AUDIT_CURVES, AUDIT_SHOWN
-from zoo.data.testset import read_test
 from zoo.data.textures import Texture
-from zoo.evaluation.audit import Scored
+from zoo.evaluation.audit import Scored, read_again
 from zoo.files import write_text, writing
 from zoo.report import overlays
 from zoo.report.pictures import SIDE, jpeg, small
@@ -56,7 +55,7 @@ def write(scored: Scored, texture: Texture, folder: Path) -> None:
         _write_curves(scored, folder / AUDIT_CURVES)
     both = nearest(scored.defective.tolist(), scored.scores.tolist())
     names = {scored.pictures[at].name: at for at in itertools.chain(*both)}
-    for picture in read_test(texture, only=names):
+    for picture in read_again(texture, names):
         at = names[picture.name]
         pair = overlays.picture_and_map(picture.pixels, scored.pictures[at].score, picture.mask)
         path = picture_of(folder, at)

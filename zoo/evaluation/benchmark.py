@@ -29,7 +29,7 @@ from zoo.evaluation.benchmark_fit import (
 from zoo.evaluation.benchmark_table import PAGE, Row, summary, write
 from zoo.training import Settings, preset, settings_of, with_values
 
-__all__ = ["PAGE", "BenchmarkConfig", "names_of", "run", "systems"]
+__all__ = ["PAGE", "BenchmarkConfig", "Row", "names_of", "run", "systems"]
 
 
 def names_of(asked: str) -> tuple[str, ...]:

@@ -97,7 +97,9 @@ def _verdict(pointer: Pointer, version: int, audited: Audited | None) -> Verdict
     aliases = [alias for alias, at in pointer.aliases.items() if at == version]
     entry = next((each for each in reversed(pointer.history) if each.version == version), None)
     why = entry.reason if entry else ""
-    text = on_test_pictures(*_counts(audited)) if audited else "It has not been tried on test pictures here."
+    text = "It has not been tried on test pictures here."
+    if audited:
+        text = on_test_pictures(*_counts(audited))
     if CHAMPION in aliases:
         since = f" since {words.date(entry.when)}" if entry else ""
         if audited and audited.doubts:

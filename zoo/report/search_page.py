@@ -23,6 +23,7 @@ OUTCOMES: Mapping[Outcome | None, str] = {
     "interrupted": "interrupted",
     None: "not ended",
 }
+MOST_SETTINGS = 15  # of the chart of their importance
 NAMED_CURVES = 1  # trials of a chart that are named in its legend
 
 
@@ -239,9 +240,8 @@ def _curves(trials: Sequence[TrialRecord]) -> Markup | None:
 def _importance(importance: Importance) -> Markup | None:
     if not importance.shares:
         return None
-    return charts.bars(
-        importance.shares, "importance", label="importance of the settings", percent=True
-    )
+    shown = dict(list(importance.shares.items())[:MOST_SETTINGS])
+    return charts.bars(shown, "importance", label="importance of the settings", percent=True)
 
 
 def _strata(strata: Mapping[str, float], name: str) -> Markup | None:

@@ -13,6 +13,7 @@ from registry.pointer import Entry
 from registry.trials import CHAMPION, FLOOR, SearchRecord
 from zoo import words
 from zoo.data.defects.validation import CONTRAST_NAMES, SIZE_NAMES
+from zoo.detectors import card, fusion_of
 from zoo.errors import BundleError
 from zoo.files import read_object
 from zoo.report import windows
@@ -208,6 +209,7 @@ def _facts(
         "Licence": str(data.get("licence") or record.params.get("licence") or _NOT_TOLD),
         "Camera": str(data.get("camera") or _NOT_TOLD),
         "Fingerprint of the pictures": known.get("fingerprint", _NOT_TOLD),
+        "The detector": _made_of(best) if best else "none",
         "Validation windows": record.params.get("validation_windows", _NOT_TOLD),
         "Search space": record.params.get("space", _NOT_TOLD),
         "Time allowed": words.duration(float(budget)) if _is_number(budget) else _NOT_TOLD,
@@ -218,6 +220,24 @@ def _facts(
         or _NOT_TOLD,
     }
     return tuple(facts.items())
+
+
+def _made_of(best: Bundle) -> str:
+    """Return the parts of a detector with their shares of the map and of the score."""
+    if not best.parts:
+        return best.method
+    fusion, names = fusion_of(best), card.part_names(best)
+    texts = []
+    for what, weights in (("map", fusion.map_weights), ("score", fusion.score_weights)):
+        shares = {
+            name: weight / sum(weights)
+            for name, weight in zip(names, weights, strict=True)
+            if weight
+        }
+        ordered = sorted(shares.items(), key=lambda each: -each[1])
+        listed = ", ".join(f"{words.percent(share)} {name}" for name, share in ordered)
+        texts.append(f"{what}: {listed}")
+    return "; ".join(texts)
 
 
 def _split(params: Mapping[str, str]) -> str:
