@@ -59,9 +59,16 @@ def tiny_data(drawn_folder: Path) -> TrainingData:
 
 
 @pytest.fixture(scope="session")
-def untrained_once() -> Memo:
+def of_all_workers(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that all workers of a run share."""
+    own = tmp_path_factory.getbasetemp()
+    return own if worker_id == "master" else own.parent
+
+
+@pytest.fixture(scope="session")
+def untrained_once(of_all_workers: Path) -> Memo:
     """The fits of the methods that learn nothing, made once for each texture and split."""
-    return Memo()
+    return Memo(of_all_workers)
 
 
 @pytest.fixture(scope="session")

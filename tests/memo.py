@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 
 if TYPE_CHECKING:
     from registry.bundle import Bundle
@@ -16,10 +19,24 @@ if TYPE_CHECKING:
     from zoo.training import Part, TrainingData
 
 
-class Memo:
-    """What these functions return, computed once for the same pictures, windows and detector."""
+def once(folder: Path, make: Callable[[], None]) -> None:
+    """Let one of several processes make a folder, for which the others wait."""
+    made = Path(f"{folder}.made")
+    with FileLock(f"{folder}.lock"):
+        if not made.exists():
+            make()
+            made.touch()
 
-    def __init__(self) -> None:
+
+class Memo:
+    """What these functions return, computed once for the same pictures, windows and detector.
+
+    Args:
+        folder: Of the fits, for all processes that run tests at once.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.bundles: dict[str, list[Bundle]] = {}
         self.parts: dict[tuple[int, str], Part] = {}
         self.maps: list[tuple[Bundle, str, Maps]] = []
@@ -34,11 +51,20 @@ class Memo:
     def untrained(
         self, data: TrainingData, *, say: Callable[[str], None] = lambda line: None
     ) -> list[Bundle]:
+        from registry import bundle
         from zoo.training import untrained
 
-        if _key(data) not in self.bundles:
-            self.bundles[_key(data)] = untrained(data, say=say)
-        return self.bundles[_key(data)]
+        key = _key(data)
+        folder = self.folder / f"untrained-{hashlib.sha256(key.encode()).hexdigest()}"
+
+        def fit() -> None:
+            for at, each in enumerate(untrained(data, say=say)):
+                bundle.save(each, folder / f"{at:02}")
+
+        if key not in self.bundles:
+            once(folder, fit)
+            self.bundles[key] = [bundle.load(each) for each in sorted(folder.iterdir())]
+        return self.bundles[key]
 
     def part_of(self, made: Bundle, data: TrainingData) -> Part:
         from zoo.training import part_of

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import textures_drawn
 from tests.cli.commands import FORCE, TRAIN, Shop, move_in
-from tests.memo import Memo
+from tests.memo import Memo, once
 from zoo.cli import main
 
 
@@ -22,30 +23,29 @@ def quick_promotions(untrained_once: Memo, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.fixture(scope="session")
-def stocked(
-    drawn_folder: Path, untrained_once: Memo, tmp_path_factory: pytest.TempPathFactory
-) -> Shop:
-    """`zoo train` and `zoo promote` on the drawn texture."""
-    root, data = tmp_path_factory.mktemp("shop"), drawn_folder.parent
-    answers = []
+def stocked(of_all_workers: Path, untrained_once: Memo) -> Shop:
+    """`zoo train` and `zoo promote` on the drawn texture, once for all workers."""
+    root = of_all_workers / "shop"
+    data, made = root / "data", root / "made"
     of_weave = ["--category", "weave", "--data", str(data)]
-    for command in (
-        [*TRAIN, *of_weave, "--out", str(root / "made"), "--json"],
-        ["promote", str(root / "made"), "--data", str(data), "--json", *FORCE],
-    ):
-        printed = io.StringIO()
-        with pytest.MonkeyPatch.context() as monkeypatch, contextlib.redirect_stdout(printed):
-            move_in(root / "home", monkeypatch)
-            untrained_once.used(monkeypatch)
-            main(command)
-        answers.append(json.loads(printed.getvalue()))
-    return Shop(
-        home=root / "home",
-        data=data,
-        made=root / "made",
-        trained=answers[0],
-        promoted=answers[1],
-    )
+    commands = {
+        "trained": [*TRAIN, *of_weave, "--out", str(made), "--json"],
+        "promoted": ["promote", str(made), "--data", str(data), "--json", *FORCE],
+    }
+
+    def stock() -> None:
+        textures_drawn.write_folder(data / "weave")
+        for name, command in commands.items():
+            printed = io.StringIO()
+            with pytest.MonkeyPatch.context() as monkeypatch, contextlib.redirect_stdout(printed):
+                move_in(root / "home", monkeypatch)
+                untrained_once.used(monkeypatch)
+                main(command)
+            (root / name).write_text(printed.getvalue())
+
+    once(root, stock)
+    answers = {name: json.loads((root / name).read_text()) for name in commands}
+    return Shop(home=root / "home", data=data, made=made, **answers)
 
 
 @pytest.fixture

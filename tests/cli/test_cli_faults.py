@@ -11,14 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from registry import bundle
 from registry.bundle import CARD
 from registry.folder_shelf import FolderShelf
 from registry.pointer import Entry
 from tests.cli.commands import Shop, move_in, refused, search_refused, without_privileges
 from tests.exams import drawn_bundle, publish
+from tests.memo import Memo
+from tests.mlflow_runs import new_store
 from zoo import files
 from zoo.cli import main
 from zoo.cli.output import answer, put, say, table
+from zoo.data import textures
+from zoo.training import gather
 
 Forbid = Callable[[Path, int], None]
 
@@ -86,7 +91,8 @@ def test_a_home_that_is_read_only_can_be_read(
 ) -> None:
     folder = drawn_bundle(home / "b", texture="weave")
     publish(FolderShelf(home / "shelf"), folder, texture="weave", version=1)
-    main(["runs"])  # makes the store
+    new_store(home / "mlflow.db")
+    main(["runs"])  # makes its experiment
     for path in (home, *home.rglob("*")):
         forbid(path, 0o555 if path.is_dir() else 0o444)
     with without_privileges():
@@ -339,12 +345,17 @@ def test_a_file_name_of_another_coding_is_in_the_table_as_codes(shop: Shop, tmp_
     os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root can become another user"
 )
 def test_a_user_without_a_name_and_a_home_can_promote_and_score(
-    stocked: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stocked: Shop, untrained_once: Memo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = tmp_path / "mine"
-    mine.mkdir()
-    os.chown(mine, 12345, 12345)
     move_in(mine / "home", monkeypatch)
+    new_store(mine / "home" / "mlflow.db")
+    # A champion that is better, so that what learns nothing is not fitted.
+    better = untrained_once.untrained(gather(textures.find(stocked.data, "weave")))[0]
+    bundle.save(better, tmp_path / "better")
+    publish(FolderShelf(mine / "home" / "shelf"), tmp_path / "better", texture="weave", version=1)
+    for path in (mine, *mine.rglob("*")):
+        os.chown(path, 12345, 12345)
     for name in ("USER", "LOGNAME", "LNAME", "USERNAME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", "/")
@@ -364,4 +375,5 @@ def test_a_user_without_a_name_and_a_home_can_promote_and_score(
             check=False,
         )
         assert ended.returncode == 0, ended.stderr
+    assert "forced" in ended.stdout
     assert "unknown@" in ended.stdout

@@ -74,7 +74,7 @@ def test_sigterm_ends_a_training_in_one_line(shop: Shop, tmp_path: Path) -> None
         "--out",
         tmp_path / "made",
     ]
-    process = begun(*TRAIN, *data, "--set", "megapixels=1000", "--set", "reports=1000")
+    process = begun(*TRAIN, *data, "--set", "megapixels=100", "--set", "reports=1000")
     assert process.stderr is not None
     assert any(line.startswith("report 1:") for line in process.stderr)
     process.terminate()
