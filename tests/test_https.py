@@ -201,6 +201,7 @@ def test_a_proxy_of_the_environment_is_used_but_not_for_this_machine(
     monkeypatch.setenv("http_proxy", address)
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     assert read(f"{address}/a.txt") == b"content"
+    assert site.paths == ["/a.txt"]  # a proxy would be asked for the whole address
     assert read("http://example.org/a.txt", plain=True) == b"content"
     assert site.paths[-1] == "http://example.org/a.txt"
     with pytest.raises(UnreachableError, match="the proxy does not answer .*HTTPS_PROXY"):
