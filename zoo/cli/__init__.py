@@ -24,6 +24,7 @@ __all__ = ["main", "parser"]
 
 COMMANDS = (  # in the order of the help
     "demo",
+    "fetch",
     "data",
     "search",
     "train",
