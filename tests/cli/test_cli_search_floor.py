@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,22 @@ from registry.trials import FLOOR, UNTRAINED
 from tests.memo import Memo
 from zoo.cli import _search_floor, parser
 from zoo.cli._search_floor import fit_floor
+from zoo.cli._search_progress import SearchProgress
+from zoo.cli._search_state import State
 from zoo.data import textures
 from zoo.data.textures import Texture
-from zoo.training import TrainingData
+from zoo.training import Part, TrainingData
 
 
 def asked(*more: str) -> argparse.Namespace:
     """Return the arguments of a search."""
     return parser().parse_args(["search", "--category", "weave", "--data", "data", *more])
+
+
+def fitted(folder: Path, texture: Texture, data: TrainingData, *more: str) -> list[Part]:
+    """Fit what a search with these arguments fits first."""
+    progress = SearchProgress(State(began=time.time()), lambda: None)
+    return fit_floor(asked(*more), texture, data, folder, progress)
 
 
 @pytest.fixture
@@ -45,7 +54,7 @@ def test_the_first_champion_has_a_threshold_for_pictures_under_variation(
     monkeypatch.setattr(
         _search_floor, "promoted", lambda folder, *_, **__: published.append(folder)
     )
-    fit_floor(asked(), texture, tiny_data, tmp_path / "search")
+    fitted(tmp_path / "search", texture, tiny_data)
     assert published == [tmp_path / "search" / FLOOR]
     assert bundle.load(published[0]).threshold["varied"] is True
 
@@ -54,10 +63,10 @@ def test_a_search_that_goes_on_has_what_it_fitted_and_one_that_did_not_get_so_fa
     texture: Texture, tiny_data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "search"
-    first = fit_floor(asked("--no-promote"), texture, tiny_data, folder)
-    with monkeypatch.context() as fitted:
-        fitted.setattr(_search_floor, "untrained", lambda data, say: pytest.fail("fitted again"))
-        again = fit_floor(asked("--no-promote", "--resume"), texture, tiny_data, folder)
+    first = fitted(folder, texture, tiny_data, "--no-promote")
+    with monkeypatch.context() as changed:
+        changed.setattr(_search_floor, "untrained", lambda data, say: pytest.fail("fitted again"))
+        again = fitted(folder, texture, tiny_data, "--no-promote", "--resume")
     assert [part.name for part in again] == [part.name for part in first]
     for one, other in zip(first, again, strict=True):
         weights = other.bundle.weights
@@ -65,11 +74,7 @@ def test_a_search_that_goes_on_has_what_it_fitted_and_one_that_did_not_get_so_fa
         assert one.bundle.threshold == other.bundle.threshold
 
     (folder / UNTRAINED / first[0].name / bundle.CARD).write_text("{")
-    assert len(fit_floor(asked("--no-promote", "--resume"), texture, tiny_data, folder)) == len(
-        first
-    )
+    assert len(fitted(folder, texture, tiny_data, "--no-promote", "--resume")) == len(first)
     shutil.rmtree(folder / FLOOR)  # it was stopped before all were fitted
     shutil.rmtree(folder / UNTRAINED / first[1].name)
-    assert len(fit_floor(asked("--no-promote", "--resume"), texture, tiny_data, folder)) == len(
-        first
-    )
+    assert len(fitted(folder, texture, tiny_data, "--no-promote", "--resume")) == len(first)

@@ -259,7 +259,7 @@ def test_a_higher_limit_never_has_a_higher_rate() -> None:
     scores, groups = [1.0, 1.0, 2.0, 5.0], [0, 0, 1, 2]
     limits = np.linspace(-3, 9, 200).tolist()
     for rule in ("conformal", "normal"):
-        rates = rates_above(limits, scores, groups=groups, rule=rule)  # type: ignore[arg-type]
+        rates = rates_above(limits, scores, groups=groups, rule=rule)
         assert (np.diff(rates) <= 0).all()
         assert 0 < rates[-1] < rates[0] <= 1
     assert rates_above([9.0], scores, groups=groups, rule="conformal")[0] == 1 / 4
