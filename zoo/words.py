@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 import unicodedata
-from datetime import datetime
 from typing import Any
 
 LATEST = 2**37  # seconds since 1970: beyond it there is no date
@@ -53,6 +52,8 @@ def date(when: float, *, zone: bool = False) -> str:
     """
     if not math.isfinite(when) or not 0 <= when <= LATEST:
         return "-"
+    from datetime import datetime  # imported here: `zoo --help` needs none of it
+
     local = datetime.fromtimestamp(when).astimezone()
     shown = f"{local:%Y-%m-%d %H:%M}"
     return f"{shown} {local:%Z}" if zone else shown

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -105,20 +106,38 @@ def terminal(width: int = 80, height: int = 24) -> Iterator[tuple[TextIO, Callab
     """Open a pseudo-terminal; yield a stream that writes to it, and what reads all that came."""
     ours, theirs = pty.openpty()
     sized(theirs, width, height)
-    os.set_blocking(ours, False)
     stream = os.fdopen(theirs, "w", encoding="utf-8")
+    came: list[bytes] = []
+    reader = threading.Thread(target=_read_all, args=(ours, came))
+    reader.start()  # a terminal that nobody reads from blocks who writes to it
+    taken = 0
 
     def read() -> str:
-        found = b""
-        while select.select([ours], [], [], 0.05)[0]:
-            found += os.read(ours, 65536)
-        return found.decode()
+        nonlocal taken
+        before = -1
+        while before != len(came):
+            before = len(came)
+            time.sleep(0.05)
+        found, taken = came[taken:], len(came)
+        return b"".join(found).decode()
 
     try:
         yield stream, read
     finally:
         stream.close()
+        reader.join()
         os.close(ours)
+
+
+def _read_all(file: int, into: list[bytes]) -> None:
+    while True:
+        try:
+            part = os.read(file, 65536)
+        except OSError:  # the other side is closed
+            return
+        if not part:
+            return
+        into.append(part)
 
 
 class Session:

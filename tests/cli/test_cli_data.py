@@ -42,7 +42,11 @@ def test_a_folder_says_what_it_was_understood_as(
     assert "12 good images" in found["split"]
     assert found["warnings"]
     main(["data", "check", str(silk)])
-    assert "layout    flat" in capsys.readouterr().out
+    title, *lines = capsys.readouterr().out.splitlines()
+    assert title == "silk"
+    assert "  Arranged as    flat layout" in lines
+    assert "  Good pictures  12, grey, of 48x64 pixels (height x width)" in lines
+    assert any(line.startswith("  Warning        ") for line in lines)
 
 
 def test_a_folder_of_textures_says_it_of_each(

@@ -167,6 +167,7 @@ def test_a_terminal_shows_a_table(
     capsys: pytest.CaptureFixture[str], shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("NO_COLOR", "1")
     main(["score", "weave", *map(str, shop.images)])
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.split() == ["image", "verdict", "score", "p", "regions", "largest", "warnings"]

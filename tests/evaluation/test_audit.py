@@ -157,7 +157,7 @@ def test_the_audit_of_a_search_says_what_its_choice_lost(
     with Image.open(ended.search / search_audit.PLOT) as plot:
         assert min(plot.size) > 100
     main([*ended.command, "--search", SEARCH])
-    assert "spearman_held_out" in capsys.readouterr().out
+    assert "  Order, other kinds  " in capsys.readouterr().out
 
 
 def test_the_audit_of_a_search_says_which_pictures_its_choice_misjudges(

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from zoo.cli import _terminal
+from zoo.cli import _answers, _terminal
 from zoo.cli._block import Block
 from zoo.cli._search_progress import JSON
 from zoo.cli._search_state import State, of_several
-from zoo.cli.output import answer, put, put_json, say
+from zoo.cli.output import put_json, say
 from zoo.errors import SearchError
 
 
@@ -45,9 +45,7 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         put_json({name: dict(each.answer) for name, each in ended.items()})
     else:
-        for name, each in ended.items():
-            answer({"texture": name, **each.answer}, as_json=False)
-            put()
+        _answers.show_several({name: each.answer for name, each in ended.items()})
     if failed := [name for name, each in ended.items() if each.code]:
         raise SearchError(
             f"{len(failed)} of {len(names)} searches failed: {', '.join(failed)}. The reasons are "

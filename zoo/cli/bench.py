@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.cli import options
-from zoo.cli.output import put, put_json, say
+from zoo.cli.output import put, put_json, say, table
 from zoo.errors import BundleError, ConfigError, UnknownDetectorError, one_line
 from zoo.methods import DEFAULT, METHODS, PRESETS
+from zoo.words import in_words
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from registry.bundle import Bundle
+    from zoo.evaluation.benchmark import Row
 
 HELP = "fit several methods with several seeds, and compare them on the test images"
 EXAMPLE = "zoo bench --category grid --data mvtec --methods all --seeds 3 --scale 0.5"
@@ -99,11 +104,30 @@ def run(args: argparse.Namespace) -> None:
     say(f"The tables and the plot are in {out}.")
     if args.json:
         put_json({"bench": str(out), "rows": [asdict(row) for row in rows]})
+    elif sys.stdout.isatty():
+        _show(rows)
     else:
         for line in (out / benchmark.PAGE).read_text("utf-8").splitlines():
             put(line)
     if not any(row.mean for row in rows):
         raise ConfigError(f"None of {', '.join(names)} could be fitted; the reasons are above.")
+
+
+def _show(rows: Sequence[Row]) -> None:
+    """Print a table for people, the best method first; the page in the folder has all figures."""
+    shown = [("METHOD", "PIXEL AP", "IMAGE AUROC", "TO FIT", "A PICTURE", "MEMORY", "NOTE")]
+    for row in sorted(rows, key=lambda row: -row.mean.get("test_pixel_ap", -1.0)):
+        figures = [
+            " ± ".join(f"{each[name]:.3f}" for each in (row.mean, row.spread) if name in each)
+            for name in ("test_pixel_ap", "test_image_auroc")
+        ]
+        figures += [
+            in_words(name, row.mean[name])[1] if name in row.mean else ""
+            for name in ("fit_seconds", "test_seconds_per_image", "peak_megabytes")
+        ]
+        ap, auroc, fit, picture, memory = (each or "-" for each in figures)
+        shown.append((row.system, ap, auroc, fit, picture, memory, row.note or "-"))
+    table(shown)
 
 
 def _champion(args: argparse.Namespace) -> Bundle | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.cli import options
-from zoo.cli.output import answer
+from zoo.cli.output import put_json, sections
 
 if TYPE_CHECKING:
     from zoo.data.layouts import Arrangement
@@ -46,7 +46,28 @@ def run(args: argparse.Namespace) -> None:
         doubtful = check_test(texture)
         found = said_of(texture, arranged(texture.root, texture.layout))
         found["warnings"] += doubtful
-        answer(found, as_json=args.json)
+        if args.json:
+            put_json(found)
+        else:
+            sections([(texture.name, in_words_of(found))])
+
+
+def in_words_of(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what is said of a texture, as labels and sentences for people."""
+    colours = {"L": "grey", "RGB": "in colour"}.get(found["mode"], found["mode"])
+    good = f"{found['good']}, {colours}, of {found['sizes']} pixels (height x width)"
+    lines = [
+        ("Folder", found["folder"]),
+        ("Arranged as", f"{found['layout']} layout"),
+        ("Licence", found["licence"]),
+        ("Good pictures", good),
+        ("Divided", found["split"]),
+        ("Test pictures", found["test"]),
+        ("Masks", str(found["masks"])),
+        ("Not used", found["unused"]),
+        ("Camera", found["camera"]),
+    ]
+    return lines + [("Warning", each) for each in found["warnings"]]
 
 
 def said_of(texture: Texture, arrangement: Arrangement) -> dict[str, Any]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from zoo.cli import options
-from zoo.cli.output import put, put_json, say, table
+from zoo.cli.output import Style, put, put_json, say, table
+from zoo.words import date
 
 if TYPE_CHECKING:
     from zoo.evaluation.drift import Alarms, Drift, Quantity
@@ -60,11 +62,13 @@ def run(args: argparse.Namespace) -> None:
 
 def _show(found: Drift) -> None:
     quantities = map(_quantity, found.quantities)
-    table([("quantity", "calibration", "before", "now", "p", "since"), *quantities])
+    changed: list[Style] = ["bad" if each.change else "plain" for each in found.quantities]
+    head = ("QUANTITY", "CALIBRATION", "BEFORE", "NOW", "P", "SINCE")
+    table([head, *quantities], styles=changed)
     put()
     days = found.days[-DAYS:] if len(found.days) > 1 else ()
     rows = map(_alarms, (*days, found.total))
-    table([("day (UTC)", "pictures", "alarms", "rate", "if all are good"), *rows])
+    table([("DAY (UTC)", "PICTURES", "ALARMS", "RATE", "IF ALL ARE GOOD"), *rows])
     if len(found.days) > DAYS:
         say(f"The last {DAYS} of {len(found.days)} days; --json has all.")
 
@@ -72,7 +76,7 @@ def _show(found: Drift) -> None:
 def _quantity(each: Quantity) -> tuple[str, ...]:
     since = f"picture {each.change.picture}" if each.change else "-"
     if each.change and each.change.time:
-        since += f", {each.change.time[:19]}"
+        since += f", {_local(each.change.time)}"
     return (
         each.name,
         str(each.calibration),
@@ -83,11 +87,20 @@ def _quantity(each: Quantity) -> tuple[str, ...]:
     )
 
 
+def _local(time: str) -> str:
+    """Return a time of a record as a local date."""
+    try:
+        found = datetime.fromisoformat(time)
+        return date((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+    except (OverflowError, ValueError):
+        return time
+
+
 def _alarms(each: Alarms) -> tuple[str, ...]:
     return (
         each.day or "all",
         str(each.pictures),
         str(each.alarms),
         f"{each.alarms / each.pictures:.1%}",
-        f"{each.least} to {each.most}" + (" <" if each.alarms > each.most else ""),
+        f"{each.least} to {each.most}" + (", so too many" if each.alarms > each.most else ""),
     )

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 
 from zoo.cli import options
-from zoo.cli._terminal import Style
-from zoo.cli.output import put_json, table
+from zoo.cli.output import Style, put_json, table
 from zoo.words import date
 
 HELP = "show what was promoted, refused, rolled back and removed: when, by whom and why"

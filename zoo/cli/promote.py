@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.cli import options
-from zoo.cli.output import answer, say
+from zoo.cli import _answers, options
+from zoo.cli.output import say
 from zoo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
         raise ConfigError("--because says why the gate is overruled: add --force, or leave it out.")
     texture = options.find_texture(args, name=bundle.load(args.bundle).texture)
     result = promoted(args.bundle, texture, because=args.because)
-    answer(result, as_json=args.json)
+    _answers.show(texture.name, result, as_json=args.json)
     if not result["promoted"]:
         sys.exit(2)
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from zoo.cli import _rates, options
-from zoo.cli.output import answer, say
+from zoo.cli.output import put, put_json, say
 from zoo.cli.promote import open_registry
 
 HELP = "set the limits of a champion, without training: other rates, or pictures of a new line"
@@ -40,7 +40,8 @@ def run(args: argparse.Namespace) -> None:
         look_again=args.look_again,
         say=say,
     )
-    answer(
-        {"texture": args.name, "champion": done.version, "reason": done.decision.reason},
-        as_json=args.json,
-    )
+    reason = done.decision.reason
+    if args.json:
+        put_json({"texture": args.name, "champion": done.version, "reason": reason})
+    else:
+        put(f"Version {done.version} is the champion of '{args.name}' now. {reason}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from zoo.cli import options
-from zoo.cli.output import answer, say
+from zoo.cli.output import put, put_json, say
 from zoo.cli.promote import open_registry
 
 HELP = "make the previous champion the champion again, at once; a second rollback undoes the first"
@@ -25,4 +25,8 @@ def run(args: argparse.Namespace) -> None:
     from zoo.promotion import roll_back
 
     pointer = roll_back(args.name, registry=open_registry(), because=args.because or "", say=say)
-    answer({"texture": args.name, "champion": pointer.aliases[CHAMPION]}, as_json=args.json)
+    champion = pointer.aliases[CHAMPION]
+    if args.json:
+        put_json({"texture": args.name, "champion": champion})
+    else:
+        put(f"Version {champion} is the champion of '{args.name}' again.")

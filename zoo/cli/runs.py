@@ -6,8 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from zoo.cli import options
-from zoo.cli._terminal import Style
-from zoo.cli.output import put_json, say, table
+from zoo.cli.output import Style, put_json, say, table
 from zoo.words import date, duration
 
 if TYPE_CHECKING:

@@ -13,13 +13,14 @@ from typing import Any
 from zoo.cli import options
 from zoo.cli._pictures import pictures_of
 from zoo.cli._scoring import here, there
-from zoo.cli.output import counted, put, put_json, say, visible
+from zoo.cli.output import Style, columns, counted, put_json, put_line, row_of, say, visible
 from zoo.errors import BadImageError, one_line
 
 HELP = "score images: verdict, score and regions of each, as a table or JSON, and heat maps"
 EXAMPLE = "zoo score wood planks/ --out maps --csv planks.csv --fail-on-defect"
 DEFECTIVE = 1  # exit code
 PROGRESS_S = 10.0  # between two lines of progress
+STYLES: dict[str, Style] = {"good": "good", "look again": "doubtful", "defective": "bad"}
 COLUMNS = ("verdict", "score", "p", "regions", "largest", "warnings")
 
 
@@ -124,7 +125,7 @@ class _Table:
     """Prints a row for each image as soon as it is scored."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self.width = max(len(visible(str(path))) for path in paths)
+        self.width = max(columns(visible(str(path))) for path in paths)
         self._row("image", *COLUMNS)
 
     def __call__(self, line: dict[str, Any]) -> None:
@@ -138,8 +139,9 @@ class _Table:
             str(len(line["regions"])),
             "-" if largest is None else f"{largest} px",
             str(len(line["warnings"]) or "-"),
+            style=STYLES.get(line["verdict"], "plain"),
         )
 
-    def _row(self, image: str, *cells: str) -> None:
-        image = visible(image)
-        put(f"{image:<{self.width}}  {'  '.join(f'{cell:<10}' for cell in cells)}".rstrip())
+    def _row(self, image: str, *cells: str, style: Style = "plain") -> None:
+        widths = [self.width, *[10] * (len(cells) - 1)]
+        put_line(row_of([image, *cells], widths, style=style, column=1))

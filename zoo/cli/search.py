@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.cli import _rates, options
-from zoo.cli.output import answer, say
+from zoo.cli import _answers, _rates, options
+from zoo.cli.output import say
 from zoo.cli.promote import open_registry
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> None:
     data = options.gather_data(texture)
     with _search_progress.shown(args.progress) as progress:
         found = _search(args, texture, data, progress)
-    answer(found, as_json=args.json)
+    _answers.show(texture.name, found, as_json=args.json)
 
 
 def _search(

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.cli import options
-from zoo.cli._terminal import Style
-from zoo.cli.output import put, say, table
+from zoo.cli.output import Style, put, say, table
 from zoo.errors import BundleError, ConfigError
 from zoo.words import counted, megabytes
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from zoo.cli import _rates, options
-from zoo.cli.output import answer, say
+from zoo.cli.output import put, put_json, say, sections
 from zoo.methods import DEFAULT, METHODS, PRESETS
 
 HELP = "train one detector with the configuration that you give, without a search"
@@ -75,4 +75,11 @@ def run(args: argparse.Namespace) -> None:
     made = finish(checkpoints[0].bundle, data, rates=rates)
     bundle.save(made, args.out)
     say(f"Promote it with `zoo promote {args.out} --data {args.data}`.")
-    answer({"detector": str(args.out), **made.metrics}, as_json=args.json)
+    if args.json:
+        put_json({"detector": str(args.out), **made.metrics})
+    else:
+        from zoo.detectors import card, card_words
+
+        sections([(each.title, each.lines) for each in card_words.sections(card.of(made))])
+        put()
+        put(f"The detector is in {args.out}.")

@@ -67,6 +67,20 @@ def sections(card: Mapping[str, Any]) -> tuple[Section, ...]:
     return tuple(Section(title=title, lines=lines) for title, lines in found if lines)
 
 
+def audit(figures: Mapping[str, Any]) -> tuple[Line, ...]:
+    """Return the figures of an audit in words; none if there are none.
+
+    Args:
+        figures: As a promotion returns them: their names begin with `test_`.
+    """
+    test = {
+        name.removeprefix("test_"): value
+        for name, value in figures.items()
+        if name.startswith("test_")
+    }
+    return tuple(_audit(Fields({"metrics": {"test": test}})))
+
+
 def rows(card: Mapping[str, Any]) -> list[Line]:
     """Return the lines of all sections, for a plain table."""
     return [line for section in sections(card) for line in section.lines]
