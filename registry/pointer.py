@@ -261,19 +261,19 @@ def _entry(values: Mapping[str, Any]) -> Entry:
     Raises:
         ValueError: A value of it is not what it should be.
     """
-    entry = Entry(**values)
-    texts = (entry.act, entry.digest, entry.reason, entry.who, entry.run or "")
-    figures = entry.figures
+    texts = [values.get(name, "") for name in ("act", "digest", "reason", "who")]
+    run, figures, when = values.get("run"), values.get("figures", {}), values.get("when", 0.0)
     if not (
         all(isinstance(text, str) for text in texts)
-        and isinstance(entry.version, int)
+        and isinstance(run, str | None)
+        and isinstance(values["version"], int)
         and isinstance(figures, dict)
-        and all(isinstance(number, float | int) for number in (entry.when, *figures.values()))
+        and all(isinstance(number, float | int) for number in (when, *figures.values()))
         and all(abs(number) <= LARGEST or number != number for number in figures.values())
-        and 0 <= entry.when < LATEST
+        and 0 <= when < LATEST
     ):
         raise ValueError(f"an entry of its history is no such thing: {str(values)[:200]}")
-    return entry
+    return Entry(**values)
 
 
 def _who() -> str:

@@ -123,6 +123,8 @@ class ShelfWithStarters:
                 raise
             if texture not in self._known():
                 known = self.starters()
+                if not known:
+                    raise
                 raise UnknownDetectorError(
                     f"{error} Starters: {', '.join(known)}.{did_you_mean(texture, known)}"
                 ) from error

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata, util
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
@@ -24,10 +24,11 @@ import yaml
 from moto.server import ThreadedMotoServer
 
 from tests.processes import aws_at
-from tests.serve.services import Running, running
+from tests.serve.services import Running, running, settings, shelf_with
 from zoo.cli import parser
-from zoo.home import STARTERS
-from zoo.serve.settings import Settings
+
+if TYPE_CHECKING:
+    from registry.bundle import Bundle
 
 ROOT = Path(__file__).parent.parent
 PINNED = re.compile(r"[\w./-]+:(?!latest)[\w.-]+@sha256:[0-9a-f]{64}")
@@ -204,9 +205,11 @@ def test_the_examples_in_the_first_lines_are_commands_of_ours(file: str) -> None
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[Running]:
-    """The service with the detectors of the package."""
-    with running(Settings(shelf=str(STARTERS))) as found:
+def service(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The service with one detector."""
+    root = tmp_path_factory.mktemp("container")
+    shelf_with(root, [tiny_bundle])
+    with running(settings(root)) as found:
         yield found
 
 

@@ -15,7 +15,6 @@ import torch
 
 from tests import type_checks
 from zoo.data import textures
-from zoo.scoring.aggregation import Rule
 from zoo.scoring.maps import smooth
 
 WRONG = beartype.roar.BeartypeCallHintViolation
@@ -135,5 +134,3 @@ def test_the_packages_of_the_project_are_checked() -> None:
         textures.find("data", "weave")  # type: ignore[arg-type]
     with pytest.raises(WRONG, match="parameter maps"):
         smooth(torch.zeros(3), 3)
-    with pytest.raises(WRONG, match="parameter mean_filter"):
-        Rule(aggregation="max", mean_filter="3")  # type: ignore[arg-type]

@@ -32,15 +32,17 @@ def check_calls_of(*packages: str) -> None:
 def checked(thing: Any) -> Any:
     """Return a function that checks its arguments and its result, or a class.
 
-    Of a class, the `__init__` that `dataclass` has written is checked; its other methods are
+    Of a class, the `__init__` that `dataclass` has written is checked if a field has a shape: the
+    others check themselves, and tests give them what is wrong; its other methods are
     functions with a decorator of their own.
     """
     if not inspect.isclass(thing):
         return _checked(thing)
     made = vars(thing).get("__init__")
     if isinstance(made, FunctionType) and "__dataclass_fields__" in vars(thing):
-        is_checked = hasattr(made, "__wrapped__")
-        type.__setattr__(thing, "__init__", made if is_checked else _checked(made))
+        hints = [_meaning(each, made) for each in made.__annotations__.values()]
+        if any(map(_has_shape, hints)) and not hasattr(made, "__wrapped__"):
+            type.__setattr__(thing, "__init__", _checked(made))
     return thing
 
 

@@ -80,7 +80,9 @@ def test_every_node_gets_the_project_by_its_constraints_and_the_token() -> None:
     for node in ("head", "worker"):
         commands = prepared[f"{node}_setup_commands"]
         assert any("texture-zoo && pip install" in command for command in commands)
-        assert any("--constraint constraints.txt ." in command for command in commands)
+        assert any(
+            "--constraint constraints.txt '.[cluster-serve]'" in command for command in commands
+        )
         assert any("RAY_AUTH_MODE=token" in command for command in commands)
 
 

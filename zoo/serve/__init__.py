@@ -4,4 +4,4 @@
 Nothing heavy is imported before a module here is.
 """
 
-__all__ = ["app", "client", "journal", "journal_export", "keys", "server", "settings"]
+__all__ = ["answers", "app", "client", "journal", "journal_export", "keys", "server", "settings"]
