@@ -255,12 +255,14 @@ def pointer_from_json(content: bytes, *, where: str) -> Pointer:
         ) from error
 
 
-def _entry(values: Mapping[str, Any]) -> Entry:
+def _entry(values: Any) -> Entry:
     """Return an entry of the history.
 
     Raises:
         ValueError: A value of it is not what it should be.
     """
+    if not isinstance(values, dict):
+        raise ValueError(f"an entry of its history is no object: {str(values)[:200]}")
     texts = [values.get(name, "") for name in ("act", "digest", "reason", "who")]
     run, figures, when = values.get("run"), values.get("figures", {}), values.get("when", 0.0)
     if not (
