@@ -562,8 +562,9 @@ def test_the_detectors_regions_can_be_marked(page: Page, plant: Plant) -> None:
 
 
 def test_the_keyboard_alone_suffices(page: Page, plant: Plant) -> None:
-    with page.expect_file_chooser() as chosen:
-        page.keyboard.press("o")
+    page.bring_to_front()  # a page behind another gets no keys
+    with page.expect_file_chooser(timeout=60_000) as chosen:
+        page.locator("body").press("o")
     chosen.value.set_files([payload("keys.png", plant.hole)])
     expect(page.locator("#verdict")).to_have_text("Defective")
     ready(page)
