@@ -732,6 +732,26 @@ def test_a_key_is_asked_for_used_and_kept_in_the_tab_only(
 # ------------------------------------------------------------------------------------------- looks
 
 
+def test_a_window_of_another_size_shows_the_picture_at_once(page: Page, plant: Plant) -> None:
+    give(page, ("hole.png", plant.hole))
+    drawn(page)
+    page.evaluate(  # told after the page's own observer, before anything is painted
+        """() => { window.opaque = []; const canvas = document.getElementById("canvas");
+        const copy = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+        new ResizeObserver(() => {
+            copy.clearRect(0, 0, 1, 1);
+            copy.drawImage(canvas, -canvas.width / 2, -canvas.height / 2);
+            window.opaque.push(copy.getImageData(0, 0, 1, 1).data[3]);
+        }).observe(document.querySelector("main")); }"""
+    )
+    for width in (1100, 1000, 900):
+        page.set_viewport_size({"width": width, "height": 1000})
+        drawn(page)
+    opaque = page.evaluate("window.opaque")
+    assert len(opaque) > 2
+    assert set(opaque) == {255}
+
+
 def test_nothing_scrolls_sideways_on_a_phone(page: Page, plant: Plant) -> None:
     page.set_viewport_size(PHONE)  # type: ignore[arg-type]
     sizes = "[document.documentElement.scrollWidth, document.body.scrollWidth, innerWidth]"

@@ -746,7 +746,7 @@ const stage = {
     this.ask();
   },
 
-  /** Set the size of the canvas to that of its place and of the picture. */
+  /** Set the size of the canvas, which empties it, to that of its place, and draw at once. */
   fit() {
     if (!this.picture) return;
     const canvas = $("canvas");
@@ -757,7 +757,7 @@ const stage = {
     const dense = Math.min(window.devicePixelRatio || 1, 2);
     canvas.width = Math.round(room * dense);
     canvas.height = Math.round(height * dense);
-    this.ask();
+    this.draw();
   },
 
   scale() {
