@@ -47,6 +47,13 @@ def runs_of(uri: str, search: str) -> dict[str, Run]:
     return found
 
 
+def statuses_of(uri: str) -> list[str]:
+    """Return the status of every run of a store."""
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    return [run.info.status for run in client.search_runs(experiments)]
+
+
 def entries_of(uri: str, search: str) -> dict[str, Entry]:
     """Return all trials of a search."""
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)

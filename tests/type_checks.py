@@ -22,6 +22,7 @@ import beartype
 import jaxtyping
 
 DECORATOR = "checked_in_tests"
+TOWER = beartype.BeartypeConf(is_pep484_tower=True)  # a whole number is a float, as PEP 484 says
 
 
 def check_calls_of(*packages: str) -> None:
@@ -51,7 +52,7 @@ def _checked(function: FunctionType) -> Callable[..., Any]:
     hints = {name: _meaning(each, function) for name, each in written.items()}
     function.__annotations__ = hints
     try:
-        typed: Callable[..., Any] = beartype.beartype(function)
+        typed: Callable[..., Any] = beartype.beartype(conf=TOWER)(function)
         if any(_has_shape(hint) for hint in hints.values()):
             typed = jaxtyping.jaxtyped(typed, typechecker=None)
     finally:

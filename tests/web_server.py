@@ -51,28 +51,30 @@ class Site:
             (request.path, headers.get("Range", ""), headers.get("If-None-Match", ""))
         )
         if not self.reply(request):
-            self.statuses.append(self._file(request))
+            status, content, stated = self._answer(request)
+            self.statuses.append(status)  # before the client has it
+            send(request, status, content, stated)
 
-    def _file(self, request: BaseHTTPRequestHandler) -> int:
+    def _answer(self, request: BaseHTTPRequestHandler) -> tuple[int, bytes | None, dict[str, str]]:
         path = self.root / unquote(urlsplit(request.path).path).lstrip("/")
         if not path.is_file():
-            return send(request, 404, b"no such file", {"Content-Type": "text/plain"})
+            return 404, b"no such file", {"Content-Type": "text/plain"}
         content, modified = path.read_bytes(), path.stat().st_mtime_ns
         tag = f'"{modified:x}-{len(content):x}"'
         headers = {"Last-Modified": email.utils.formatdate(modified / 1e9, usegmt=True)}
         if self.tags:
             headers["ETag"] = tag
         if self.tags and request.headers.get("If-None-Match") == tag:
-            return send(request, 304, None, headers)
+            return 304, None, headers
         begin = range_of(request)
         same = request.headers.get("If-Range", tag) in (tag, headers["Last-Modified"])
         if not self.ranges or begin is None or not same:
-            return send(request, 200, content, headers)
+            return 200, content, headers
         if begin >= len(content):
             headers["Content-Range"] = f"bytes */{len(content)}"
-            return send(request, 416, b"", headers)
+            return 416, b"", headers
         headers["Content-Range"] = f"bytes {begin}-{len(content) - 1}/{len(content)}"
-        return send(request, 206, content[begin:], headers)
+        return 206, content[begin:], headers
 
 
 def range_of(request: BaseHTTPRequestHandler) -> int | None:

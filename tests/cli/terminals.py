@@ -164,10 +164,6 @@ class Session:
         )
         os.close(theirs)
 
-    def type(self, keys: str) -> None:
-        """Type keys; `chr(3)` is Ctrl-C."""
-        os.write(self._ours, keys.encode())
-
     def until(self, said: str, *, timeout_s: float = 120.0) -> str:
         """Return the screen when it shows a text."""
         return self._wait(lambda: said in self.screen.text, timeout_s)

@@ -19,8 +19,7 @@ from registry import bundle
 from registry.trials import Outcome
 from tests import textures_drawn
 from tests.exams import Entry
-from tests.mlflow_runs import entries_of, new_store
-from tests.processes import descendants
+from tests.mlflow_runs import entries_of, new_store, statuses_of
 from tests.search.tiny_searches import ELSEWHERE, SPACE_FILE
 from zoo.cli._signals import sigterm_is_ctrl_c
 from zoo.errors import EmptyFolderError
@@ -64,12 +63,6 @@ class Terminal:
     def uri(self) -> str:
         """Of the MLflow store."""
         return f"sqlite:///{self.root / 'home' / 'mlflow.db'}"
-
-    def statuses(self) -> list[str]:
-        """Return the status of every run in MLflow."""
-        client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
-        experiments = [each.experiment_id for each in client.search_experiments()]
-        return [run.info.status for run in client.search_runs(experiments)]
 
     def trials(self, search_name: str) -> dict[str, Entry]:
         """Return what MLflow has of every trial."""
@@ -124,7 +117,7 @@ def test_ctrl_c_keeps_what_was_found_and_resume_goes_on_with_the_same_trials(
     assert "Traceback" not in said
     first = bundle.load(Path(answer["detector"]))
     assert first.metrics["val_pixel_ap"] == pytest.approx(answer["val_pixel_ap"])
-    assert "RUNNING" not in terminal.statuses()
+    assert "RUNNING" not in statuses_of(terminal.uri)
     name = Path(answer["detector"]).parent.name
     before = terminal.trials(name)
     interrupted = {trial for trial, entry in before.items() if entry.outcome == "interrupted"}
@@ -143,7 +136,7 @@ def test_ctrl_c_keeps_what_was_found_and_resume_goes_on_with_the_same_trials(
     assert found["trials_finished"] == outcomes.count("finished") >= 1
     assert found["trials_stopped_early"] == outcomes.count("stopped_early")
     assert found["trials_finished"] + found["trials_stopped_early"] == 3
-    assert set(terminal.statuses()) == {"FINISHED"}
+    assert set(statuses_of(terminal.uri)) == {"FINISHED"}
     values = []
     for trial, entry in after.items():
         curve = entry.curves["val_pixel_ap"]
@@ -153,28 +146,6 @@ def test_ctrl_c_keeps_what_was_found_and_resume_goes_on_with_the_same_trials(
         old_curve = entry.curves.get("val_pixel_ap", [])
         assert after[trial].curves["val_pixel_ap"][: len(old_curve)] == old_curve
     assert found["val_pixel_ap_trial"] == pytest.approx(max(values))
-
-
-@pytest.mark.cluster
-def test_sigterm_ends_a_search_as_ctrl_c_does_but_with_its_exit_code(tmp_path: Path) -> None:
-    terminal = terminal_in(tmp_path, "weave")
-    running = terminal.zoo("weave", *THREE_TRIALS)
-    assert running.stderr is not None
-    better = next((line for line in running.stderr if "better:" in line), None)
-    assert better is not None, running.wait()
-    rays = descendants(running.pid).keys() - {running.pid}
-    assert rays
-    running.terminate()
-    printed, said = running.communicate(timeout=120)
-    assert running.returncode == 128 + signal.SIGTERM, said
-    assert "Interrupted; what was found is kept." in said
-    assert "--resume" in said
-    assert "Traceback" not in said
-    answer = json.loads(printed)
-    found = bundle.load(Path(answer["detector"]))
-    assert found.metrics["val_pixel_ap"] == pytest.approx(answer["val_pixel_ap"])
-    assert "RUNNING" not in terminal.statuses()
-    assert not [each for each in rays if Path(f"/proc/{each}").exists()]
 
 
 # ------------------------------------------------------------------------------- several textures
