@@ -80,7 +80,7 @@ def running(faulty: Faulty) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:
             """Write no log."""
 
-    for verb in ("GET", "PUT", "HEAD", "DELETE", "POST"):
+    for verb in ("GET", "PUT", "HEAD", "DELETE", "POST", "PATCH"):
         setattr(Handler, f"do_{verb}", lambda self: faulty.handle(self))
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

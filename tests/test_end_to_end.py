@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
+import time
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +23,9 @@ from registry.folder_shelf import FolderShelf
 from registry.shelf import pointer_of
 from tests import textures_drawn
 from tests.cli.commands import move_in
+from tests.faulty import Fault, Faulty, running
+from tests.mlflow_runs import new_store, runs_of
+from tests.processes import free_port, mlflow_server
 from tests.report.html_read import assert_self_contained
 from zoo import methods
 from zoo.cli import main
@@ -45,6 +50,7 @@ fixed_patches: 0
 output_stride: 4
 """
 TRIALS, REPORTS = 2, 2
+AWAY_S = 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +83,18 @@ def in_home(searched: Searched, monkeypatch: pytest.MonkeyPatch) -> Searched:
     return searched
 
 
-def answer(home: Path, command: list[str]) -> dict[str, Any]:
-    """Run a command in a home, and return the object that it prints, which must be all of it."""
+def answer(home: Path, command: list[str], *, tracking: str = "") -> dict[str, Any]:
+    """Run a command in a home, and return the object that it prints, which must be all of it.
+
+    Args:
+        home: The home.
+        command: The command.
+        tracking: Address of an MLflow server; without one, the store is in the home.
+    """
     printed = io.StringIO()
     with pytest.MonkeyPatch.context() as monkeypatch, contextlib.redirect_stdout(printed):
         move_in(home, monkeypatch)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking)
         for name in [each for each in methods.names() if each.startswith("feature_")]:
             monkeypatch.delitem(methods.METHODS, name)  # so little would not join them
         main(command)
@@ -102,9 +115,45 @@ def parent_and_trials(searched: Searched) -> tuple[MlflowClient, Run, list[Run]]
     return client, parents[0], children
 
 
-def test_the_best_trials_are_confirmed_with_other_seeds(searched: Searched, tmp_path: Path) -> None:
+class Outage:
+    """MLflow is away from the first report of a trial on, for a while."""
+
+    def __init__(self) -> None:
+        self.began = math.inf
+        self.refused = 0
+
+    def __call__(self, verb: str, path: str) -> Fault:
+        if self.began == math.inf and "/metrics/get-history" in path:
+            self.began = time.monotonic()
+        away = 0 <= time.monotonic() - self.began < AWAY_S
+        self.refused += away
+        return "away" if away else "none"
+
+
+def test_the_best_trials_are_confirmed_with_other_seeds_while_mlflow_goes_and_comes_back(
+    searched: Searched, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     more = ["--trials", "2", "--reports", "1", "--confirm", "2", "--seed", "5"]
-    found = answer(tmp_path / "home", [*searched.command, *more])
+    new_store(tmp_path / "server" / "mlflow.db")
+    outage = Outage()
+    with (
+        mlflow_server(tmp_path / "server", free_port()) as there,
+        running(Faulty(there, outage)) as address,
+    ):
+        tracking = address.replace("//", "//me:hunter2@")
+        found = answer(tmp_path / "home", [*searched.command, *more], tracking=tracking)
+    said = capsys.readouterr().err
+    assert outage.refused
+    assert "The search goes on; its record is kept in" in said
+    assert "The MLflow store is back." in said
+    runs = runs_of(f"sqlite:///{tmp_path}/server/mlflow.db", Path(found["detector"]).parent.name)
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert len(runs) == 3, "the search and its trials"
+    assert all("val_pixel_ap" in run.data.metrics for run in runs.values())
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"bundle.json", "mlflow.db"} <= {path.name for path in written}
+    assert "hunter2" not in said
+    assert not [path for path in written if b"hunter2" in path.read_bytes()]
     assert found["confirmed_seeds"] == 2
     assert 0 < found["confirmed_spread"] < found["confirmed_val_pixel_ap"] < 1
     made = bundle.load(Path(found["detector"]))

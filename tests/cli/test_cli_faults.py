@@ -349,7 +349,6 @@ def test_a_user_without_a_name_and_a_home_can_promote_and_score(
 ) -> None:
     mine = tmp_path / "mine"
     move_in(mine / "home", monkeypatch)
-    new_store(mine / "home" / "mlflow.db")
     # A champion that is better, so that what learns nothing is not fitted.
     better = untrained_once.untrained(gather(textures.find(stocked.data, "weave")))[0]
     bundle.save(better, tmp_path / "better")

@@ -140,7 +140,7 @@ def test_ray_up_starts_a_head_and_sets_it_up_and_ray_down_stops_it(cloud: Cloud)
         r"mkdir -p /home/ubuntu/zoo-home /home/ubuntu/mlflow",
         r"docker pull rayproject/ray:[\d.]+-py311-cpu",
         r"docker run .*zoo-home:/home/ray/zoo-home .*mlflow:/home/ray/mlflow .*-cpu bash",
-        r"cd /home/ray/texture-zoo && pip install --quiet --constraint .*cluster-serve",
+        r"/texture-zoo && pip install --quiet --constraint constraints\.txt \S*\.\[cluster-serve\]",
         r"export RAY_AUTH_MODE=token$",
         r"export ZOO_STORAGE=s3://bucket/searches$",
         r"export ZOO_SHELF=s3://bucket/shelf$",
