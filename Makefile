@@ -45,6 +45,7 @@ lock:
 	build/lock/bin/uv pip compile --quiet --no-deps --universal --python-version 3.11 \
 		--generate-hashes --no-annotate --no-header --no-emit-package torch \
 		--output-file requirements.lock constraints.txt
+	$(MAKE) setup
 	$(BIN)/python docs/make_image_lock.py
 
 # What setuptools left of an older build would be in the wheel.

@@ -37,7 +37,7 @@ import numpy as np
 from registry import bundle
 from registry.bundle import Bundle
 from registry.folder_shelf import FolderShelf
-from registry.pointer import CHAMPION, Entry
+from tests import exams
 from zoo.data.images import picture_paths, read_image, to_rgb8
 
 SIDE, PICTURES = 256, 32
@@ -67,12 +67,7 @@ def publish(root: Path, made: Bundle, version: int) -> str:
     """Publish a bundle as the champion, and return its digest."""
     folder = root / f"made-{version}"
     bundle.save(replace(made, texture=NAME), folder)
-    entry = Entry(act="promoted", version=version)
-    digest = bundle.digest(folder)
-    FolderShelf(root / "shelf").change(
-        NAME, lambda old: old.with_version(digest, CHAMPION, entry), folder=folder
-    )
-    return digest
+    return exams.publish(FolderShelf(root / "shelf"), folder, texture=NAME, version=version)
 
 
 def bare(folder: Path, contents: list[bytes], seconds: float) -> None:

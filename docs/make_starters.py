@@ -97,7 +97,7 @@ def _challenge(name: demo.Photograph, shelf: FolderShelf) -> None:
 
 def _timeless(made: Bundle) -> Bundle:
     """Return a bundle without the figures that differ each time."""
-    return replace(made, metrics={k: v for k, v in made.metrics.items() if k not in TIMES})
+    return replace(made, metrics=_without_times(made.metrics))
 
 
 def _only_champion(pointer: Pointer, digest: str) -> Pointer:

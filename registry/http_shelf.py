@@ -7,7 +7,6 @@ be plain HTTP on this machine only.
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
@@ -15,7 +14,7 @@ from urllib.parse import urlsplit
 from registry.http_source import INDEX, HttpSource
 from registry.names import checked_name
 from registry.pointer import Edit, Pointer
-from registry.shelf_cache import ShelfCache, check_download
+from registry.shelf_cache import ShelfCache
 from zoo.errors import ConfigError, StorageError
 from zoo.https import TIMEOUT_S, check_address
 
@@ -128,9 +127,7 @@ class HttpShelf:
             BundleError: It is damaged or missing.
             StorageError: There is no usable answer.
         """
-        with tempfile.TemporaryDirectory() as folder:
-            self._source.download(digest, Path(folder))
-            check_download(Path(folder), digest, where=f"{self._url}/objects/{digest}")
+        self._cache.check(digest)
 
     def discard(self, digest: str) -> bool:
         """Refuse: the shelf is read-only.

@@ -221,16 +221,16 @@ def _bounded(answer: Answer, most: int) -> Iterator[bytes]:
     Raises:
         StorageError: It is larger than such a file may be.
     """
-    received = answer.length or 0
-    if received <= most:
-        received = 0
+    received = 0
+    if (answer.length or 0) <= most:
         for chunk in answer.chunks():
             received += len(chunk)
             if received > most:
                 break
             yield chunk
-    if received > most:
-        raise StorageError(
-            f"Cannot read {answer.url}: it has more than the {most / 1e6:.0f} MB that such a file "
-            "may have. Check the address."
-        )
+        else:
+            return
+    raise StorageError(
+        f"Cannot read {answer.url}: it has more than the {most / 1e6:.0f} MB that such a file may "
+        "have. Check the address."
+    )

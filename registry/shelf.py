@@ -68,12 +68,11 @@ def pointer_of(shelf: ReadableShelf, texture: str) -> Pointer:
     return found
 
 
-def lineage(shelf: ReadableShelf, texture: str, *, digest: str) -> dict[str, Any]:
-    """Return the version and aliases of a bundle on a shelf, and the entry that published it.
+def lineage(pointer: Pointer, *, digest: str) -> dict[str, Any]:
+    """Return the version and aliases of a bundle of a texture, and the entry that published it.
 
     `signed` says whether there is a signature, not whether the key is trusted.
     """
-    pointer = pointer_of(shelf, texture)
     version = pointer.version_of(digest)
     entry = next((asdict(each) for each in pointer.history if each.version == version), {})
     known = {

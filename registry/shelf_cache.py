@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 import time
 import warnings
 from contextlib import suppress
@@ -157,9 +158,10 @@ class ShelfCache:
 
     def _keep(self, texture: str, found: Known | None, before: Known | None) -> None:
         path = self._path(texture)
-        if found is before or found is None:
-            if found:
-                os.utime(path)  # it was seen now
+        if found is None:
+            return
+        if found is before:
+            os.utime(path)  # it was seen now
             return
         self._pointers.mkdir(parents=True, exist_ok=True)
         content = found.pointer.to_json()
@@ -172,7 +174,8 @@ class ShelfCache:
 
         What is pinned by its digest needs no request.
         """
-        known, digest = self._known(texture), reference.removeprefix("@sha256:")
+        digest = reference.removeprefix("@sha256:")
+        known = self._known(texture) if digest != reference else None
         if known is None or digest not in known.pointer.versions.values():
             return None
         return known.pointer if signing.is_trusted(texture, digest, known.pointer) else None
@@ -181,18 +184,30 @@ class ShelfCache:
         """Return the folder of a bundle on this machine, whether or not it is there; unchecked."""
         return self._folder / "objects" / digest
 
+    def check(self, digest: str) -> None:
+        """Download an object again and compare every byte of it with its name.
+
+        Raises:
+            BundleError: It is damaged or missing.
+            StorageError: There is no answer.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self._download(digest, Path(folder))
+
+    def _download(self, digest: str, folder: Path) -> None:
+        self._source.download(digest, folder)
+        _check_download(folder, digest, where=f"{self._source.url}/objects/{digest}")
+
     def _object(self, digest: str) -> Path:
         try:
             return checked_object(self._folder, digest)
         except BundleError:  # not cached yet, or damaged on this disk
-            shutil.rmtree(self._folder / "objects" / digest, ignore_errors=True)
-        folder = self._folder / "objects" / digest
-        aside = folder.with_name(f".{digest}.{os.getpid()}.part")
-        shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(folder := self.local(digest), ignore_errors=True)
+        aside = folder.with_name(f".{digest}.part")  # one process at a time comes here
+        shutil.rmtree(aside, ignore_errors=True)  # of one that was killed
         aside.mkdir(parents=True)
         try:
-            self._source.download(digest, aside)
-            check_download(aside, digest, where=f"{self._source.url}/objects/{digest}")
+            self._download(digest, aside)
             aside.rename(folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -230,7 +245,7 @@ class ShelfCache:
         return folder, version
 
 
-def check_download(folder: Path, digest: str, *, where: str) -> None:
+def _check_download(folder: Path, digest: str, *, where: str) -> None:
     """Refuse a bundle that was just downloaded, if its digest is not the one it was asked by.
 
     Args:

@@ -96,9 +96,13 @@ class ShelfWithStarters:
     def pointers(self) -> dict[str, Pointer]:
         """Return the pointer of each texture; errors as those of the shelf."""
         found = self.shelf.pointers()
-        if self._starters is not None:
-            found |= {each: self._starters.pointer(each) for each in self._behind(found)}
-        return dict(sorted(found.items()))
+        return dict(sorted((found | self.behind(found)).items()))
+
+    def behind(self, own: Iterable[str]) -> dict[str, Pointer]:
+        """Return the pointers of the starters that these textures of the shelf do not hide."""
+        if self._starters is None:
+            return {}
+        return {each: self._starters.pointer(each) for each in self._behind(own)}
 
     def fetch(self, name: str) -> Path:
         """Return the folder of the bundle of this name; errors as in `resolve`."""

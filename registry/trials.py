@@ -8,6 +8,7 @@ from typing import Literal
 
 # Folders in that of a search: its detector, its first champion, the methods that learn nothing.
 CHAMPION, FLOOR, UNTRAINED = "best", "floor", "untrained"
+SEARCH_CONFIG = "search.json"  # in the folder of a search: its limits
 AUDIT_LOG = "test_pictures.jsonl"  # beside a bundle: what it says of each test picture
 AUDIT_SHOWN = "test_pictures"  # beside it, a folder: those that were nearest to a wrong verdict
 AUDIT_CURVES = "test_curves.json"  # beside it: precision and false alarms of the pixels

@@ -50,22 +50,20 @@ def load(
     return Detector(bundle.load(folder), device=device, source=source)
 
 
-def names(pattern: str = "*", *, shelf: str | None = None, starters: bool = True) -> list[str]:
+def names(pattern: str = "*", *, shelf: str | None = None) -> list[str]:
     """Return the textures that have a champion and match a wildcard.
 
     Args:
         pattern: A name, or a pattern such as `c*`.
         shelf: As for `load`.
-        starters: With the starters that the shelf does not hide.
 
     Example:
         >>> names("c*", shelf="no-such-folder")
         []
     """
-    from registry.shelf import names_on, open_shelf, shelf_to_read
+    from registry.shelf import names_on, shelf_to_read
 
-    opened = shelf_to_read(shelf) if starters else open_shelf(shelf)
-    known = names_on(opened)
+    known = names_on(shelf_to_read(shelf))
     with_champion = [name for name, references in known.items() if "champion" in references]
     return sorted(fnmatch.filter(with_champion, pattern))
 
@@ -89,13 +87,13 @@ def show(name: str, *, shelf: str | None = None) -> dict[str, Any]:
     """
     from registry import bundle
     from registry.names import parsed
-    from registry.shelf import lineage, shelf_to_read
+    from registry.shelf import lineage, pointer_of, shelf_to_read
     from zoo.detectors import card
 
     opened = shelf_to_read(shelf)
     folder = opened.fetch(name)
     found = bundle.load(folder)
-    origin = lineage(opened, found.texture, digest=folder.name)
+    origin = lineage(pointer_of(opened, found.texture), digest=folder.name)
     return card.of(found) | origin | {"starter": opened.is_starter(parsed(name)[0])}
 
 

@@ -92,6 +92,26 @@ def read_object(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def read_objects(path: Path, *, most: int) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a file of JSON lines; what is none is left out.
+
+    Args:
+        path: The file; one that cannot be read has none.
+        most: Bytes that are read at most; a larger file cannot be read.
+    """
+    try:
+        content = read_regular(path, most=most)
+    except OSError:
+        return
+    for text in content.splitlines():
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(found, dict):
+            yield found
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Replace a file in one step: a reader sees the old content or the new one.
 

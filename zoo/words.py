@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import time
 import unicodedata
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 LATEST = 2**37  # seconds since 1970: beyond it there is no date
@@ -52,8 +54,6 @@ def date(when: float, *, zone: bool = False) -> str:
     """
     if not math.isfinite(when) or not 0 <= when <= LATEST:
         return "-"
-    from datetime import datetime  # imported here: `zoo --help` needs none of it
-
     local = datetime.fromtimestamp(when).astimezone()
     shown = f"{local:%Y-%m-%d %H:%M}"
     return f"{shown} {local:%Z}" if zone else shown
@@ -111,6 +111,17 @@ def counted(number: int, noun: str) -> str:
         ('1 picture', '0 pictures', '1,200 bundles')
     """
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def outcomes(counts: Iterable[tuple[str, float]]) -> str:
+    """Return how many trials had each outcome; empty if there were none.
+
+    Example:
+        >>> outcomes([("running", 0), ("finished", 3.0), ("stopped_early", 1.0)])
+        '3 finished, 1 stopped early'
+    """
+    known = {name.replace("_", " "): round(number) for name, number in counts}
+    return ", ".join(f"{number} {name}" for name, number in known.items() if number)
 
 
 def in_words(name: str, value: Any) -> tuple[str, str]:

@@ -142,22 +142,23 @@ def _locked(uri: str) -> Iterator[None]:
     A new store is made by migrations, which fail if two processes run them at once. A server takes
     care of that itself.
     """
-    database = _database(uri)
-    if database is None or (database.is_file() and not _may_write(database.parent)):
+    path = database(uri)
+    if path is None or (path.is_file() and not _may_write(path.parent)):
         yield  # where nothing can be written, nothing is made either: the store is only read
         return
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{database}.lock"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
         yield
 
 
 def _artifacts(uri: str) -> str | None:
     """Return the folder beside an SQLite database; MLflow's default is the current folder."""
-    database = _database(uri)
-    return (database.resolve().parent / "mlartifacts").as_uri() if database else None
+    path = database(uri)
+    return (path.resolve().parent / "mlartifacts").as_uri() if path else None
 
 
-def _database(uri: str) -> Path | None:
+def database(uri: str) -> Path | None:
+    """Return the file of an SQLite store; None for another store."""
     path = make_url(uri).database if uri.startswith("sqlite:///") else None
     return Path(path) if path else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import zoo
 from registry import bundle
 from registry.folder_shelf import FolderShelf
 from tests.cli.commands import Shop, champion, move_in, refused, search_refused
-from tests.exams import drawn_bundle, flip, publish
+from tests.exams import flip, publish
 from zoo.cli import main
 
 
@@ -24,12 +25,13 @@ def test_names_are_listed_by_wildcard(
     main(["names", pattern])
     assert capsys.readouterr().out.splitlines() == found
     main(["names", pattern, "--json"])
-    listed = json.loads(capsys.readouterr().out)
-    assert [each["name"] for each in listed] == found
-    for each in listed:
-        assert each["version"] == 1
-        assert each["digest"] == champion(shop.home).name
-        assert not each["starter"]
+    assert json.loads(capsys.readouterr().out) == found
+    for name in found:
+        main(["show", name, "--json"])
+        shown = json.loads(capsys.readouterr().out)
+        assert shown["lineage"]["version"] == 1
+        assert shown["digest"] == champion(shop.home).name
+        assert not shown["starter"]
 
 
 def test_names_are_a_table_on_a_terminal_which_says_what_is_a_starter(
@@ -39,7 +41,8 @@ def test_names_are_a_table_on_a_terminal_which_says_what_is_a_starter(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for texture in ("brick", "weave"):
-        folder = drawn_bundle(tmp_path / texture, texture=texture)
+        folder = tmp_path / texture
+        bundle.save(replace(bundle.load(champion(shop.home)), texture=texture), folder)
         publish(FolderShelf(tmp_path / "starters"), folder, texture=texture, version=2)
     monkeypatch.setattr("zoo.home.STARTERS", tmp_path / "starters")
     monkeypatch.setenv("ZOO_STARTERS", "on")
@@ -54,8 +57,11 @@ def test_names_are_a_table_on_a_terminal_which_says_what_is_a_starter(
         ("brick", "2", "starter"),
         ("weave", "1", "shelf"),
     ]
-    main(["names", "--json"])
-    assert [each["starter"] for each in json.loads(capsys.readouterr().out)] == [True, False]
+    for name, is_starter in (("brick", True), ("weave", False)):
+        main(["show", name, "--json"])
+        shown = json.loads(capsys.readouterr().out)
+        assert shown["starter"] is is_starter
+        assert shown["lineage"]["version"] == (2 if is_starter else 1)
     main(["history", "brick"])
     assert "promoted" in capsys.readouterr().out
 

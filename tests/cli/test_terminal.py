@@ -16,7 +16,8 @@ import pytest
 from tests.cli.terminals import Screen, sized, terminal
 from zoo.cli import _block, _terminal
 from zoo.cli._block import Block, Piece
-from zoo.cli.output import answer, put, sections, table
+from zoo.cli._terminal import painted
+from zoo.cli.output import answer, put_line, sections, table
 
 ROWS = [
     ("SEARCH", "BEGAN", "BEST", "TRIALS"),
@@ -93,7 +94,7 @@ def test_colours_are_off_where_they_are_not_wanted(
     monkeypatch.setenv(name, value)
     screen = Screen(80)
     with printed_to(screen):
-        put("zoo", "bad")
+        put_line(painted("zoo", "bad", sys.stdout))
         sections([("Title", [("Label", "text")])])
     assert screen.text == "zoo\nTitle\n  Label  text"
     assert not screen.colours

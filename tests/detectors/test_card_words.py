@@ -219,7 +219,8 @@ def test_no_value_of_a_forged_card_breaks_it_or_reaches_the_terminal(
             inner = inner.get(name) if isinstance(inner, dict) else None
         if isinstance(inner, dict):
             inner[path[-1]] = data.draw(ODD)
-    for label, sentence in card_words.rows(forged):
+    rows = [line for section in card_words.sections(forged) for line in section.lines]
+    for label, sentence in rows:
         for text in (label, sentence):
             assert visible(text) == text
             assert 0 < len(text) <= 3 * LONGEST + 200

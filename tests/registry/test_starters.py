@@ -70,7 +70,17 @@ def test_all_textures_are_listed_and_each_is_loaded(
     pinned = f"brick@sha256:{digest_of(behind, 'brick')}"
     assert shelf.fetch(pinned) == behind.fetch("brick")
     assert pointer_of(shelf, "brick").history[0].act == "promoted"
-    assert lineage(shelf, "brick", digest=digest_of(shelf, "brick"))["lineage"]["version"] == 1
+    shown = lineage(pointer_of(shelf, "brick"), digest=digest_of(shelf, "brick"))
+    assert shown["lineage"]["version"] == 1
+
+
+def test_the_starters_behind_textures_that_are_known_are_told_without_the_shelf(
+    starters: Path, tmp_path: Path
+) -> None:
+    away = tmp_path / "away"
+    away.write_text("a shelf that cannot be read")
+    shelf = ShelfWithStarters(FolderShelf(away), starters)
+    assert list(shelf.behind(["wood", "grass"])) == ["brick"]
 
 
 def test_a_texture_of_the_user_hides_the_starter_of_its_name_with_all_its_versions(

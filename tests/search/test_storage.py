@@ -16,12 +16,12 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from registry import bundle
-from registry.trials import TrialUsage
+from registry.trials import SEARCH_CONFIG, TrialUsage
 from tests.exams import ListLog
 from tests.search.tiny_searches import config, search
 from zoo.errors import ConfigError, SearchError, StorageError
 from zoo.evaluation.search_audit import kept_detectors
-from zoo.search.storage import CONFIG_FILE, last_config, new_name, place_of, write_config
+from zoo.search.storage import last_config, new_name, place_of, write_config
 from zoo.search.trial import STATE
 from zoo.training import TrainingData
 
@@ -45,7 +45,7 @@ def test_the_newest_configuration_of_a_texture_is_read_back_as_it_was_written(
 def test_of_a_newer_versions_configuration_the_known_fields_are_read(tmp_path: Path) -> None:
     known = config("weave-1")
     (tmp_path / "weave-1").mkdir()
-    (tmp_path / "weave-1" / CONFIG_FILE).write_text(json.dumps(asdict(known) | {"hats": 3}))
+    (tmp_path / "weave-1" / SEARCH_CONFIG).write_text(json.dumps(asdict(known) | {"hats": 3}))
     assert last_config(tmp_path, "weave") == known
 
 
@@ -90,7 +90,7 @@ def test_a_damaged_search_hides_no_other(tmp_path: Path, text: str) -> None:
     written = config("weave-1")
     write_config(written, tmp_path / "weave-1")
     (tmp_path / "weave-2").mkdir()
-    (tmp_path / "weave-2" / CONFIG_FILE).write_text(text)
+    (tmp_path / "weave-2" / SEARCH_CONFIG).write_text(text)
     assert last_config(tmp_path, "weave") == written
     with pytest.raises(SearchError, match="there are searches of .*weave"):
         last_config(tmp_path, "wood")
@@ -99,13 +99,13 @@ def test_a_damaged_search_hides_no_other(tmp_path: Path, text: str) -> None:
 def test_a_pipe_in_place_of_a_search_hides_no_other(tmp_path: Path) -> None:
     write_config(config("weave-1"), tmp_path / "weave-1")
     (tmp_path / "weave-2").mkdir()
-    os.mkfifo(tmp_path / "weave-2" / CONFIG_FILE)
+    os.mkfifo(tmp_path / "weave-2" / SEARCH_CONFIG)
     assert last_config(tmp_path, "weave") == config("weave-1")
 
 
 def test_a_search_without_its_values_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "weave-1").mkdir()
-    file = tmp_path / "weave-1" / CONFIG_FILE
+    file = tmp_path / "weave-1" / SEARCH_CONFIG
     for text in ('{"texture": "weave"}', json.dumps(asdict(config("weave-1")) | {"trials": []})):
         file.write_text(text)
         with pytest.raises(SearchError, match=r"search\.json is damaged: .*without --resume"):

@@ -245,6 +245,12 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str, str]] = {
         "none of that name; there are map, rate. Did you mean 'rate'?",
     ),
     "a parameter twice": ({"url": f"{SCORE}?rate=.1&rate=.2"}, 422, "bad_request", "there twice"),
+    "almost this host": (
+        {"headers": {"Host": "127.0.0.1.evil.example:80"}},
+        421,
+        "wrong_host",
+        "'127.0.0.1.evil.example:80'",
+    ),
     "another host": ({"headers": {"Host": "evil.example"}}, 421, "wrong_host", "'evil.example'"),
     "another site": (
         {"headers": {"Origin": "http://evil.example"}},

@@ -7,9 +7,11 @@ import hashlib
 import io
 import json
 import os
+import struct
 import subprocess
 import sys
 import threading
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,14 @@ def brushed(region: Bool[np.ndarray, "h w"]) -> str:
     disk = io.BytesIO()
     Image.fromarray(pixels).save(disk, "png")
     return base64.b64encode(disk.getvalue()).decode()
+
+
+def twice_a_header(region: Bool[np.ndarray, "h w"]) -> str:
+    """Return a mask with a second header, which states a size of a gigapixel."""
+    content = base64.b64decode(brushed(region))
+    body = b"IHDR" + struct.pack(">II", 30_000, 30_000) + content[24:29]
+    second = struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
+    return base64.b64encode(content[:33] + second + content[33:]).decode()
 
 
 def stroke() -> Bool[np.ndarray, "h w"]:
@@ -282,6 +292,7 @@ def test_a_picture_is_kept_once_and_only_if_it_is_marked(tmp_path: Path) -> None
         ({"boxes": (Box(top=60, left=0, height=5, width=5),)}, "A box ends at row 65, column 5"),
         ({"mask": "AAAA"}, "The mask is no PNG in base64"),
         ({"mask": "%%%"}, "The mask is no PNG in base64"),
+        ({"mask": twice_a_header(stroke())}, "The mask "),
         ({"mask": brushed(stroke()[:-1])}, "The mask has 63x72 pixels, and the picture 64x72"),
     ],
 )

@@ -83,6 +83,21 @@ def test_a_broken_new_champion_leaves_the_old_one_and_is_told_once(
     assert pool.broken() == {}
 
 
+def test_a_rollback_to_what_still_answers_leaves_nothing_broken(
+    tmp_path: Path, bundles: list[Bundle]
+) -> None:
+    shelf = shelf_with(tmp_path, bundles[:1])
+    pool = Pool(settings(tmp_path))
+    before = pool.served("weave")
+    promote(tmp_path, replace(bundles[1], method="unknown_method"), version=2)
+    pool.refresh()
+    assert pool.broken()
+    shelf.change("weave", lambda old: old.rolled_back("it cannot be loaded"))
+    pool.refresh()
+    assert pool.broken() == {}
+    assert pool.served("weave") is before
+
+
 def test_a_detector_whose_scores_are_not_finite_never_answers(
     tmp_path: Path, bundles: list[Bundle]
 ) -> None:

@@ -253,6 +253,7 @@ def test_a_port_that_is_taken_is_refused(home: Path, capsys: pytest.CaptureFixtu
         (["--port", "70000"], "is no port from 0 to 65535"),
         (["--keep-pictures"], "there is no journal"),
         (["--max-megapixels", "400"], "most_megapixels is 400"),
+        (["--private-key", "key.pem"], "--private-key is the key of a certificate"),
         (["--certificate", "none.pem"], "none.pem cannot be used as the certificate"),
         (["--new-key", "a\nb"], "is no label of a key"),
     ],

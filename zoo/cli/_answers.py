@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from zoo.cli.output import put, put_json, sections
-from zoo.words import duration
+from zoo.cli.output import put_json, sections
+from zoo.words import duration, outcomes
 
 
 def show(title: str, values: Mapping[str, Any], *, as_json: bool = False) -> None:
@@ -19,7 +19,18 @@ def show(title: str, values: Mapping[str, Any], *, as_json: bool = False) -> Non
     """
     if as_json:
         put_json(values)
-        return
+    else:
+        sections(_parts(title, values))
+
+
+def show_several(answers: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print the answers of several searches, by texture."""
+    failed = [("Failed", "the reason is above.")]
+    each = (_parts(name, found) if found else [(name, failed)] for name, found in answers.items())
+    sections([part for parts in each for part in parts])
+
+
+def _parts(title: str, values: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
     from zoo.detectors import card_words
 
     lines = [
@@ -35,18 +46,7 @@ def show(title: str, values: Mapping[str, Any], *, as_json: bool = False) -> Non
     parts = [(title, [(label, text) for label, text in lines if text])]
     if audit := card_words.audit(values):
         parts.append(("On test pictures with real defects", list(audit)))
-    sections(parts)
-
-
-def show_several(answers: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print the answers of several searches, by texture."""
-    for number, (name, values) in enumerate(answers.items()):
-        if number:
-            put()
-        if values:
-            show(name, values)
-        else:
-            sections([(name, [("Failed", "the reason is above.")])])
+    return parts
 
 
 def _painted(values: Mapping[str, Any]) -> str:
@@ -61,12 +61,11 @@ def _painted(values: Mapping[str, Any]) -> str:
 
 def _trials(values: Mapping[str, Any]) -> str:
     counts = {
-        name.removeprefix("trials_").replace("_", " "): round(value)
+        name.removeprefix("trials_"): value
         for name, value in values.items()
         if name.startswith("trials_")
     }
-    said = [f"{number} {name}" for name, number in counts.items() if number]
-    return ", ".join(said) or ("none" if counts else "")
+    return outcomes(counts.items()) or ("none" if counts else "")
 
 
 def _confirmed(values: Mapping[str, Any]) -> str:

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from zoo.cli import _answers, _terminal
+from zoo.cli import _answers
 from zoo.cli._block import Block
-from zoo.cli._search_progress import JSON
+from zoo.cli._search_progress import JSON, chosen
 from zoo.cli._search_state import State, of_several
 from zoo.cli.output import put_json, say
 from zoo.errors import SearchError
@@ -33,9 +33,7 @@ def run(args: argparse.Namespace) -> None:
     say(f"Searching for {', '.join(names)} at once; they share all workers.")
     if objects := all_textures.objects_in(args.data):
         say(f"Left out, as no textures: {', '.join(objects)}. Name one with --category.")
-    way = args.progress
-    if way == "auto":
-        way = "live" if _terminal.can_move(sys.stderr) else "lines"
+    way = chosen(args.progress)
     inner = "lines" if way == "lines" else "json"
     with cluster(args.address):
         # Of an option that is given twice, the last one counts.

@@ -84,16 +84,22 @@ class SearchProgress:
         return now + left * standing.seconds / own
 
 
+def chosen(way: Way) -> Way:
+    """Return how a search is shown: `auto` is a block on a terminal, and else lines."""
+    if way != "auto":
+        return way
+    return "live" if _terminal.can_move(sys.stderr) else "lines"
+
+
 @contextmanager
 def shown(way: Way) -> Iterator[SearchProgress]:
     """Show a search until the block ends.
 
     Args:
-        way: `auto` is a block that changes where stderr is a terminal, and else lines.
+        way: As `chosen` takes it.
     """
     state = State(began=time.time())
-    if way == "auto":
-        way = "live" if _terminal.can_move(sys.stderr) else "lines"
+    way = chosen(way)
     if way == "lines":
         yield SearchProgress(state, lambda: None, Lines(say))
     elif way == "json":

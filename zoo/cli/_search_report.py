@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.cli.output import say
-from zoo.errors import StorageError, ZooError, one_line, without_secrets
+from zoo.errors import SearchError, StorageError, ZooError, one_line, without_secrets
 
 if TYPE_CHECKING:
     from registry.pointer import Entry
@@ -20,7 +20,9 @@ FILE = "report.html"
 
 def searches(storage: Path) -> list[str]:
     """Return the names of the searches that have a folder, the oldest first."""
-    return sorted(path.parent.name for path in storage.glob("*/search.json"))
+    from registry.trials import SEARCH_CONFIG
+
+    return sorted(path.parent.name for path in storage.glob(f"*/{SEARCH_CONFIG}"))
 
 
 def write(name: str, folder: Path | None, target: Path, *, store: Store | None = None) -> Path:
@@ -91,7 +93,6 @@ def _record(
 ) -> tuple[SearchRecord, tuple[str, ...]]:
     """Return what is known of a search, and what is missing, a sentence each."""
     from registry.runs.records import search_record
-    from zoo.errors import SearchError
     from zoo.search import trial_files
 
     why = "MLflow has no record of it"
@@ -113,12 +114,12 @@ def _record(
 
 def _open_store() -> Store | None:
     """Return MLflow's store; None for a database that does not exist: it would be made."""
-    from registry.runs.store import open_store
+    from registry.runs.store import database, open_store
     from zoo.home import tracking_uri
 
     uri = tracking_uri()
-    path = uri.removeprefix("sqlite:///")
-    return None if path != uri and not Path(path).is_file() else open_store(uri)
+    path = database(uri)
+    return None if path and not path.is_file() else open_store(uri)
 
 
 def _history(texture: str) -> tuple[tuple[Entry, ...], tuple[str, ...]]:

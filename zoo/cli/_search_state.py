@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from zoo.cli._block import Piece
+from zoo.cli._terminal import columns, filled
 from zoo.words import duration, time_of_day
 
 BAR, SHORTEST_BAR = 24, 8  # columns of the bar of time
@@ -79,14 +80,14 @@ def of_several(states: Mapping[str, State], width: int, height: int) -> Sequence
     known = [each for each in states.values() if each.ends is not None]
     latest = max(known, key=lambda each: each.ends or 0.0, default=next(iter(states.values())))
     lines: list[list[Piece]] = [_labelled("time", _time(latest, width))]
-    widest = min(max(map(len, states)), 16)
+    widest = min(max(map(columns, states)), 16)
     for name, state in states.items():
         value = state.untrained if state.best is None else state.best
         best = "   -  " if value is None else f"{value:6.3f}"
         done = _trials(state) if state.counts else ""
         lines.append(
             [
-                (f"{name:<{widest}}", "bold"),
+                (filled(name, widest), "bold"),
                 (f"{best}  {state.doing}", "plain"),
                 (f"; {done}" if done else "", "dim"),
             ]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.cli import options
-from zoo.cli.output import put, put_json, say, table
+from zoo.cli.output import is_terminal, put, put_json, say, table
 from zoo.errors import BundleError, ConfigError, UnknownDetectorError, one_line
 from zoo.methods import DEFAULT, METHODS, PRESETS
 from zoo.words import in_words
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> None:
     say(f"The tables and the plot are in {out}.")
     if args.json:
         put_json({"bench": str(out), "rows": [asdict(row) for row in rows]})
-    elif sys.stdout.isatty():
+    elif is_terminal(sys.stdout):
         _show(rows)
     else:
         for line in (out / benchmark.PAGE).read_text("utf-8").splitlines():

@@ -8,7 +8,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.cli.output import put, put_json, say, table
+from zoo.cli import options
+from zoo.cli.output import is_terminal, put, put_json, say, table
 from zoo.words import date, megabytes
 
 if TYPE_CHECKING:
@@ -23,11 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "pattern", nargs="?", default="*", help="list only names that match, such as 'c*'"
     )
-    parser.add_argument(
-        "--json",
-        action="store_true",
-        help="print one JSON list of objects; without it a table, or the names alone where the "
-        "output is no terminal",
+    options.add_json(
+        parser,
+        prints="one JSON list; without it a table, or the names alone where the output is no "
+        "terminal,",
     )
 
 
@@ -39,35 +39,26 @@ def run(args: argparse.Namespace) -> None:
     from registry.shelf import shelf_to_read
 
     shelf = shelf_to_read()
+    own = shelf.shelf.pointers()
     pointers = {
         name: pointer
-        for name, pointer in shelf.pointers().items()
+        for name, pointer in sorted((own | shelf.behind(own)).items())
         if CHAMPION in pointer.aliases and fnmatch.fnmatchcase(name, args.pattern)
     }
-    found = [
-        {
-            "name": name,
-            "version": pointer.aliases[CHAMPION],
-            "digest": pointer.digests()[CHAMPION],
-            "starter": shelf.is_starter(name),
-        }
-        for name, pointer in sorted(pointers.items())
-    ]
     if args.json:
-        put_json(found)
-    elif sys.stdout.isatty() and found:
+        put_json(list(pointers))
+    elif pointers and is_terminal(sys.stdout):
         rows = [("NAME", "VERSION", "SINCE", "VAL AP", "SIZE", "FROM", "METHOD")]
-        for each in found:
-            name, digest = str(each["name"]), str(each["digest"])
-            method, size = _of_bundle(shelf.local(digest))
-            since, value = _champion(pointers[name])
-            origin = "starter" if each["starter"] else "shelf"
-            rows.append((name, str(each["version"]), since, value, size, origin, method))
+        for name, pointer in pointers.items():
+            method, size = _of_bundle(shelf.local(pointer.digests()[CHAMPION]))
+            since, value = _champion(pointer)
+            origin = "shelf" if name in own else "starter"
+            rows.append((name, str(pointer.aliases[CHAMPION]), since, value, size, origin, method))
         table(rows)
     else:
         for name in pointers:
             put(name)
-    if not found:
+    if not pointers:
         say("No detector yet. Make one with `zoo search --category NAME --data DIR`.")
 
 
@@ -91,7 +82,8 @@ def _of_bundle(folder: Path) -> tuple[str, str]:
 
     card = read_object(folder / CARD)
     parts = card.get("parts")
-    names = [part.get("method") for part in parts if isinstance(part, dict)] if parts else []
+    parts = parts if isinstance(parts, list) else []
+    names = [part.get("method") for part in parts if isinstance(part, dict)]
     counts = Counter(name for name in names or [card.get("method")] if isinstance(name, str))
     said = [name if number == 1 else f"{number} x {name}" for name, number in counts.items()]
     try:

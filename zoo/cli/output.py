@@ -13,18 +13,18 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from zoo.cli import _terminal
 from zoo.cli._stdout import put_line
 from zoo.cli._tables import lines, row_of, sections, table
-from zoo.cli._terminal import Style, columns
+from zoo.cli._terminal import Style, columns, is_terminal, shown
 from zoo.errors import without_secrets
 from zoo.words import in_words, visible
 
 __all__ = [
     "Style",
+    "agreeing",
     "answer",
     "columns",
-    "counted",
+    "is_terminal",
     "lines",
     "put",
     "put_json",
@@ -32,8 +32,8 @@ __all__ = [
     "row_of",
     "say",
     "sections",
+    "shown",
     "table",
-    "visible",
 ]
 
 
@@ -46,18 +46,14 @@ def say(line: str) -> None:
         print(visible(without_secrets(line)), file=sys.stderr, flush=True)
 
 
-def put(line: object = "", style: Style = "plain") -> None:
+def put(line: object = "") -> None:
     """Write a line of an answer to stdout.
-
-    Args:
-        line: The line.
-        style: Its colour on a terminal.
 
     Raises:
         BrokenPipeError: Nobody reads the answer any more.
         StorageError: It cannot be written, because of a full disk for example.
     """
-    put_line(_terminal.painted(_terminal.shown(str(line), sys.stdout), style, sys.stdout))
+    put_line(shown(str(line), sys.stdout))
 
 
 def put_json(value: object) -> None:
@@ -73,7 +69,7 @@ def answer(values: Mapping[str, Any], *, as_json: bool) -> None:
         lines([in_words(name, value) for name, value in values.items()])
 
 
-def counted(warnings: Sequence[Sequence[str]]) -> list[str]:
+def agreeing(warnings: Sequence[Sequence[str]]) -> list[str]:
     """Return one line for the warnings of several images that agree up to the first colon.
 
     Args:

@@ -67,17 +67,16 @@ def _search(args: argparse.Namespace, folder: Path | None) -> Path:
 def _detector(args: argparse.Namespace) -> Path:
     from registry import bundle
     from registry.names import file_name
-    from registry.shelf import open_shelf
+    from registry.shelf import shelf_to_read
     from zoo.data import textures
     from zoo.evaluation import detector_report
     from zoo.home import home
     from zoo.report import detector_page, page
 
-    shelf = open_shelf()
-    folder, _ = shelf.resolve(args.name)
+    shelf = shelf_to_read()
     texture = None
     if args.data:
-        texture = textures.find(args.data, bundle.load(folder).texture)
+        texture = textures.find(args.data, bundle.load(shelf.fetch(args.name)).texture)
     named = detector_report.Named(shelf=shelf, name=args.name, home=home())
     report = detector_report.gathered(named, texture=texture, say=say)
     name = f"{file_name(report.texture)}-{report.version}.html"

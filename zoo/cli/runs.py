@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from zoo.cli import options
 from zoo.cli.output import Style, put_json, say, table
-from zoo.words import date, duration
+from zoo.words import date, duration, outcomes
 
 if TYPE_CHECKING:
     from registry.runs.searches import Search
@@ -37,8 +37,8 @@ def run(args: argparse.Namespace) -> None:
         return
     rows = [("SEARCH", "BEGAN", "STATE", "BEST", "DEVICE TIME", "TRIALS")]
     for each in found:
-        hours = {kind: each.totals[f"{kind.lower()}_seconds"] for kind in ("CPU", "GPU")}
-        spent = [f"{duration(seconds)} {kind}" for kind, seconds in hours.items() if seconds]
+        used = {kind: each.totals[f"{kind.lower()}_seconds"] for kind in ("CPU", "GPU")}
+        spent = [f"{duration(seconds)} {kind}" for kind, seconds in used.items() if seconds]
         rows.append(
             (
                 each.name,
@@ -57,11 +57,9 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _trials(search: Search) -> str:
-    counts = [(search.running, "running")]
-    counts += [
-        (round(number), name.removeprefix("trials_"))
+    ended = {
+        name.removeprefix("trials_"): number
         for name, number in search.totals.items()
         if name.startswith("trials_")
-    ]
-    said = [f"{number} {name.replace('_', ' ')}" for number, name in counts if number]
-    return ", ".join(said) or "none yet"
+    }
+    return outcomes([("running", search.running), *ended.items()]) or "none yet"

@@ -5,23 +5,21 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from zoo.cli import options
 from zoo.cli._pictures import pictures_of
+from zoo.cli._score_table import ScoreTable
 from zoo.cli._scoring import here, there
-from zoo.cli.output import Style, columns, counted, put_json, put_line, row_of, say, visible
+from zoo.cli.output import agreeing, is_terminal, put_json, say
 from zoo.errors import BadImageError, one_line
 
 HELP = "score images: verdict, score and regions of each, as a table or JSON, and heat maps"
 EXAMPLE = "zoo score wood planks/ --out maps --csv planks.csv --fail-on-defect"
 DEFECTIVE = 1  # exit code
 PROGRESS_S = 10.0  # between two lines of progress
-STYLES: dict[str, Style] = {"good": "good", "look again": "doubtful", "defective": "bad"}
-COLUMNS = ("verdict", "score", "p", "regions", "largest", "warnings")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
     paths = pictures_of(args.images, out=args.out)
     targets = overlays.paths_of(paths, args.out) if args.out else {}
     failed, rows, warned = 0, [], []
-    show = _Table(paths) if sys.stdout.isatty() and not args.json else put_json
+    show = ScoreTable(paths) if is_terminal(sys.stdout) and not args.json else put_json
     said = time.monotonic()
     scored = (there if args.server else here)(args, paths)
     try:
@@ -103,7 +101,7 @@ def run(args: argparse.Namespace) -> None:
         scored.close()
         if args.csv and rows:
             write_csv(rows, args.csv)
-    for warning in counted(warned):
+    for warning in agreeing(warned):
         say(warning)
     if failed:
         raise BadImageError(
@@ -119,29 +117,3 @@ def _flat(line: dict[str, Any]) -> dict[str, Any]:
     kept = {name: each for name, each in line.items() if name != "statistics"}
     own = {"regions": len(line["regions"]), "warnings": " ".join(line["warnings"])}
     return {**kept, **line["statistics"], **own}
-
-
-class _Table:
-    """Prints a row for each image as soon as it is scored."""
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.width = max(columns(visible(str(path))) for path in paths)
-        self._row("image", *COLUMNS)
-
-    def __call__(self, line: dict[str, Any]) -> None:
-        p = line["p_value"]
-        largest = max((region["area"] for region in line["regions"]), default=None)
-        self._row(
-            line["image"],
-            line["verdict"].upper() if line["is_anomalous"] else line["verdict"],
-            f"{line['score']:.3f}",
-            "-" if p is None else f"{p:.3f}",
-            str(len(line["regions"])),
-            "-" if largest is None else f"{largest} px",
-            str(len(line["warnings"]) or "-"),
-            style=STYLES.get(line["verdict"], "plain"),
-        )
-
-    def _row(self, image: str, *cells: str, style: Style = "plain") -> None:
-        widths = [self.width, *[10] * (len(cells) - 1)]
-        put_line(row_of([image, *cells], widths, style=style, column=1))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from zoo.cli import _serve_options
 from zoo.cli.output import put, say
+from zoo.errors import ConfigError
 
 if TYPE_CHECKING:
     from zoo.serve.settings import Settings
@@ -38,6 +39,8 @@ def run(args: argparse.Namespace) -> None:
         return
     from zoo.serve import app, server
 
+    if args.private_key and not args.certificate:
+        raise ConfigError("--private-key is the key of a certificate. Give --certificate too.")
     settings = _serve_options.settings(args, file if args.keys or file.exists() else None)
     server.check_exposed(args.host, settings)
     if args.certificate:
@@ -53,9 +56,11 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _say_where(args: argparse.Namespace, settings: Settings, port: int) -> None:
+    from zoo.https import is_loopback
+
     host = f"[{args.host}]" if ":" in args.host else args.host
     say(f"Serving at http{'s' if args.certificate else ''}://{host}:{port}/ until Ctrl-C.")
-    if settings.keys and not args.certificate and args.host not in ("127.0.0.1", "localhost"):
+    if settings.keys and not args.certificate and not is_loopback(args.host):
         say(
             "Keys and pictures cross the network unencrypted. Give --certificate, or put a proxy "
             "with HTTPS before the service."

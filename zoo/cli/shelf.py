@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.cli import options
-from zoo.cli.output import Style, put, say, table
+from zoo.cli.output import Style, is_terminal, put, say, table
 from zoo.errors import BundleError, ConfigError
 from zoo.words import counted, megabytes
 
@@ -76,7 +76,7 @@ def _verify(shelf: Shelf) -> None:
         (each.texture if each.version is None else f"{each.texture}:{each.version}", each)
         for each in checked
     ]
-    if sys.stdout.isatty() and checked:
+    if is_terminal(sys.stdout) and checked:
         rows = [("DETECTOR", "STATE", "BUNDLE")]
         for name, each in named:
             what = f"{each.digest[:12] or 'its pointer'}. {each.problem}".rstrip(". ")
@@ -95,12 +95,12 @@ def _verify(shelf: Shelf) -> None:
 
 def _collect(shelf: Shelf, args: argparse.Namespace) -> None:
     from registry import maintenance
+    from registry.shelf import Objects
 
     idle = maintenance.collect(shelf, grace_s=args.older_than, dry=True)
     sizes = {digest: _bytes_of(shelf.local(digest)) for digest in idle}
-    removed = (
-        idle if args.dry_run else maintenance.collect(shelf, grace_s=args.older_than, dry=False)
-    )
+    assert isinstance(shelf, Objects)  # else it could not have been asked for what is idle
+    removed = [each for each in idle if args.dry_run or shelf.discard(each)]
     for digest in removed:
         put(digest)
     freed = sum(sizes.get(digest, 0) for digest in removed)

@@ -62,6 +62,21 @@ def _without_equal_channels(pixels: Shaped[np.ndarray, "h w c"]) -> Shaped[np.nd
     return pixels if has_colour(pixels) else np.ascontiguousarray(pixels[..., :1])
 
 
+def content_of(path: Path) -> bytes:
+    """Return the bytes of the file of a picture.
+
+    Raises:
+        BadImageError: It is missing, is no regular file, or is larger than a picture may be.
+    """
+    try:
+        return read_regular(path, most=most_bytes())
+    except (OSError, ValueError) as error:  # a ValueError if the path has a null character
+        reason = getattr(error, "strerror", None) or error
+        raise BadImageError(
+            f"{path} cannot be opened: {reason}. Correct the path, or the file."
+        ) from error
+
+
 def read_image(path: Path) -> Shaped[np.ndarray, "h w c"]:
     """Read one picture upright, as uint8 or uint16 with one channel or three.
 
@@ -75,13 +90,7 @@ def read_image(path: Path) -> Shaped[np.ndarray, "h w c"]:
         BadImageError: The file is missing, damaged or cut short, or its values do not fit into
             16 bits. Its `__cause__` is the decoder's error.
     """
-    try:
-        data = read_regular(path, most=most_bytes())
-    except (OSError, ValueError) as error:  # a ValueError if the path has a null character
-        reason = getattr(error, "strerror", None) or error
-        raise BadImageError(
-            f"{path} cannot be opened: {reason}. Correct the path, or the file."
-        ) from error
+    data = content_of(path)
     try:
         return _without_equal_channels(decoded(data))
     except UNREADABLE as error:

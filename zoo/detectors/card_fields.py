@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ class Fields:
         return self.raw.get(name) if isinstance(self.raw, Mapping) else None
 
     def names(self) -> list[str]:
-        """Return the names of the first fields, made visible."""
+        """Return the names of the first fields, as they are."""
         keys = self.raw if isinstance(self.raw, Mapping) else ()
         return [key for key in itertools.islice(keys, MOST) if isinstance(key, str)]
 
@@ -59,8 +59,7 @@ class Fields:
 
     def texts(self, name: str) -> list[str]:
         """Return the texts of a list."""
-        value = self.get(name)
-        known = value[:MOST] if isinstance(value, list | tuple) else ()
+        known = self._list(name)[:MOST]
         return [shortened(each, LONGEST_NAME) for each in known if isinstance(each, str)]
 
     def number(self, name: str) -> float | None:
@@ -74,8 +73,7 @@ class Fields:
 
     def numbers_of(self, name: str) -> list[float]:
         """Return the finite numbers of a list."""
-        value = self.get(name)
-        known = value[:MOST] if isinstance(value, list | tuple) else ()
+        known = self._list(name)[:MOST]
         return [each for each in map(_number, known) if each is not None]
 
     def whole(self, name: str) -> int | None:
@@ -97,20 +95,28 @@ class Fields:
         number = _number(value)
         return self.text(name) if number is None else f"{number:.6g}"
 
+    def scalars(self) -> dict[str, str]:
+        """Return all texts, numbers and truth values by name, as text, made visible."""
+        known = ((shortened(name, LONGEST_NAME), self.scalar(name)) for name in self.names())
+        return {name: value for name, value in known if value is not None}
+
     def size(self, name: str) -> int:
         """Return the length of a list; 0 if it is none."""
-        value = self.get(name)
-        return len(value) if isinstance(value, list | tuple) else 0
+        return len(self._list(name))
 
     def interval(self, name: str) -> tuple[float, float] | None:
         """Return two shares in ascending order."""
-        value = self.get(name)
-        if not isinstance(value, list | tuple) or len(value) != 2:
+        value = self._list(name)
+        if len(value) != 2:
             return None
         low, high = map(_number, value)
         if low is None or high is None or not 0 <= low <= high <= 1:
             return None
         return low, high
+
+    def _list(self, name: str) -> Sequence[Any]:
+        value = self.get(name)
+        return value if isinstance(value, list | tuple) else ()
 
 
 def _number(value: object) -> float | None:

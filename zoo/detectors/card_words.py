@@ -81,11 +81,6 @@ def audit(figures: Mapping[str, Any]) -> tuple[Line, ...]:
     return tuple(_audit(Fields({"metrics": {"test": test}})))
 
 
-def rows(card: Mapping[str, Any]) -> list[Line]:
-    """Return the lines of all sections, for a plain table."""
-    return [line for section in sections(card) for line in section.lines]
-
-
 def _detector(card: Fields) -> list[Line]:
     lines = _known(("Material", card.text("texture")))
     lineage = card.inner("lineage")
@@ -326,9 +321,10 @@ def _warnings(card: Fields) -> list[Line]:
 def _origin(card: Fields) -> list[Line]:
     lineage, data = card.inner("lineage"), card.inner("data")
     act = lineage.text("act")
-    made_by = card.inner("made_by")
-    versions = [(name, made_by.scalar(name)) for name in made_by.names() if name != "settings"]
-    said = ", ".join(f"{name.replace('_', '-')} {value}" for name, value in versions if value)
+    versions = card.inner("made_by").scalars().items()
+    said = ", ".join(
+        f"{name.replace('_', '-')} {value}" for name, value in versions if name != "settings"
+    )
     return _known(
         ("Decision", act.replace("_", " ") if act else None),
         ("Reason", lineage.text("reason")),
@@ -344,9 +340,8 @@ def _origin(card: Fields) -> list[Line]:
 
 
 def _configuration(card: Fields) -> str | None:
-    config = card.inner("config")
-    known = [(name, config.scalar(name)) for name in config.names()]
-    return ", ".join(f"{name} {value}" for name, value in known if value) or None
+    known = card.inner("config").scalars().items()
+    return ", ".join(f"{name} {value}" for name, value in known) or None
 
 
 def _seeds(data: Fields) -> str | None:

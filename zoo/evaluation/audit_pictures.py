@@ -14,14 +14,13 @@ import numpy as np
 from registry.trials import AUDIT_CURVES, AUDIT_SHOWN
 from zoo.data.textures import Texture
 from zoo.evaluation.audit import Scored, read_again
-from zoo.files import write_text, writing
+from zoo.files import write_text
 from zoo.report import overlays
-from zoo.report.pictures import SIDE, jpeg, small
+from zoo.report.pictures import store
 from zoo.scoring.curves import curves
 
 SHOWN = 6  # pictures on either side
 PIXELS = 2**23  # of a curve; more take seconds and look the same
-GAP = 4  # pixels between a picture and its map
 
 
 def nearest(defective: Sequence[bool], scores: Sequence[float]) -> tuple[list[int], list[int]]:
@@ -58,9 +57,7 @@ def write(scored: Scored, texture: Texture, folder: Path) -> None:
     for picture in read_again(texture, names):
         at = names[picture.name]
         pair = overlays.picture_and_map(picture.pixels, scored.pictures[at].score, picture.mask)
-        path = picture_of(folder, at)
-        with writing(path, f"the picture {path.name}"):
-            path.write_bytes(jpeg(small(pair, 2 * SIDE + GAP)))
+        store(pair, picture_of(folder, at))
 
 
 def picture_of(folder: Path, number: int) -> Path:

@@ -7,7 +7,6 @@ that were nearest to an error. A line that is not what it should be is left out.
 from __future__ import annotations
 
 import hashlib
-import json
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ from zoo.data.textures import Texture
 from zoo.detectors import Detector
 from zoo.evaluation import audit_log, audit_pictures
 from zoo.evaluation.audit import doubts, figures, score_test
-from zoo.files import read_object, read_regular
+from zoo.files import read_object, read_objects, read_regular
 from zoo.report.detector_page import Audited, KindRow
 from zoo.report.pictures import Shot, stored
 from zoo.scoring import metrics
@@ -104,19 +103,7 @@ def _audited(made: Bundle, folder: Path) -> Audited | None:
 
 def _lines(path: Path) -> list[dict[str, Any]]:
     """Return the lines of a log that have all that a report needs."""
-    try:
-        content = read_regular(path, most=MOST_LOG)
-    except OSError:
-        return []
-    found = []
-    for text in content.splitlines():
-        try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(line, dict) and _is_whole(line):
-            found.append(line)
-    return found
+    return [line for line in read_objects(path, most=MOST_LOG) if _is_whole(line)]
 
 
 def _is_whole(line: Mapping[str, Any]) -> bool:

@@ -11,7 +11,8 @@ from typing import Any
 from registry import bundle
 from registry.bundle import Bundle
 from registry.pointer import CHALLENGER, CHAMPION, PREVIOUS, Pointer
-from registry.shelf import Shelf, lineage, pointer_of
+from registry.shelf import lineage, pointer_of
+from registry.starters import ReadableShelf
 from zoo import methods, words
 from zoo.data.textures import Texture
 from zoo.detectors import calibrated, card, card_words
@@ -34,7 +35,7 @@ class Named:
         home: Where audits are kept.
     """
 
-    shelf: Shelf
+    shelf: ReadableShelf
     name: str
     home: Path
 
@@ -57,14 +58,13 @@ def gathered(
     """
     folder, version = named.shelf.resolve(named.name)
     made = bundle.load(folder)
-    shown = card.of(made) | lineage(named.shelf, made.texture, digest=folder.name)
     pointer = pointer_of(named.shelf, made.texture)
     if texture is not None:
         say("Reading the test pictures.")
         audited, made = audit_shown.now(made, texture)
-        shown["metrics"] = card.of(made)["metrics"]
     else:
         audited = audit_shown.before(made, folder.name, named.home)
+    shown = card.of(made) | lineage(pointer, digest=folder.name)
     good, missing = good_scores(made), list[str]()
     if good is None:
         missing.append("This detector was made by a version that kept no scores of good pictures.")
@@ -145,9 +145,7 @@ def _tiles(made: Bundle, shown: Mapping[str, Any], audited: Audited | None) -> t
             low, high = map(words.percent, ends)
             note = f"of good pictures; the true rate is between {low} and {high} (95 %)"
         tiles.append(Tile(label="False alarms, as set", value=words.percent(rate), note=note))
-    known = audited.figures if audited else {}
-    ap = known.get("pixel_ap", made.metrics.get(f"{TEST}pixel_ap"))
-    if ap is not None:
+    if (ap := made.metrics.get(f"{TEST}pixel_ap")) is not None:
         tiles.append(Tile(label="Pixel AP", value=f"{ap:.3f}", note="real defects, test pictures"))
     if (ap := made.metrics.get(METRIC)) is not None:
         tiles.append(Tile(label="Validation AP", value=f"{ap:.3f}", note="painted defects"))

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from registry import bundle
-from registry.trials import CHAMPION, FLOOR, UNTRAINED
+from registry.trials import CHAMPION, FLOOR, SEARCH_CONFIG, UNTRAINED
 from zoo.data.layouts import folder_names
 from zoo.data.testset import has_test
 from zoo.data.textures import Texture
@@ -100,7 +100,7 @@ def find_search(storage: Path, texture: Texture, name: str | None = None) -> Pat
         SearchError: There is no such search, it has not ended, or it was on other pictures.
     """
     configs = {
-        path.parent.name: read_object(path) for path in sorted(storage.glob("*/search.json"))
+        path.parent.name: read_object(path) for path in sorted(storage.glob(f"*/{SEARCH_CONFIG}"))
     }
     known = [each for each, config in configs.items() if config.get("texture") == texture.name]
     if name is not None and name not in known:

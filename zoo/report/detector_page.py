@@ -142,8 +142,8 @@ def render(report: DetectorPage, *, pictures: Pictures | None = None) -> str:
     budget = pictures or Pictures()
     audited = report.audited
     # The worst of both sides first, so that a small budget takes the least telling ones.
-    misses: list[Placed] = budget.place(list(audited.misses)) if audited else []
-    alarms: list[Placed] = budget.place(list(audited.alarms)) if audited else []
+    misses: list[Placed] = budget.place(audited.misses) if audited else []
+    alarms: list[Placed] = budget.place(audited.alarms) if audited else []
     return page.rendered(
         TEMPLATE,
         {

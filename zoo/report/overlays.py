@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from zoo.detectors import Score
 
 MAX_OPACITY = 0.55  # of the colour of the highest values over the picture
+GAP = 4  # pixels between a picture and its map
 MIN_SIDE = 256  # pixels; smaller images are enlarged
 MARK = "Software", "texture-zoo"  # in the PNG file
 RED, GREEN = (255, 40, 40), (60, 255, 60)
@@ -78,7 +79,7 @@ def picture_and_map(
     """
     picture = to_rgb8(pixels)
     left = picture if truth is None else outlined(picture, truth, GREEN)
-    gap = np.full((picture.shape[0], 4, 3), 255, np.uint8)
+    gap = np.full((picture.shape[0], GAP, 3), 255, np.uint8)
     pair = np.concatenate([left, gap, overlay(pixels, score)], axis=1)
     times = max(1, MIN_SIDE // min(picture.shape[:2]))
     return pair.repeat(times, axis=0).repeat(times, axis=1)

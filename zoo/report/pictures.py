@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from jaxtyping import UInt8
 from markupsafe import Markup
 from PIL import Image
 
-from zoo.files import read_regular
+from zoo.files import read_regular, writing
+from zoo.report.overlays import GAP
 
 SIDE = 320  # pixels; longest side of a picture in a page
 QUALITY = 82  # of JPEG; text and outlines stay sharp
@@ -64,7 +66,7 @@ class Pictures:
         self.left = most
         self.left_out = 0
 
-    def place(self, shots: list[Shot]) -> list[Placed]:
+    def place(self, shots: Sequence[Shot]) -> list[Placed]:
         """Return the pictures that fit, in their order; what is no picture is left out too."""
         return [placed for shot in shots if (placed := self._placed(shot))]
 
@@ -98,6 +100,16 @@ def jpeg(picture: UInt8[np.ndarray, "h w 3"]) -> bytes:
     content = io.BytesIO()
     Image.fromarray(picture).save(content, "jpeg", quality=QUALITY, optimize=True)
     return content.getvalue()
+
+
+def store(pair: UInt8[np.ndarray, "h w 3"], path: Path) -> None:
+    """Write a picture beside its map, as small as a page shows them.
+
+    Raises:
+        StorageError: The disk is full or the folder cannot be written.
+    """
+    with writing(path, f"the picture {path.name}"):
+        path.write_bytes(jpeg(small(pair, 2 * SIDE + GAP)))
 
 
 def stored(path: Path) -> bytes | None:

@@ -125,7 +125,7 @@ def render(report: SearchPage, *, pictures: Pictures | None = None) -> str:
         pictures: The budget of its pictures.
     """
     budget = pictures or Pictures()
-    shown = budget.place(list(report.shots))
+    shown = budget.place(report.shots)
     trials = report.record.trials
     differing, same = _settings(trials)
     return page.rendered(

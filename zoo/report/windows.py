@@ -10,13 +10,12 @@ from typing import Any
 
 from zoo.data.defects.validation import GOOD, PLACEBO, Window
 from zoo.detectors import Score
-from zoo.files import read_object, write_text, writing
+from zoo.files import read_object, write_text
 from zoo.report import overlays
-from zoo.report.pictures import SIDE, Shot, jpeg, small, stored
+from zoo.report.pictures import Shot, store, stored
 
 EACH = 2  # windows of a family, of good pictures and of placebos
 INDEX = "windows.json"
-_GAP = 4  # pixels between a picture and its map
 
 
 def chosen(windows: Sequence[Window]) -> list[Window]:
@@ -43,9 +42,7 @@ def save(windows: Sequence[Window], scores: Sequence[Score], folder: Path) -> No
     lines = []
     for number, (window, score) in enumerate(zip(windows, scores, strict=True)):
         pair = overlays.picture_and_map(window.image, score, window.mask)
-        path = _picture(folder, number)
-        with writing(path, f"the picture {path.name}"):
-            path.write_bytes(jpeg(small(pair, 2 * SIDE + _GAP)))
+        store(pair, _picture(folder, number))
         lines.append(_line(window, score))
     write_text(json.dumps({"windows": lines}, indent=1), folder / INDEX)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from registry.trials import Outcome
+from zoo.words import outcomes
 
 HEARTBEAT_S = 15.0  # at least one line in so many seconds, or the search looks dead
 
@@ -42,8 +43,7 @@ class Standing:
     @property
     def counts(self) -> str:
         """The number of trials by outcome, as text."""
-        counts = [f"{n} {name.replace('_', ' ')}" for name, n in self.outcomes.items() if n]
-        return ", ".join(counts) or "no trial ended"
+        return outcomes(self.outcomes.items()) or "no trial ended"
 
 
 @runtime_checkable

@@ -10,7 +10,7 @@ from typing import Any
 from registry import bundle
 from registry.bundle import Bundle
 from registry.pointer import Entry
-from registry.trials import CHAMPION, FLOOR, SearchRecord
+from registry.trials import CHAMPION, FLOOR, SEARCH_CONFIG, SearchRecord
 from zoo import words
 from zoo.data.defects.validation import CONTRAST_NAMES, SIZE_NAMES
 from zoo.detectors import card, fusion_of
@@ -21,7 +21,6 @@ from zoo.report.pictures import Shot, stored
 from zoo.report.search_page import OUTCOMES, CostRow, SearchPage, used
 from zoo.report.tiles import Tile, Tone, Verdict, on_test_pictures
 from zoo.search.importance import importance
-from zoo.search.storage import CONFIG_FILE
 from zoo.training import METRIC
 
 MAPS, WINDOWS = "maps", "windows"  # folders in that of a search, and in `MAPS`
@@ -52,11 +51,11 @@ def gathered(sources: Sources) -> SearchPage:
     """Return what the report of a search shows. What is not there is left out, and said."""
     record, folder = sources.record, sources.folder
     missing = list(sources.missing)
-    best, floor = (_bundle(folder, name, missing) for name in (CHAMPION, FLOOR))
+    best = _bundle(folder, CHAMPION, missing)
     untrained = record.figures.get(f"{METRIC}_untrained")
-    if untrained is None and floor:
+    if untrained is None and (floor := _bundle(folder, FLOOR, missing)):
         untrained = floor.metrics.get(METRIC)
-    config = read_object(folder / CONFIG_FILE) if folder else {}
+    config = read_object(folder / SEARCH_CONFIG) if folder else {}
     decisions = _decisions(sources)
     own = next(
         (each for each in reversed(decisions) if record.run and each.run == record.run), None

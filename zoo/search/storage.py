@@ -14,6 +14,7 @@ from pyarrow.fs import FileSelector, FileSystem, copy_files
 from pyarrow.lib import ArrowException
 from pydantic import TypeAdapter
 
+from registry.trials import SEARCH_CONFIG
 from zoo.errors import ConfigError, SearchError, StorageError, one_line
 from zoo.files import read_object, storage_error, write_whole
 from zoo.search.callback import DISK_FULL, detector_of
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from ray.train import Checkpoint
 
-CONFIG_FILE = "search.json"
 # Beginnings of the names of the files in which Ray saves the state of a search.
 STATE_FILES = ("experiment_state", "searcher-state", "search_gen_state", "callback-states")
 
@@ -142,7 +142,7 @@ def write_config(config: SearchConfig, folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / CONFIG_FILE, json.dumps(asdict(config), indent=1).encode())
+        write_whole(folder / SEARCH_CONFIG, json.dumps(asdict(config), indent=1).encode())
     except OSError as error:
         raise storage_error(f"Cannot begin the search {config.name}", error) from error
 
@@ -154,7 +154,7 @@ def last_config(storage: Path, texture: str) -> SearchConfig:
         SearchError: There is none, or its file is damaged.
     """
     known = {field.name for field in fields(SearchConfig)}
-    saved = {path: read_object(path) for path in sorted(storage.glob(f"*/{CONFIG_FILE}"))}
+    saved = {path: read_object(path) for path in sorted(storage.glob(f"*/{SEARCH_CONFIG}"))}
     of_texture = [path for path, config in saved.items() if config.get("texture") == texture]
     if not of_texture:
         others = sorted(

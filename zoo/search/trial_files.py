@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from registry.trials import Outcome, ReportRecord, SearchRecord, TrialRecord
-from zoo.files import read_object, read_regular
+from registry.trials import SEARCH_CONFIG, Outcome, ReportRecord, SearchRecord, TrialRecord
+from zoo.files import read_object, read_objects
 from zoo.search.config import REPORTS
-from zoo.search.storage import CONFIG_FILE
 from zoo.search.trial import FAILURE, TRAINABLE
 from zoo.training import METRIC
 
@@ -28,7 +26,7 @@ def record_of(folder: Path) -> SearchRecord:
     Args:
         folder: Of the search.
     """
-    config = read_object(folder / CONFIG_FILE)
+    config = read_object(folder / SEARCH_CONFIG)
     reports = config.get("reports")
     whole = reports if isinstance(reports, int) else REPORTS[0]
     threads = config.get("threads")
@@ -87,17 +85,9 @@ def _trial(name: str, folder: Path, whole: int, cpus: int) -> TrialRecord:
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the reports of a trial that have all that is needed."""
-    try:
-        content = read_regular(path, most=MOST)
-    except OSError:
-        return
     needed = ("training_iteration", "timestamp", "time_total_s", METRIC)
-    for text in content.splitlines():
-        try:
-            line = json.loads(text)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(line, dict) and all(_is_number(line.get(name)) for name in needed):
+    for line in read_objects(path, most=MOST):
+        if all(_is_number(line.get(name)) for name in needed):
             yield line
 
 

@@ -25,7 +25,7 @@ from jaxtyping import Float
 from numpy.lib import format as npy
 from pydantic import ValidationError
 
-from zoo.data.images import most_bytes
+from zoo.data.images import content_of
 from zoo.errors import BadImageError, ConfigError, RefusedError, StorageError, one_line
 from zoo.files import TEXT, read_regular, reading
 from zoo.serve.answers import Scored
@@ -180,7 +180,7 @@ def score_files(
 
     def sent(path: Path) -> Remote:
         try:
-            answer = client.score(name, _content(path), with_map=with_maps)
+            answer = client.score(name, content_of(path), with_map=with_maps)
             return Remote(path, answer, _map(answer) if with_maps else None, None)
         except BadImageError as error:
             named = error if str(path) in str(error) else BadImageError(f"{path}: {error}")
@@ -230,16 +230,6 @@ def read_key(path: Path) -> str:
     if not lines:
         raise ConfigError(f"{path} is empty. Write the key of the service into it.")
     return lines[0]
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return read_regular(path, most=most_bytes())
-    except (OSError, ValueError) as error:  # a ValueError if the path has a null character
-        reason = getattr(error, "strerror", None) or error
-        raise BadImageError(
-            f"{path} cannot be opened: {reason}. Correct the path, or the file."
-        ) from error
 
 
 def _map(answer: Scored) -> Float[np.ndarray, "h w"]:

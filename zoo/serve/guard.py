@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from zoo.errors import RefusedError
+from zoo.https import is_loopback
 from zoo.serve import refusals
 from zoo.serve.bodies import ClientLeft, Memory, Message, Receive, drain, received
 from zoo.serve.keys import Keys
@@ -26,7 +27,6 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 MOST_URL = 4096  # bytes of path and query
-LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
 PUBLIC = {"/", "/livez", "/readyz"}  # answered without a key: nothing of a detector is in them
 PUBLIC_FOLDER = "/static/"
 QUIET = {"/livez", "/readyz", "/metrics"}  # asked for every few seconds; not logged if all is well
@@ -60,6 +60,7 @@ class Guard:
         self._app, self._service = app, service
         self._settings, self._keys, self._metrics = service.settings, service.keys, service.metrics
         self._memory = Memory(service.settings.most_waiting_bytes)
+        service.metrics.body_bytes.set_function(lambda: self._memory.used)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection of ASGI: a request, or the start and the end of the service."""
@@ -72,9 +73,8 @@ class Guard:
         turn = _Turn(scope, send, service=self._service)
         try:
             with self._memory.room() as room:
-                body = await self._body(turn, receive, room)
-                self._metrics.body_bytes.set(self._memory.used)
-                await self._app(scope, _replayed(body, receive), turn.send)
+                replay = _replayed(await self._body(turn, receive, room), receive)
+                await self._app(scope, replay, turn.send)
         except ClientLeft:
             turn.status = turn.status or LEFT
         except RefusedError as error:
@@ -83,7 +83,6 @@ class Guard:
             log.exception("The request %s failed", turn.id)
             await turn.refuse(refusals.internal(), receive)
         finally:
-            self._metrics.body_bytes.set(self._memory.used)
             self._note(turn)
 
     async def _body(self, turn: _Turn, receive: Receive, room: Any) -> bytes:
@@ -239,7 +238,7 @@ def _owner(turn: _Turn, keys: Keys) -> str:
 def _check_host(turn: _Turn) -> None:
     """Refuse a page whose name leads to this machine: without keys, being here is the only key."""
     host = turn.header(b"host", "")
-    if re.sub(r":[0-9]*$", "", host.lower()) not in LOOPBACK:
+    if not is_loopback(re.sub(r":[0-9]*$", "", host).strip("[]")):
         raise RefusedError(
             f"The service answers to localhost and not to '{host}', because it has no keys. Ask "
             "for localhost, or run it with keys.",

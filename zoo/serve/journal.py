@@ -12,12 +12,10 @@ refused.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import io
 import mmap
 import os
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,7 +39,8 @@ LOCK_S = 20.0  # that a writer waits for others; a line takes milliseconds
 LONGEST_LINE = 2**20  # bytes; one with a mask of a large picture has some ten thousand
 MOST_BOXES = 200
 
-SUFFIXES = {  # of a picture's file, by what it begins with; others are kept as .bin
+OTHER = ".bin"  # suffix of the file of a picture
+SUFFIXES = {  # by what it begins with
     b"\x89PNG": ".png",
     b"\xff\xd8\xff": ".jpg",
     b"II*\0": ".tif",
@@ -238,7 +237,7 @@ class Journal:
         path = self._folder(texture) / LINES
         with self._locked(f"Cannot write to the journal of '{texture}'"):
             path.parent.mkdir(exist_ok=True)
-            if not self._make_room(len(content) + 1):
+            if self._make_room(len(content) + 1) is None:
                 raise RefusedError(
                     f"The journal is full: its lines have all of the {self._most / 1e6:.0f} MB "
                     "that it may have, and none is removed. Export it (`zoo journal export DIR`), "
@@ -268,14 +267,13 @@ class Journal:
             if known is not None:
                 os.utime(known)  # it counts as new
                 return 0
-            before = len(self._pictures())
-            if not self._make_room(len(picture)):
+            removed = self._make_room(len(picture))
+            if removed is None:
                 raise ConfigError(
                     f"The picture has {len(picture) / 1e6:.1f} MB, and there is no room for it "
                     f"beside the lines of a journal of at most {self._most / 1e6:.1f} MB. The mark "
                     "is kept without it. Raise the bound to keep such pictures."
                 )
-            removed = before - len(self._pictures())
             path = lines.parent / PICTURES / f"{digest}{_suffix(picture)}"
             path.parent.mkdir(exist_ok=True)
             write_whole(path, picture)
@@ -287,7 +285,9 @@ class Journal:
             return self._picture(texture, digest)
 
     def _picture(self, texture: str, digest: str) -> Path | None:
-        return next((self._folder(texture) / PICTURES).glob(f"{digest}.*"), None)
+        folder = self._folder(texture) / PICTURES
+        known = (folder / f"{digest}{end}" for end in (*SUFFIXES.values(), OTHER))
+        return next(filter(Path.is_file, known), None)
 
     def _folder(self, texture: str) -> Path:
         return self._root / file_name(texture)
@@ -297,19 +297,24 @@ class Journal:
         found = [path for path in self._root.glob(f"*/{PICTURES}/[!.]*") if path.is_file()]
         return sorted(found, key=lambda path: path.stat().st_mtime)
 
-    def _make_room(self, size: int) -> bool:
-        """Remove the oldest pictures until so many bytes fit; say whether they do."""
+    def _make_room(self, size: int) -> int | None:
+        """Remove the oldest pictures until so many bytes fit, and return how many.
+
+        None if they do not fit without any picture; nothing is removed then.
+        """
         pictures = [(path, path.stat().st_size) for path in self._pictures()]
         lines = sum(path.stat().st_size for path in self._root.glob(f"*/{LINES}"))
         if lines + size > self._most:
-            return False
+            return None
         left = lines + size + sum(each for _, each in pictures)
+        removed = 0
         for path, each in pictures:
             if left <= self._most:
                 break
             path.unlink()
             left -= each
-        return True
+            removed += 1
+        return removed
 
     @contextmanager
     def _locked(self, what: str) -> Iterator[None]:
@@ -355,7 +360,7 @@ def _mentions(path: Path, digest: str) -> bool:
 
 
 def _suffix(picture: bytes) -> str:
-    return next((end for start, end in SUFFIXES.items() if picture.startswith(start)), ".bin")
+    return next((end for start, end in SUFFIXES.items() if picture.startswith(start)), OTHER)
 
 
 def _line(content: bytes) -> Line | None:
@@ -375,10 +380,11 @@ def _unpacked(mask: str, height: int, width: int) -> Bool[np.ndarray, "h w"]:
     """Return what a PNG in base64 marks; its size is read before it is decoded."""
     try:
         content = base64.b64decode(mask, validate=True)
-        size = struct.unpack(">4xII", content[12:24])[::-1]  # the chunk IHDR comes first
-        if size == (height, width):
-            return np.asarray(Image.open(io.BytesIO(content), formats=("PNG",)).convert("L")) > 0
-    except (binascii.Error, OSError, SyntaxError, ValueError, struct.error) as error:
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+            size = image.size[::-1]
+            if size == (height, width):
+                return np.asarray(image.convert("L")) > 0
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ConfigError(f"The mask is no PNG in base64: {error}. Draw it again.") from error
     raise ConfigError(
         f"The mask has {size[0]}x{size[1]} pixels, and the picture {height}x{width}. Draw it again."

@@ -70,8 +70,7 @@ def add_page(app: FastAPI, service: Service) -> None:
         responses=refused(401, 404, 500, 503),
     )
     async def scores(name: Name) -> JSONResponse:
-        served = await asyncio.to_thread(service.pool.served, name)
-        return JSONResponse(scores_of(served))
+        return JSONResponse(await asyncio.to_thread(lambda: scores_of(service.pool.served(name))))
 
     @app.get(
         "/v1/journal", summary="Whether answers are kept, and pictures", responses=refused(401)
@@ -108,7 +107,7 @@ def add_page(app: FastAPI, service: Service) -> None:
                 status=409,
                 code="no_pictures",
             )
-        if hashlib.sha256(content).hexdigest() != picture:
+        if (await asyncio.to_thread(hashlib.sha256, content)).hexdigest() != picture:
             raise RefusedError(
                 f"The picture that was sent does not have the SHA-256 {picture[:64]}. Send the "
                 "bytes that were scored.",

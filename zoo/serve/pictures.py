@@ -16,7 +16,7 @@ from PIL import Image
 
 from registry.bundle import Bundle
 from zoo.data.images import as_pixels, has_colour, to_mode
-from zoo.detectors import Score, good_scores
+from zoo.detectors import Score, calibrated, good_scores
 from zoo.errors import RefusedError
 from zoo.report import overlays
 from zoo.scoring.thresholds import (
@@ -133,8 +133,6 @@ def limits_of(bundle: Bundle, rate: float | None) -> Limits:
     known = bundle.threshold
     look = known.get("look_again_rate")
     if rate is None:
-        from zoo.detectors import calibrated
-
         lower = known.get("look_again_value")
         return Limits(
             picture=1.0,

@@ -16,7 +16,7 @@ from registry.bundle import Bundle
 from registry.names import named_version, parsed
 from registry.pointer import CHAMPION, Pointer
 from registry.shelf import shelf_to_read
-from zoo.detectors import Detector, Source, available, card
+from zoo.detectors import Detector, available, card
 from zoo.errors import (
     BadImageError,
     RefusedError,
@@ -87,9 +87,10 @@ class Pool:
         self._served: dict[str, Served] = {}
         self._broken: dict[str, str] = {}
         self._told: set[str] = set()
-        self._pointers: Mapping[str, Pointer] = self._read()
+        self._pointers: Mapping[str, Pointer] = {}
+        self._pointers = self._read()
         self._named: tuple[str, ...] = ()
-        named = tuple(dict.fromkeys(map(_canonical, settings.names)))
+        named = tuple(dict.fromkeys(map(canonical, settings.names)))
         for name in named:
             self._shelf_version(name)
         self._named = named
@@ -108,7 +109,7 @@ class Pool:
                 name it.
             RefusedError: It cannot be loaded now.
         """
-        name = _canonical(name)
+        name = canonical(name)
         found = self._served.get(name)
         if found is None:
             found = self._load(name, *self._wanted(name))
@@ -124,7 +125,10 @@ class Pool:
             UnknownDetectorError: As in `served`.
         """
         self.version(name)
-        return self._pointers[parsed(name)[0]]
+        found = self._pointers.get(parsed(name)[0])
+        if found is None:  # it was removed a moment ago
+            raise self._unknown(name)
+        return found
 
     def version(self, name: str) -> tuple[int, str]:
         """Return the version and digest that a name stands for now; nothing is loaded.
@@ -132,7 +136,7 @@ class Pool:
         Raises:
             UnknownDetectorError: As in `served`.
         """
-        name = _canonical(name)
+        name = canonical(name)
         found = self._served.get(name)
         return (found.version, found.digest) if found else self._wanted(name)
 
@@ -175,6 +179,8 @@ class Pool:
             self._tell(f"'{name}' is no longer answered for: {error}")
             return
         if before is not None and (before.version, before.digest) == (version, digest):
+            with self._tables:
+                self._broken.pop(name, None)  # of a bundle that it stood for in between
             return
         if before is None and len(self._detectors) >= self._most:
             return  # it is loaded when it is asked for
@@ -254,9 +260,7 @@ class Pool:
             self._served[found.name] = found
             self._broken.pop(found.name, None)
             self._loading.pop(found.digest, None)
-            in_use = {each.digest for each in self._served.values()}
-            for digest in [each for each in self._detectors if each not in in_use]:
-                del self._detectors[digest]
+            self._prune()
             while len(self._detectors) > self._most:
                 self._drop(next(iter(self._detectors)))
 
@@ -269,9 +273,12 @@ class Pool:
         with self._tables:
             self._served.pop(name, None)
             self._broken.pop(name, None)
-            in_use = {each.digest for each in self._served.values()}
-            for digest in [each for each in self._detectors if each not in in_use]:
-                del self._detectors[digest]
+            self._prune()
+
+    def _prune(self) -> None:
+        """Let go of the detectors that no name stands for; the tables are held."""
+        for digest in self._detectors.keys() - {each.digest for each in self._served.values()}:
+            del self._detectors[digest]
 
     def _read(self) -> dict[str, Pointer]:
         """Return the pointers; a damaged one stays as it was.
@@ -279,19 +286,20 @@ class Pool:
         Raises:
             StorageError: The shelf cannot be read, or has lost all that it had.
         """
-        before = getattr(self, "_pointers", {})
-        found: dict[str, Pointer] = {}
-        for texture in self._shelf.textures():
+        before, shelf = self._pointers, self._shelf.shelf
+        own: dict[str, Pointer] = {}
+        textures = shelf.textures()
+        for texture in textures:
             try:
-                found[texture] = self._shelf.pointer(texture)
+                own[texture] = shelf.pointer(texture)
             except ZooError as error:
                 self._tell(f"The pointer of '{texture}' cannot be read: {error}")
                 if texture in before:
-                    found[texture] = before[texture]
-        starters = set(self._shelf.starters())
-        if before.keys() - starters and not found.keys() - starters:
+                    own[texture] = before[texture]
+        starters = self._shelf.behind(textures)
+        if before.keys() - starters.keys() and not own:
             raise StorageError("it is empty now, as a disk that is not mounted would be")
-        return found
+        return own | starters
 
     def _tell(self, line: str) -> None:
         """Log a line once."""
@@ -300,7 +308,7 @@ class Pool:
             log.warning("%s", one_line(line))
 
 
-def _canonical(name: str) -> str:
+def canonical(name: str) -> str:
     """Return a name in the one form that it has in the tables.
 
     Raises:
@@ -325,8 +333,7 @@ def opened(folder: Path, device: str) -> tuple[Bundle, Detector]:
         ZooError: It cannot be read, or it cannot score.
     """
     read = bundle.load(folder)
-    source = Source(folder=folder, now=lambda: folder)
-    found = Detector(read, device=device, source=source)
+    found = Detector(read, device=device)
     _try_out(found)
     return read, found
 

@@ -24,6 +24,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from ray.serve.handle import DeploymentHandle
 from ray.serve.metrics import Counter
 
+from registry.names import parsed
 from registry.shelf import shelf_to_read
 from zoo.detectors import available
 from zoo.errors import ConfigError, RefusedError, ZooError
@@ -163,7 +164,7 @@ class _Replicas:
         Raises:
             RefusedError: The picture cannot be scored, or the replicas are busy or gone.
         """
-        texture = asked.name.partition("@")[0].partition(":")[0]
+        texture, _ = parsed(asked.name)
         handle = self._scorer.options(multiplexed_model_id=f"{texture}@sha256:{asked.digest}")
         done = await _tried(lambda: handle.answered.remote(asked, content, wanted))
         if isinstance(done, RefusedError):

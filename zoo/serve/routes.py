@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 
 from registry.names import parsed
 from registry.pointer import Entry
+from registry.shelf import lineage
 from zoo.detectors import card, card_words
 from zoo.errors import RefusedError, did_you_mean
 from zoo.serve import answers
@@ -233,13 +234,9 @@ def _card(service: Service, name: str) -> dict[str, Any]:
 
 def _lineage(service: Service, served: Served) -> dict[str, Any]:
     """Return what the shelf says of a detector: `registry.shelf.lineage`, without who did it."""
-    pointer = service.pool.pointer(served.name)
-    entry = next((_change(each) for each in pointer.history if each.version == served.version), {})
-    aliases = sorted(alias for alias, at in pointer.aliases.items() if at == served.version)
-    return {
-        "digest": served.digest,
-        "lineage": entry | {"version": served.version, "aliases": aliases},
-    }
+    found = lineage(service.pool.pointer(served.name), digest=served.digest)
+    found["lineage"] = {k: v for k, v in found["lineage"].items() if k not in ("who", "run")}
+    return found
 
 
 def _change(entry: Entry) -> dict[str, Any]:

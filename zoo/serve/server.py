@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 import logging
 import socket
 import ssl
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from zoo.errors import ConfigError, without_secrets
+from zoo.https import is_loopback
 from zoo.serve.connections import MOST_HEADER, Connection
 from zoo.serve.settings import Settings
 from zoo.words import visible
@@ -29,21 +29,6 @@ FAREWELL_S = 0.5  # after the end was asked for, for requests that are on their 
 KEEP_ALIVE_S = 30  # of a connection without a request
 COMPUTE_S = 60  # to finish a picture at the end
 BACKLOG = 512
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address can be reached from this machine only.
-
-    Example:
-        >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
-        (True, True, False)
-    """
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -13,14 +13,13 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 
-from registry.names import parsed
 from zoo.data.images import stated_size
 from zoo.errors import RefusedError
 from zoo.serve.bodies import ClientLeft
 from zoo.serve.keys import Keys
 from zoo.serve.metrics import Metrics
 from zoo.serve.pictures import Answer, Wanted, answered, limits_of
-from zoo.serve.pool import Pool
+from zoo.serve.pool import Pool, canonical
 from zoo.serve.settings import Settings
 
 T = TypeVar("T")
@@ -84,6 +83,7 @@ class Service:
         self._elsewhere = elsewhere
         self.is_stopping = False
         self._is_loaded = False
+        self.metrics.ready.set_function(lambda: self.missing() is None)
         self._turns, self._large = asyncio.Semaphore(settings.workers), asyncio.Lock()
         self._workers = ThreadPoolExecutor(
             settings.workers,
@@ -122,7 +122,7 @@ class Service:
             done = await self.in_turn(work, picture=content, has_left=has_left)
         else:
             await self._pixels(content)
-            asked = Asked(name="".join(parsed(name)), version=version, digest=digest)
+            asked = Asked(name=canonical(name), version=version, digest=digest)
             done = await self._elsewhere.answered(asked, content, wanted)
         line, count = done.line, self.metrics
         count.pictures.labels(line["name"], line["version"], line["verdict"]).inc()
@@ -166,7 +166,6 @@ class Service:
             except Exception:  # a fault of ours must not end the following of champions
                 log.exception("The detectors were not refreshed")
             self._is_loaded = True
-            self.metrics.ready.set(self.missing() is None)
             await asyncio.sleep(self.settings.refresh_s)
 
     def missing(self) -> str | None:

@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from zoo.errors import DataError, StorageError, UnreachableError
-from zoo.files import read_object, storage_error, write_whole
+from zoo.files import LEAST_FREE, read_object, storage_error, write_whole
 from zoo.https import CHUNK, Answer, Client
 
 TRIES = 5  # without a byte in between
 WAITS_S = (1.0, 2.0, 4.0, 8.0)
 ROUNDED = 1.05  # a size that is known may be rounded by so much
 MOST_BYTES = 2**38  # of a file whose size is not known
-LEAST_FREE = 2**28  # bytes that stay free on the disk
 
 Progress = Callable[[str, int, int | None], None]  # what is done, bytes, and bytes in all
 
@@ -119,7 +118,7 @@ class Downloader:
         whole = self.folder / remote.name
         try:
             if whole.is_file():
-                if remote.sha256 in (None, self.digest_of(whole)):
+                if remote.sha256 is None or remote.sha256 == self.digest_of(whole):
                     return whole
                 whole.unlink()  # of another SHA-256, which was asked for before
             part = self._found(remote)
@@ -226,7 +225,7 @@ class Downloader:
             self._check_answer(answer, part)
             begin = self._begin(answer, part)
             total = None if answer.length is None else begin + answer.length
-            self._check_size(remote, begin, total)
+            self._check_size(remote, answer.url, begin, total)
             chunks = answer.chunks()
             first = next(chunks, b"")
             if begin == 0:
@@ -294,12 +293,12 @@ class Downloader:
             )
         return part.received
 
-    def _check_size(self, remote: Remote, begin: int, total: int | None) -> None:
+    def _check_size(self, remote: Remote, url: str, begin: int, total: int | None) -> None:
         """Refuse a file that is larger than it should be, or than the disk has room for."""
         if total is None:
             return
         if total > remote.most:
-            raise _too_large(remote.urls[0], total, remote.most)
+            raise _too_large(url, total, remote.most)
         free = shutil.disk_usage(self.folder).free
         if total - begin > free - LEAST_FREE:
             raise _NoRoomError(

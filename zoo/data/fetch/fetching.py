@@ -19,12 +19,12 @@ from filelock import FileLock, Timeout
 
 from registry.names import folder_name
 from zoo.data.fetch.arrange import ARRANGEMENTS
-from zoo.data.fetch.download import LEAST_FREE, Downloader, Progress, Remote
+from zoo.data.fetch.download import Downloader, Progress, Remote
 from zoo.data.fetch.sets import ALL, DataSet, chosen
 from zoo.data.fetch.unpack import Place, Unpacker
 from zoo.data.layouts import arranged, check_test, layout_of, unwrapped
 from zoo.errors import ConfigError, DataError, StorageError
-from zoo.files import storage_error, write_whole
+from zoo.files import LEAST_FREE, storage_error, write_whole
 from zoo.https import TIMEOUT_S, Client, check_address
 from zoo.words import megabytes
 
@@ -142,7 +142,8 @@ class Fetcher:
                 holds = names if known[found] == ALL else (known[found],)
                 jobs.append(_Job(names=tuple(n for n in holds if n in names), file=file))
             elif found == wish.sha256 or wish.unverified:
-                self._warn(file.name, found, verified=found == wish.sha256)
+                if found != wish.sha256:
+                    self._warn(file.name, found)
                 jobs.append(_Job(names=names, file=file, all_of_them=bool(wish.only)))
             else:
                 raise ConfigError(
@@ -165,7 +166,7 @@ class Fetcher:
             loader = self._downloader(work, plain=job.remote.sha256 is not None)
             file = loader.download(job.remote)
             if job.remote.sha256 is None:
-                self._warn(file.name, loader.digest_of(file), verified=False)
+                self._warn(file.name, loader.digest_of(file))
         assert file is not None
         aside = work / "unpacked"
         shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed
@@ -221,9 +222,8 @@ class Fetcher:
                 "or fetch less of it with --only."
             )
 
-    def _warn(self, name: str, found: str, *, verified: bool) -> None:
-        if not verified:
-            self.say(f"WARNING: {name} is taken unverified. Its SHA-256 is {found}.")
+    def _warn(self, name: str, found: str) -> None:
+        self.say(f"WARNING: {name} is taken unverified. Its SHA-256 is {found}.")
 
     def _downloader(self, folder: Path, *, plain: bool = False) -> Downloader:
         return Downloader(
