@@ -1,20 +1,17 @@
 """Make the starters, the detectors that are part of the package: `make starters`.
 
-    python docs/make_starters.py gravel    # one of them
-
-Each is trained on the photograph of `zoo demo` with fixed seeds, and promoted as any detector is:
-by its validation windows, against the starter before it and against what learns nothing, and then
+Each is trained on a photograph of `zoo demo` with fixed seeds, and promoted as any detector is: by
+its validation windows, against the starter before it and against what learns nothing, and then
 audited on the demo's test pictures. What wins is published in zoo/starters, which is the folder of
 a shelf. Figures that are times are left out, so the same machine makes the same bytes, and a
-detector that is the champion already changes nothing. How the settings were chosen is in
-docs/experiments.md, "The starters".
+detector that is the champion already changes nothing. How the settings were chosen, and why grass
+and gravel have none, is in docs/experiments.md, "The starters".
 """
 
 from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -49,26 +46,21 @@ SETTINGS: dict[str, Any] = {
     "fixed_patches": 0,
     "output_stride": 4,
     "views": 4,
+    "rotations": False,
+    "variation": 1.0,
 }
-OWN: dict[str, dict[str, Any]] = {  # bricks have a direction, the other two have none
-    "brick": {"rotations": False, "variation": 1.0},
-    "grass": {"rotations": True, "variation": 0.25},
-    "gravel": {"rotations": True, "variation": 0.25},
-}
+NAMES: tuple[demo.Photograph, ...] = ("brick",)
 TIMES = ("train_seconds", "test_seconds_per_image")
 
 
-def main(names: Sequence[str]) -> None:
-    """Make the starters of these names, or all; what is done is on stderr."""
+def main() -> None:
+    """Make the starters; what is done is on stderr."""
     shelf = FolderShelf(home() / "shelf")
     shutil.rmtree(home() / "shelf", ignore_errors=True)
     if STARTERS.is_dir():
         shutil.copytree(STARTERS, home() / "shelf")
-    if unknown := set(names) - set(demo.TEXTURES):
-        sys.exit(f"There is no photograph of {', '.join(sorted(unknown))}.")
-    for name in demo.TEXTURES:
-        if not names or name in names:
-            _challenge(name, shelf)
+    for name in NAMES:
+        _challenge(name, shelf)
     done = publish(shelf, STARTERS)
     _say(f"Written: {', '.join(done.written) or 'nothing'}; removed: {len(done.removed)} files.")
 
@@ -78,7 +70,7 @@ def _challenge(name: demo.Photograph, shelf: FolderShelf) -> None:
     licence = f"CC0 1.0; photograph: {demo.SOURCES[name]}, cut by scikit-image"
     texture = textures.find(demo.make(home() / "data", texture=name), name, licence=licence)
     data = gather(texture)
-    wanted = settings(SETTINGS | OWN[name])
+    wanted = settings(SETTINGS)
     _say(f"Training {name} on {len(data.splits.fit)} pictures; this takes minutes.")
     made = finish(train_best(data, wanted, seed=0), data)
     bundle.save(_timeless(made), home() / name)
@@ -125,4 +117,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -25,9 +25,8 @@ def load(
     Args:
         name: A texture (`grid`), one of its aliases (`grid@previous`) or versions (`grid:3`).
         shelf: A folder, `s3://bucket/prefix` or `https://host/path`. By default it is `ZOO_SHELF`,
-            or the shelf of the home, and behind it are the starters: `brick`, `grass` and `gravel`,
-            which are part of the package. A texture on the shelf hides the starter of its name with
-            all of its versions.
+            or the shelf of the home, and behind it is the starter `brick`, which is part of the
+            package. A texture on the shelf hides the starter of its name with all of its versions.
         device: Where to compute: `cpu`, `cuda`, `cuda:1`.
         max_age_s: While scoring, check for a new champion this many seconds after the last check;
             by default never. `refresh()` checks at once.

@@ -260,15 +260,3 @@ def test_the_files_of_the_page_are_served_and_nothing_beside_them(client: TestCl
         assert client.get(f"/static/{path.name}").content == path.read_bytes()
     for beside in ("page.py", "../page.py", "%2e%2e/page.py", "..%2fjournal.py", ""):
         refused(client.get(f"/static/{beside}"), 404)
-
-
-def test_the_page_is_part_of_what_is_installed() -> None:
-    import tomllib
-
-    root = Path(__file__).parents[2]
-    data = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"][
-        "package-data"
-    ]
-    packed = {path for pattern in data["zoo"] for path in (root / "zoo").glob(pattern)}
-    names = {path.name for path in packed & set(FILES.iterdir())}
-    assert names == {"index.html", "page.js", "page.css", "icon.svg"}
