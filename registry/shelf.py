@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from registry.folder_shelf import FolderShelf
-from registry.http_shelf import HttpShelf
 from registry.names import unknown
 from registry.pointer import Edit, Pointer
-from registry.s3_shelf import S3Shelf
 from registry.starters import ReadableShelf, ShelfWithStarters
 from zoo.errors import ConfigError
 from zoo.home import home, shelf_address, starters
@@ -94,8 +92,12 @@ def open_shelf(url: str | None = None) -> Shelf:
     """
     url = url or shelf_address()
     if url.startswith("s3://"):
+        from registry.s3_shelf import S3Shelf
+
         return S3Shelf(url, cache=home() / "cache")
     if url.startswith(("https://", "http://")):
+        from registry.http_shelf import HttpShelf
+
         return HttpShelf(url, cache=home() / "cache")
     if "://" in url:
         raise ConfigError(

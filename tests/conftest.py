@@ -7,6 +7,7 @@ not checked.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ import pytest
 from tests import textures_drawn
 from tests.memo import Memo
 from tests.type_checks import check_calls_of
+from tests.web_server import Site, serving
 
 check_calls_of("zoo", "registry", "search_spaces")
 
@@ -40,6 +42,13 @@ def one_thread() -> None:
 def no_starters() -> None:
     """Leave out the detectors of the package: a test counts what it has made itself."""
     os.environ["ZOO_STARTERS"] = "off"
+
+
+@pytest.fixture
+def address(site: Site) -> Iterator[str]:
+    """The address of a web server of the fixture `site`, which a module has."""
+    with serving(site) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -24,12 +23,6 @@ def site(tmp_path: Path) -> Site:
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "a.txt").write_bytes(b"content")
     return Site(root=tmp_path / "files")
-
-
-@pytest.fixture
-def address(site: Site) -> Iterator[str]:
-    with serving(site) as address:
-        yield address
 
 
 def redirect(where: str, status: int = 302) -> Reply:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from registry.publish import doubt_about
 from tests.cli.commands import refused
 from tests.data.archives import Files, mask, of_mvtec, picture, sha256, tar, zipped
 from tests.processes import same_imports
-from tests.web_server import Site, send, serving
+from tests.web_server import Site, send
 from zoo.cli import main
 from zoo.data import layouts, textures
 from zoo.data.fetch import DataSet, Fetcher, Wish, load
@@ -33,12 +33,6 @@ CLOTHS = ("linen", "silk")
 def site(tmp_path: Path) -> Site:
     (tmp_path / "site").mkdir()
     return Site(root=tmp_path / "site")
-
-
-@pytest.fixture
-def address(site: Site) -> Iterator[str]:
-    with serving(site) as address:
-        yield address
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -50,12 +50,6 @@ def site(tmp_path: Path) -> Site:
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "a.tar").write_bytes(CONTENT)
     return Site(root=tmp_path / "files")
-
-
-@pytest.fixture
-def address(site: Site) -> Iterator[str]:
-    with serving(site) as address:
-        yield address
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import util
 from multiprocessing import Pipe
@@ -29,6 +29,7 @@ from registry.bundle import Bundle
 from registry.folder_shelf import FolderShelf
 from tests.cli.commands import move_in
 from tests.exams import publish
+from tests.processes import until
 from zoo import methods
 from zoo.cli import main
 from zoo.data import textures
@@ -261,13 +262,6 @@ def test_a_failure_becomes_a_row_and_the_others_go_on(
     assert "grid: local_statistics, seed 1, scale 1.0 ..." in said
 
 
-def until(happened: Callable[[], bool], *, seconds: float = 60.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not happened() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return happened()
-
-
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="asks Linux which processes there are")
 def test_a_fit_does_not_outlive_a_benchmark_that_is_killed(
     grid: Path, texture: Texture, tmp_path: Path
@@ -278,12 +272,12 @@ def test_a_fit_does_not_outlive_a_benchmark_that_is_killed(
         target=benchmark.run, args=(config, texture), kwargs={"out": tmp_path / "out", "say": print}
     )
     killed.start()
-    assert until(lambda: told.exists() and told.read_text() != "")
+    until(lambda: told.exists() and told.read_text() != "", what="it does not begin")
     fitting = Path("/proc", told.read_text())
     assert fitting.exists()
     killed.kill()
     killed.join()
-    assert until(lambda: not fitting.exists(), seconds=10)
+    until(lambda: not fitting.exists(), what="its fit goes on", seconds=10)
 
 
 def test_what_a_user_can_put_right_is_the_reason_of_a_row(grid: Path, texture: Texture) -> None:

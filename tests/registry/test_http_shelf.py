@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -49,12 +49,6 @@ def writer(tmp_path: Path) -> Publisher:
 def site(tmp_path: Path) -> Site:
     (tmp_path / "public").mkdir()
     return Site(root=tmp_path / "public")
-
-
-@pytest.fixture
-def address(site: Site) -> Iterator[str]:
-    with serving(site) as address:
-        yield address
 
 
 @pytest.fixture

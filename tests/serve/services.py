@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from registry import bundle
 from registry.folder_shelf import FolderShelf
 from tests import textures_drawn
 from tests.exams import publish
+from tests.processes import until
 from zoo.serve.settings import Settings, cores
 
 if TYPE_CHECKING:
@@ -63,14 +63,6 @@ def pictures(count: int, *, seed: int = 0) -> list[bytes]:
         Image.fromarray(pixels[..., 0]).save(disk, "png")
         found.append(disk.getvalue())
     return found
-
-
-def until(is_so: Callable[[], bool], *, what: str) -> None:
-    """Wait until something is so, and fail if it does not become so."""
-    end = time.monotonic() + SECONDS
-    while not is_so():
-        assert time.monotonic() < end, what
-        time.sleep(0.02)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cli.commands import refused
+from tests.processes import until
 from tests.serve.services import (
     HERE,
     Running,
@@ -22,7 +23,6 @@ from tests.serve.services import (
     running,
     settings,
     shelf_with,
-    until,
 )
 from zoo.cli import main
 from zoo.errors import ConfigError, RefusedError, StorageError

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.serve.services import Running, pictures, running, settings, shelf_with, until
+from tests.processes import until
+from tests.serve.services import Running, pictures, running, settings, shelf_with
 from zoo.serve import bodies, connections
 
 if TYPE_CHECKING:

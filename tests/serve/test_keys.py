@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.serve.services import client_of, pictures, settings, shelf_with, until
+from tests.processes import until
+from tests.serve.services import client_of, pictures, settings, shelf_with
 from zoo.errors import ConfigError, StorageError
 from zoo.serve.keys import Keys, new_key
 

@@ -9,11 +9,10 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,7 +26,7 @@ from ray import serve
 from ray.serve.schema import ServeDeploySchema
 from ray.util.state import list_actors
 
-from tests.processes import free_port
+from tests.processes import free_port, until
 from tests.serve.services import pictures, promote
 from zoo.errors import ConfigError
 from zoo.serve.ray_app import Args, app
@@ -136,14 +135,6 @@ def cluster(tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> It
     finally:
         serve.shutdown()
         ray.shutdown()
-
-
-def until(is_so: Callable[[], bool], *, what: str) -> None:
-    """Wait until something is so, and fail if it does not become so."""
-    end = time.monotonic() + SECONDS
-    while not is_so():
-        assert time.monotonic() < end, what
-        time.sleep(0.2)
 
 
 @contextmanager

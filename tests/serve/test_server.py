@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cli.commands import refused
-from tests.processes import same_imports
-from tests.serve.services import SECONDS, pictures, promote, shelf_with, until
+from tests.processes import same_imports, until
+from tests.serve.services import SECONDS, pictures, promote, shelf_with
 from zoo.detectors import Detector
 
 if TYPE_CHECKING:
