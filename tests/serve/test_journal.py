@@ -304,6 +304,17 @@ def test_a_region_that_does_not_fit_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_long_picture_of_a_line_scan_camera_has_a_region(tmp_path: Path) -> None:
+    box = Box(top=3, left=39_000, height=5, width=1000)
+    Journal(tmp_path).write(
+        "weave", mark(picture(0), "defect", height=9, width=40_000, boxes=(box,))
+    )
+    [line] = Journal(tmp_path).read("weave").lines
+    region = line.region()
+    assert region is not None
+    assert (region.shape, int(region.sum())) == ((9, 40_000), 5000)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -311,7 +322,8 @@ def test_a_region_that_does_not_fit_is_refused(
         {"picture": "AB" * 32},
         {"answer": "maybe"},
         {"height": 0},
-        {"width": 2**14 + 1},
+        {"width": 2**28 + 1},
+        {"height": 2**14, "width": 2**14 + 1},
         {"version": True},
         {"digest": "x"},
         {"file": "x" * 256},

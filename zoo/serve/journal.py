@@ -27,12 +27,13 @@ import numpy as np
 from filelock import FileLock, Timeout
 from jaxtyping import Bool
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
 from registry.names import file_name, texture_of
 from zoo.errors import ConfigError, RefusedError, StorageError
 from zoo.files import reading, storage_error, write_whole
 from zoo.home import home
+from zoo.serve.settings import MOST_PIXELS
 
 LINES, PICTURES = "marks.jsonl", "pictures"
 LOCK_S = 20.0  # that a writer waits for others; a line takes milliseconds
@@ -53,7 +54,8 @@ SUFFIXES = {  # by what it begins with
 
 Answer = Literal["good", "defect", "withdrawn"]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Pixels = Annotated[int, Field(ge=0, le=2**14)]
+Place = Annotated[int, Field(ge=0, lt=MOST_PIXELS)]
+Side = Annotated[int, Field(ge=1, le=MOST_PIXELS)]
 
 
 class _Fields(BaseModel):
@@ -72,10 +74,10 @@ class Box(_Fields):
         width: Number of columns.
     """
 
-    top: Pixels
-    left: Pixels
-    height: Annotated[int, Field(ge=1, le=2**14)]
-    width: Annotated[int, Field(ge=1, le=2**14)]
+    top: Place
+    left: Place
+    height: Side
+    width: Side
 
 
 class Said(_Fields):
@@ -113,8 +115,8 @@ class Mark(_Fields):
 
     picture: Digest
     file: Annotated[str, Field(max_length=255)] = ""
-    height: Annotated[int, Field(ge=1, le=2**14)]
-    width: Annotated[int, Field(ge=1, le=2**14)]
+    height: Side
+    width: Side
     detector: Annotated[str, Field(min_length=1, max_length=400)]
     version: Annotated[int, Field(ge=1)] | None = None
     digest: Digest | None = None
@@ -122,6 +124,12 @@ class Mark(_Fields):
     answer: Answer
     boxes: Annotated[tuple[Box, ...], Field(max_length=MOST_BOXES, strict=False)] = ()
     mask: str | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Mark:
+        if self.height * self.width > MOST_PIXELS:
+            raise ValueError(f"a picture has at most {MOST_PIXELS} pixels")
+        return self
 
     def region(self) -> Bool[np.ndarray, "h w"] | None:
         """Return the pixels that the person marked as defective; None if none was.

@@ -11,7 +11,7 @@ from typing import Literal
 from zoo.errors import ConfigError
 
 Keep = Literal["none", "marked"]
-LARGEST_SIDE = 2**14  # pixels; detectors refuse larger pictures than its square
+MOST_PIXELS = 2**28  # detectors refuse larger pictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +71,10 @@ class Settings:
             value = getattr(self, name)
             if not 0 < value < math.inf:
                 raise ConfigError(f"{name} must be a number above 0, not {value}. Change it.")
-        if self.most_megapixels * 1e6 > LARGEST_SIDE**2:
+        if self.most_megapixels * 1e6 > MOST_PIXELS:
             raise ConfigError(
                 f"most_megapixels is {self.most_megapixels:g}, and a detector scores at most "
-                f"{LARGEST_SIDE**2 // 10**6} megapixels at once. Lower it."
+                f"{MOST_PIXELS // 10**6} megapixels at once. Lower it."
             )
         if len(self.names) > self.most_detectors:
             raise ConfigError(
