@@ -256,3 +256,8 @@ def test_the_nearest_are_the_lowest_defective_and_the_highest_good_pictures() ->
         [],
         [19, 18, 17, 16, 15, 14],
     )
+    close = [0.5 - 1e-9 * at for at in range(20)]
+    as_kept = [round(score, audit_pictures.DIGITS) for score in close]
+    assert audit_pictures.nearest([True] * 20, close) == audit_pictures.nearest(
+        [True] * 20, as_kept
+    )

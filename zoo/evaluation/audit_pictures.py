@@ -20,17 +20,20 @@ from zoo.report.pictures import store
 from zoo.scoring.curves import curves
 
 SHOWN = 6  # pictures on either side
+DIGITS = 6  # of a score in a log, by `Score.as_json`
 PIXELS = 2**23  # of a curve; more take seconds and look the same
 
 
 def nearest(defective: Sequence[bool], scores: Sequence[float]) -> tuple[list[int], list[int]]:
     """Return which defective pictures score lowest, and which good ones highest, the worst first.
 
+    Scores are compared to the digits that a log keeps, so that a log names the same pictures.
+
     Args:
         defective: Whether each picture shows a defect.
         scores: Of each picture.
     """
-    order = np.argsort(np.asarray(scores), kind="stable").tolist()
+    order = np.argsort(np.round(scores, DIGITS), kind="stable").tolist()
     missed = [at for at in order if defective[at]][:SHOWN]
     alarms = [at for at in reversed(order) if not defective[at]][:SHOWN]
     return missed, alarms
