@@ -125,14 +125,21 @@ def unknown(texture: str, known: Sequence[str], *, where: str) -> UnknownDetecto
         known: The textures on the shelf.
         where: Address of the shelf.
     """
+    from registry.starters import starter_names  # which imports this module
+
+    hint = ""
+    if texture in starter_names():
+        hint = (
+            f" The starter '{texture}' is not on a shelf: it is loaded by default, and read-only."
+        )
     if not known:
         return UnknownDetectorError(
-            f"No detector '{texture}' on the shelf {where}; it is empty. "
+            f"No detector '{texture}' on the shelf {where}; it is empty.{hint} "
             f"Make one: `zoo search --category {texture} --data DIR`."
         )
     return UnknownDetectorError(
         f"No detector '{texture}' on the shelf {where}; it has {', '.join(known)}."
-        f"{did_you_mean(texture, known)}"
+        f"{hint or did_you_mean(texture, known)}"
     )
 
 

@@ -213,6 +213,10 @@ def test_they_are_behind_the_shelf_of_the_environment_and_behind_no_other(
     assert shelf_to_read(str(tmp_path / "own")).textures() == []
     monkeypatch.setenv("ZOO_SHELF", str(tmp_path / "other"))
     assert shelf_to_read().textures() == ["brick", "grass"]
+    with pytest.raises(
+        UnknownDetectorError, match="The starter 'brick' is not on a shelf.*read-only"
+    ):
+        open_shelf().fetch("brick")
     monkeypatch.setenv("ZOO_STARTERS", "off")
     assert shelf_to_read().textures() == []
     with pytest.raises(UnknownDetectorError, match="it is empty") as refused:
