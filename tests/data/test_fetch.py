@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -17,7 +17,7 @@ import yaml
 from registry.publish import doubt_about
 from tests.cli.commands import refused
 from tests.data.archives import Files, mask, of_mvtec, picture, sha256, tar, zipped
-from tests.processes import same_imports
+from tests.processes import same_imports, until
 from tests.web_server import Site, send
 from zoo.cli import main
 from zoo.data import layouts, textures
@@ -426,14 +426,14 @@ def test_two_runs_for_one_folder_do_not_meet(
 def test_ctrl_c_loses_nothing_and_the_same_command_goes_on(
     sets: Path, site: Site, tmp_path: Path
 ) -> None:
-    content = (site.root / "silk.tar.xz").read_bytes()
+    content, ended = (site.root / "silk.tar.xz").read_bytes(), threading.Event()
 
     def slow(request: BaseHTTPRequestHandler) -> bool:
         if "Range" in request.headers:
             return False
         half = content[: len(content) // 2]
         send(request, 200, half, {"Content-Length": str(len(content)), "ETag": tag})
-        time.sleep(5)
+        ended.wait(60)
         return True
 
     modified = (site.root / "silk.tar.xz").stat().st_mtime_ns
@@ -445,18 +445,17 @@ def test_ctrl_c_loses_nothing_and_the_same_command_goes_on(
         command, stderr=subprocess.PIPE, text=True, env=dict(**same_imports(), PATH="")
     ) as process:
         part = tmp_path / "data" / ".fetch" / "cloths-silk.tar.xz.part"
-        patience = time.monotonic() + 30
-        while not (part.is_file() and part.stat().st_size) and time.monotonic() < patience:
-            time.sleep(0.05)
+        until(lambda: part.is_file() and part.stat().st_size > 0, what="it does not begin")
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=30)
+    ended.set()
     assert process.returncode == 130, said
     assert "What was downloaded is kept; the same command goes on with it." in said
     assert part.stat().st_size == len(content) // 2
     site.reply = lambda request: False
-    ended = subprocess.run(
+    again = subprocess.run(
         command, capture_output=True, text=True, env=dict(**same_imports(), PATH=""), check=True
     )
-    assert ended.stdout.splitlines() == [str(tmp_path / "data" / "silk")]
+    assert again.stdout.splitlines() == [str(tmp_path / "data" / "silk")]
     assert site.asked[-1][1] == f"bytes={len(content) // 2}-"
     assert not (tmp_path / "data" / ".fetch").exists()

@@ -68,7 +68,7 @@ def loader(tmp_path: Path, told: Told) -> Downloader:
     (tmp_path / "work").mkdir()
     return Downloader(
         folder=tmp_path / "work",
-        web=Client(timeout_s=0.5, plain=True),
+        web=Client(timeout_s=10.0, plain=True),
         progress=lambda what, done, size: told.shown.append((what, done, size)),
         say=told.lines.append,
         pause=told.waits.append,
@@ -292,9 +292,9 @@ def test_a_server_that_fails_or_lies_is_one_line_with_what_to_do(
     server: str, loader: Downloader, remote: Remote, site: Site, told: Told
 ) -> None:
     reply, why, times = SERVERS[server]
-    site.reply = reply
+    site.reply, patience = reply, 0.2 if server == "silence" else 10.0
     with pytest.raises(StorageError, match=why) as refused:
-        replace(loader, web=Client(timeout_s=0.2)).download(remote)
+        replace(loader, web=Client(timeout_s=patience)).download(remote)
     assert "see https://example.org/page, and give another one with --url" in str(refused.value)
     assert "\n" not in str(refused.value)
     assert len(site.asked) == times
