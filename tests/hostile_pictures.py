@@ -84,9 +84,29 @@ def tiff(tags: dict[int, tuple[int, int, int]], body: bytes) -> bytes:
     ) + entries + bytes(4)  # fmt: skip
 
 
-# Width, height, bits, compression, photometric, strip offsets, orientation, samples, rows of a
-# strip, bytes of a strip, planes, predictor, tiles, more samples, sample format.
-TAGS = (256, 257, 258, 259, 262, 273, 274, 277, 278, 279, 284, 317, 322, 323, 324, 325, 338, 339)
+# Kind of the page, width, height, bits, compression, photometric, strip offsets, orientation,
+# samples, rows of a strip, bytes of a strip, planes, predictor, tiles, more samples, sample format.
+TAGS = (
+    254,
+    256,
+    257,
+    258,
+    259,
+    262,
+    273,
+    274,
+    277,
+    278,
+    279,
+    284,
+    317,
+    322,
+    323,
+    324,
+    325,
+    338,
+    339,
+)
 SMALL = st.sampled_from((0, 1, 2, 3, 4, 5, 8, 12, 16, 32, 64)) | st.sampled_from(SIZES)
 HONEST = {
     256: (4, 1, 7), 257: (4, 1, 9), 258: (3, 1, 8), 259: (3, 1, 1), 262: (3, 1, 1), 273: (4, 1, 8),

@@ -22,7 +22,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 def test_whatever_is_given_it_is_taken_or_refused_in_one_line_and_nothing_is_lost(
     kind: str, world: World
 ) -> None:
-    tried = KINDS[kind]
+    tried, ends = KINDS[kind], set[bool]()
 
     @settings(
         max_examples=max(1, int(EXAMPLES * tried.share)),
@@ -32,6 +32,7 @@ def test_whatever_is_given_it_is_taken_or_refused_in_one_line_and_nothing_is_los
     )
     @given(given=tried.inputs)
     def each(given: object) -> None:
-        tried.attempt(world, given)
+        ends.add(tried.attempt(world, given))
 
     each()
+    assert ends == tried.ends, "all were taken, or all refused"

@@ -55,6 +55,13 @@ _WHITE_IS_0, _BLACK_IS_0, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6  # ph
 _JPEG_IN_TIFF = (6, 7)  # compression
 AT_ONCE = 2**20  # pixels that are unpacked from single bits
 _PREMULTIPLIED = 1  # kind of an extra sample
+_NUMBERS = (
+    "imagelength",
+    "imagewidth",
+    "imagedepth",
+    "samplesperpixel",
+    "sampleformat",
+)  # of a page
 _SIZ = b"\xff\x4f\xff\x51"  # the two first markers of JPEG 2000
 _SCAN = b"\xff\xda"  # the marker of a scan of a JPEG
 MOST_SCANS = 200  # of a JPEG; usual ones have up to fifteen, and each goes over all pixels
@@ -155,8 +162,10 @@ def check_size(height: int, width: int) -> None:
     """Refuse a picture before it is decoded if its header claims too many pixels.
 
     Raises:
-        ValueError: It has more than `ZOO_MAX_MEGAPIXELS`.
+        ValueError: It has more than `ZOO_MAX_MEGAPIXELS`, or none.
     """
+    if min(height, width) < 1:
+        raise ValueError(f"it has {height}x{width} pixels, which is none")
     most = most_megapixels()
     if height * width > most * 1e6:
         raise ValueError(
@@ -283,6 +292,7 @@ def _checked_bits(page: TiffPage) -> int:
     Raises:
         ValueError: With the reason, if it is not.
     """
+    _check_numbers(page)
     check_size(page.imagelength, page.imagewidth)
     bits, colours = page.bitspersample, int(page.photometric)
     name = getattr(page.photometric, "name", str(colours))
@@ -308,6 +318,12 @@ def _checked_bits(page: TiffPage) -> int:
     if bits > 8 and _PREMULTIPLIED in map(int, page.extrasamples):
         raise ValueError(f"{bits}-bit colour multiplied by its alpha; save it without alpha")
     return bits
+
+
+def _check_numbers(page: TiffPage) -> None:
+    for name in _NUMBERS:
+        if not isinstance(getattr(page, name), int):
+            raise ValueError(f"a damaged TIFF: its {name} is {getattr(page, name)!r:.40}")
 
 
 def _is_plain(page: TiffPage) -> bool:
