@@ -130,39 +130,6 @@ class Outage:
         return "away" if away else "none"
 
 
-def test_the_best_trials_are_confirmed_with_other_seeds_while_mlflow_goes_and_comes_back(
-    searched: Searched, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    more = ["--trials", "2", "--reports", "1", "--confirm", "2", "--seed", "5"]
-    new_store(tmp_path / "server" / "mlflow.db")
-    outage = Outage()
-    with (
-        mlflow_server(tmp_path / "server", free_port()) as there,
-        running(Faulty(there, outage)) as address,
-    ):
-        tracking = address.replace("//", "//me:hunter2@")
-        found = answer(tmp_path / "home", [*searched.command, *more], tracking=tracking)
-    said = capsys.readouterr().err
-    assert outage.refused
-    assert "The search goes on; its record is kept in" in said
-    assert "The MLflow store is back." in said
-    runs = runs_of(f"sqlite:///{tmp_path}/server/mlflow.db", Path(found["detector"]).parent.name)
-    assert {run.info.status for run in runs.values()} == {"FINISHED"}
-    assert len(runs) == 3, "the search and its trials"
-    assert all("val_pixel_ap" in run.data.metrics for run in runs.values())
-    written = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert {"bundle.json", "mlflow.db"} <= {path.name for path in written}
-    assert "hunter2" not in said
-    assert not [path for path in written if b"hunter2" in path.read_bytes()]
-    assert found["confirmed_seeds"] == 2
-    assert 0 < found["confirmed_spread"] < found["confirmed_val_pixel_ap"] < 1
-    made = bundle.load(Path(found["detector"]))
-    assert found["val_pixel_ap"] == made.metrics["val_pixel_ap"]
-    seeds = {part.made_by["seed"] for part in made.parts if part.method == "fcbigan"}
-    assert seeds <= {5, 6, 7}, "of a trial, and of the two confirmations"
-    assert found["promoted"] or "already the champion" in found["reason"]
-
-
 def test_a_search_ends_with_a_champion_audited_on_the_test_images(searched: Searched) -> None:
     found = searched.found
     assert found["promoted"] is True
@@ -318,16 +285,45 @@ def test_three_lines_score_a_picture(in_home: Searched) -> None:
     assert card.metrics["val_pixel_ap"] == pytest.approx(in_home.found["val_pixel_ap"])
 
 
-def test_a_second_search_meets_the_champion_at_the_gate(searched: Searched) -> None:
-    found = answer(
-        searched.home, [*searched.command, "--trials", "1", "--reports", "1", "--seed", "1"]
-    )
+def test_a_second_search_confirms_its_best_and_meets_the_champion_while_mlflow_comes_and_goes(
+    searched: Searched, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--trials", "2", "--reports", "1", "--confirm", "2", "--seed", "5"]
+    new_store(tmp_path / "server" / "mlflow.db")
+    outage = Outage()
+    with (
+        mlflow_server(tmp_path / "server", free_port()) as there,
+        running(Faulty(there, outage)) as address,
+    ):
+        tracking = address.replace("//", "//me:hunter2@")
+        found = answer(searched.home, [*searched.command, *more], tracking=tracking)
+    said = capsys.readouterr().err
+    assert outage.refused
+    assert "The search goes on; its record is kept in" in said
+    assert "The MLflow store is back." in said
+    uri = f"sqlite:///{tmp_path}/server/mlflow.db"
+    runs = runs_of(uri, Path(found["detector"]).parent.name)
+    assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    assert len(runs) == 3, "the search and its trials"
+    assert all("val_pixel_ap" in run.data.metrics for run in runs.values())
+    written = [path for root in (tmp_path, searched.home) for path in root.rglob("*")]
+    assert {"bundle.json", "mlflow.db"} <= {path.name for path in written}
+    assert "hunter2" not in said
+    assert not [path for path in written if path.is_file() and b"hunter2" in path.read_bytes()]
+
+    assert found["confirmed_seeds"] == 2
+    assert 0 < found["confirmed_spread"] < found["confirmed_val_pixel_ap"] < 1
+    made = bundle.load(Path(found["detector"]))
+    assert found["val_pixel_ap"] == made.metrics["val_pixel_ap"]
+    seeds = {part.made_by["seed"] for part in made.parts if part.method == "fcbigan"}
+    assert seeds <= {5, 6, 7}, "of a trial, and of the two confirmations"
+
     assert found["detector"] != searched.found["detector"]
     assert found["reason"].startswith("The challenger's val AP of 0.")
     assert "the champion's 0." in found["reason"]
-    uri = f"sqlite:///{searched.home / 'mlflow.db'}"
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     alias = "champion" if found["promoted"] else "challenger"
     version = client.get_model_version_by_alias("texture-weave", alias)
     assert version.tags["zoo.reason"] == found["reason"]
-    assert int(version.version) == 3
+    last = pointer_of(FolderShelf(searched.home / "shelf"), "weave").history[-1]
+    assert (last.reason, last.version) == (found["reason"], 3 if found["promoted"] else None)
