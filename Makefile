@@ -82,9 +82,12 @@ demo: $(SETUP)
 
 # Tests that start a Ray use all cores and wait much, so they run alone and one after the other; the
 # others have a worker for each core. One thread each: torch and OpenBLAS would wait for each other.
+# Bytecode is kept whatever the environment says: some hundred processes would compile all again.
+test: export OMP_NUM_THREADS = 1
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(SETUP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not cluster" -n auto --dist loadfile
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster
+	$(BIN)/python -m pytest -m "not cluster" -n auto --dist loadfile
+	$(BIN)/python -m pytest -m cluster
 
 check: $(SETUP)
 	$(BIN)/ruff check .

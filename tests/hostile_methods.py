@@ -32,7 +32,7 @@ from zoo import methods
 from zoo.detectors import Detector
 from zoo.errors import BadImageError, BundleError, ConfigError
 
-EXAMPLES = int(os.environ.get("ZOO_EXAMPLES", "8"))
+EXAMPLES = int(os.environ.get("ZOO_EXAMPLES", "6"))
 BYTES = 2**30  # beyond what a sound bundle takes
 SECONDS = 60  # for one bundle; the slowest sound one takes less than one
 MOST = 2**18  # numbers in a tensor that is made to fit a mutated configuration
