@@ -48,3 +48,15 @@ def test_a_slice_has_the_pictures_of_its_places() -> None:
     source = pictures("L", np.uint8, 1.0)
     assert [each.shape for each in source[1:]] == [(1, 64, 48)]
     assert source[1:][0].equal(source[-1])
+
+
+def test_faint_defects_change_less_than_clear_ones() -> None:
+    source = pictures("L", np.uint8, 1.0)
+    changes = {}
+    for contrasts in ((0.05, 0.2), (0.8, 1.0)):
+        source.contrasts = contrasts
+        painted = [source.painting(16, np.random.default_rng(turn)) for turn in range(40)]
+        changes[contrasts] = np.mean(
+            [float((each.after - each.before).abs()[0, each.mask].mean()) for each in painted]
+        )
+    assert changes[0.05, 0.2] < 0.8 * changes[0.8, 1.0]

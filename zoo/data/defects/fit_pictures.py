@@ -52,7 +52,14 @@ class Painting:
 
 
 class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
-    """Good pictures that are prepared when they are used, and a source of paintings of them."""
+    """Good pictures that are prepared when they are used, and a source of paintings of them.
+
+    Attributes:
+        families: The families of defects that are painted.
+        contrasts: The range of the strengths of what is painted, in (0, 1], from faint to clear.
+    """
+
+    contrasts = CONTRASTS
 
     def __init__(
         self,
@@ -200,7 +207,7 @@ class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
                 rng=rng,
                 look=Look(
                     size=_size(rng),
-                    contrast=float(rng.uniform(*CONTRASTS)),
+                    contrast=float(rng.uniform(*self.contrasts)),
                     softness=_softness(rng, softness),
                 ),
                 donor=self.optics.light(donor),
