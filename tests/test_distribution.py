@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import shutil
 import subprocess
@@ -42,17 +43,31 @@ def build(tree: Path, hook: str, out: Path) -> Path:
     return made
 
 
+def repository() -> tuple[str, ...]:
+    """Return the files of the repository by git, or, without it, those that it would not ignore."""
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        names = set(done.stdout.split("\0"))
+    except (OSError, subprocess.CalledProcessError):
+        lines = (ROOT / ".gitignore").read_text("utf-8").splitlines()
+        ignored = [".git", *(line.rstrip("/") for line in lines if line and line[0] != "#")]
+        names = {
+            str(path.relative_to(ROOT))
+            for path in ROOT.rglob("*")
+            if not any(
+                fnmatch.fnmatch(part, each)
+                for part in path.relative_to(ROOT).parts
+                for each in ignored
+            )
+        }
+    return tuple(name for name in sorted(names) if (ROOT / name).is_file())
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """Build both from a copy of what git knows, so that nothing else of this folder is in them."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    tracked = tuple(name for name in sorted(set(listed.split("\0"))) if (ROOT / name).is_file())
+    tracked = repository()
     tree = tmp_path_factory.mktemp("tree")
     for name in tracked:
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
