@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ import yaml
 from moto.server import ThreadedMotoServer
 
 from tests.processes import aws_at
+from tests.scripts import script
 from tests.serve.services import Running, running, settings, shelf_with
 from zoo.cli import parser
 
@@ -141,13 +142,8 @@ def test_all_but_torch_is_installed_by_hashes_and_no_package_is_compiled() -> No
 
 
 def test_the_lock_of_the_image_is_the_part_of_the_lock_that_it_needs() -> None:
-    spec = util.spec_from_file_location("make_image_lock", ROOT / "docs" / "make_image_lock.py")
-    assert spec
-    assert spec.loader
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     text = (ROOT / "requirements-image.lock").read_text("utf-8")
-    assert text == module.image_lock(), "run `make lock`"
+    assert text == script("make_image_lock").image_lock(), "run `make lock`"
     assert set(re.findall(r"^([\w.-]+)==", text, re.MULTILINE)) >= {"fastapi", "mlflow", "boto3"}
     assert "pytest" not in text
     for name, version in re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE):

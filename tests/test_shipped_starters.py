@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from importlib import util
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,6 +11,7 @@ import zoo
 from registry import bundle
 from registry.folder_shelf import FolderShelf
 from registry.publish import publish
+from tests.scripts import script
 from zoo.data import demo, textures
 from zoo.data.splits import same_source
 from zoo.evaluation.audit import audit
@@ -41,18 +40,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def make_starters() -> Any:
-    spec = util.spec_from_file_location("make_starters", ROOT / "docs" / "make_starters.py")
-    assert spec
-    assert spec.loader
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_they_are_there_at_once_and_nothing_is_written(tmp_path: Path, pictures: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in STARTERS.rglob("*")}
-    assert zoo.names() == NAMES == list(make_starters().NAMES)
+    assert zoo.names() == NAMES == list(script("make_starters").NAMES)
     for name in NAMES:
         score = zoo.load(name).score(pictures / name / "test" / "good" / "000.png")
         assert score.map.shape == (demo.MAX_SIZE, demo.MAX_SIZE)
@@ -125,7 +115,7 @@ def test_they_weigh_little_and_no_object_is_without_a_name() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_was_made_with_the_settings_of_the_script(name: str) -> None:
-    module = make_starters()
+    module = script("make_starters")
     made = zoo.load(name).bundle.made_by
     assert {key: made["settings"][key] for key in module.SETTINGS} == module.SETTINGS
     assert made["seed"] == 0

@@ -11,7 +11,6 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import util
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from registry.folder_shelf import FolderShelf
 from tests.cli.commands import move_in
 from tests.exams import publish
 from tests.processes import until
+from tests.scripts import script
 from zoo import methods
 from zoo.cli import main
 from zoo.data import textures
@@ -414,17 +414,8 @@ def test_the_command_says_that_all_leaves_the_preset_out(
 # ------------------------------------------------------------------------------ readme and readers
 
 
-def make_results() -> Any:
-    spec = util.spec_from_file_location("make_results", ROOT / "docs" / "make_results.py")
-    assert spec
-    assert spec.loader
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_page_takes_tables_between_its_markers_and_keeps_the_rest() -> None:
-    module = make_results()
+    module = script("make_results")
     before = module.RESULTS.read_text("utf-8")
     once = module.with_results(before, ["### grid\n| a |\n", "### wood\n| b |\n"])
     assert f"{module.BEGIN}\n\n### grid\n| a |\n\n### wood\n| b |\n\n{module.END}" in once
