@@ -285,6 +285,11 @@ def test_what_is_refused_is_told_in_one_sentence_and_the_next_is_answered(
     assert client.post(SCORE, content=pictures(1)[0]).status_code == 200
 
 
+@pytest.mark.parametrize("host", ["localhost:80", "LOCALHOST", "127.0.0.2:80", "[::1]:80"])
+def test_every_name_of_this_machine_is_answered(client: TestClient, host: str) -> None:
+    assert client.get("/v1/detectors", headers={"Host": host}).status_code == 200
+
+
 @pytest.mark.parametrize(
     "headers",
     [{"Origin": HERE}, {"Sec-Fetch-Site": "same-origin"}, {"Host": "localhost:8080"}],
