@@ -1,5 +1,6 @@
 # make demo    set up, search a demo texture for a few minutes, score it, say where the pictures are
-# make test    set up and run every test
+# make test    set up and run the tests that each change must pass; the same as CI
+# make test-all  every test, also those that take long; before a release
 # make check   lint, format, types and import contracts; changes nothing
 # make fix     format, and mend what the linter can mend
 # make docs    write docs/cli.md from the help of each command
@@ -21,21 +22,24 @@ BIN := .venv/bin
 SETUP := .venv/.installed
 LOCK := requirements.lock
 
-.PHONY: setup lock dist starters sbom audit demo test check fix docs clean
+.PHONY: setup lock dist starters sbom audit demo test test-all check fix docs clean
 .DELETE_ON_ERROR:
 
 setup: $(SETUP)
 
 # All but torch is installed by hashes, without asking for what it needs in turn. torch has builds of
 # its own for each kind of machine, so it comes alone: a CPU build that is configured locally then
-# meets the pin before anything else can ask the index for its large CUDA build.
+# meets the pin before anything else can ask the index for its large CUDA build. pip would compile
+# one file after the other; a package may have a file of another Python, which is no harm.
+PIP := $(BIN)/python -m pip install --quiet --no-compile
 $(SETUP): pyproject.toml constraints.txt $(LOCK)
 	@rm -f $@
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed, and none was found." >&2; exit 2; }
 	$(PYTHON) -m venv .venv
-	test -z "$(LOCK)" || $(BIN)/python -m pip install --quiet --require-hashes --no-deps -r $(LOCK)
-	$(BIN)/python -m pip install --quiet -c constraints.txt "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	test -z "$(LOCK)" || $(PIP) --require-hashes --no-deps -r $(LOCK)
+	$(PIP) -c constraints.txt "$$(grep '^torch==' constraints.txt)"
+	$(PIP) -c constraints.txt -e '.[dev]'
+	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 	@touch $@
 
 # Without markers of platforms: a lock for Linux, macOS and both versions of Python.
@@ -83,11 +87,13 @@ demo: $(SETUP)
 # Tests that start a Ray use all cores and wait much, so they run alone and one after the other; the
 # others have a worker for each core. One thread each: torch and OpenBLAS would wait for each other.
 # Bytecode is kept whatever the environment says: some hundred processes would compile all again.
-test: export OMP_NUM_THREADS = 1
-test: export PYTHONDONTWRITEBYTECODE =
-test: $(SETUP)
-	$(BIN)/python -m pytest -m "not cluster" -n auto --dist loadfile
-	$(BIN)/python -m pytest -m cluster
+test test-all: export OMP_NUM_THREADS = 1
+test test-all: export PYTHONDONTWRITEBYTECODE =
+test: THESE := and not thorough
+test-all: export ZOO_CHECK_EVERY = 1
+test test-all: $(SETUP)
+	$(BIN)/python -m pytest -m "not cluster $(THESE)" -n auto --dist loadfile
+	$(BIN)/python -m pytest -m "cluster $(THESE)"
 
 check: $(SETUP)
 	$(BIN)/ruff check .

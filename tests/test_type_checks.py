@@ -1,4 +1,4 @@
-"""The tests check every call: of these packages, and of a module that is written here."""
+"""The tests check calls: of these packages, and of a module that is written here."""
 
 from __future__ import annotations
 
@@ -129,7 +129,25 @@ def test_nothing_is_checked_while_it_is_switched_off(
     module.turned(np.zeros((2, 3)))
 
 
-def test_the_packages_of_the_project_are_checked() -> None:
+def test_of_many_calls_of_a_function_the_first_and_one_of_some_are_checked(
+    module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type_checks, "FIRST", 3)
+    monkeypatch.setattr(type_checks, "EVERY", 4)
+    counted = type_checks.checked(module.half.__wrapped__)
+    wrong = []
+    for number in range(1, 13):
+        try:
+            counted("1")
+        except WRONG:
+            wrong.append(number)
+        except TypeError:
+            pass  # `"1" / 2`, as without checks
+    assert wrong == [1, 2, 3, 4, 8, 12]
+
+
+def test_the_packages_of_the_project_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type_checks, "EVERY", 1)
     with pytest.raises(WRONG, match="parameter data"):
         textures.find("data", "weave")  # type: ignore[arg-type]
     with pytest.raises(WRONG, match="parameter maps"):

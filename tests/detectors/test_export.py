@@ -29,6 +29,7 @@ from zoo.data.preprocessing import Preprocessing, prepare
 from zoo.detectors import export, fuse
 from zoo.detectors.detector import Detector
 from zoo.errors import BadImageError, ConfigError
+from zoo.methods import neighbours
 from zoo.methods.fcbigan.config import NetworkConfig
 from zoo.methods.fcbigan.networks import Networks, initialise
 from zoo.methods.fcbigan.scorer import fcbigan_losses
@@ -40,23 +41,11 @@ from zoo.scoring.fusion import Fusion, fit_tail
 from zoo.scoring.thresholds import Rates, fit_threshold
 from zoo.training import TrainingData
 
-# Torch traces for a quarter of a minute, and longer at scales other than 1, so there are three
-# models, which differ in all that may: these two, and a fused one at two scales, of 16 bits.
-RULES: dict[str, tuple[Rule, Mode, float, int]] = {
-    "grey, one loss, two views, the maximum": (
-        Rule(aggregation="linear", weights=(0.0, 0.0, 1.0), mean_filter=3, top_fraction=1e-6),
-        "L",
-        1.0,
-        2,
-    ),
-    "colour, smoothed before the distance, half the scale": (
-        Rule(aggregation="mahalanobis", mean_filter=5, top_fraction=0.05),
-        "RGB",
-        0.5,
-        1,
-    ),
-}
-GREY = next(iter(RULES))
+# Torch traces for long, so there are three models that differ in all that may: a plain one without
+# a network; one in colour, smoothed before the distance, at half the scale; a fused one of 16
+# bits, at two scales, whose first part has one loss, two views and the maximum.
+COLOUR = Rule(aggregation="mahalanobis", mean_filter=5, top_fraction=0.05)
+PART = Rule(aggregation="linear", weights=(0.0, 0.0, 1.0), mean_filter=3, top_fraction=1e-6)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -67,9 +56,8 @@ def unchecked() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
-def bundle_of(name: str, tiny_bundle: Bundle) -> Bundle:
+def bundle_of(tiny_bundle: Bundle, rule: Rule, *, mode: Mode, scale: float, views: int) -> Bundle:
     """Return a detector with a segmenter and random weights, calibrated on good pictures."""
-    rule, mode, scale, views = RULES[name]
     config = NetworkConfig(
         patch=16, depth=2, discriminator_depth=2, width=4, latent_channels=4, segmenter=True,
         segmenter_depth=2,
@@ -94,23 +82,19 @@ def bundle_of(name: str, tiny_bundle: Bundle) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def made(tiny_bundle: Bundle) -> dict[str, Bundle]:
-    return {name: bundle_of(name, tiny_bundle) for name in RULES}
+def alone(tiny_data: TrainingData) -> Bundle:
+    return fit_bundle(tiny_data, LocalStatistics())
 
 
 @pytest.fixture(scope="module")
-def models(made: dict[str, Bundle]) -> dict[str, bytes]:
-    return {name: export.to_onnx(each) for name, each in made.items()}
+def model(alone: Bundle) -> bytes:
+    return export.to_onnx(alone)
 
 
-@pytest.fixture
-def grey(made: dict[str, Bundle]) -> Bundle:
-    return made[GREY]
-
-
-@pytest.fixture
-def grey_model(models: dict[str, bytes]) -> bytes:
-    return models[GREY]
+@pytest.fixture(scope="module")
+def in_colour(tiny_bundle: Bundle) -> tuple[Bundle, bytes]:
+    made = bundle_of(tiny_bundle, COLOUR, mode="RGB", scale=0.5, views=1)
+    return made, export.to_onnx(made)
 
 
 def run(model: bytes, pixels: np.ndarray) -> dict[str, Any]:
@@ -119,43 +103,49 @@ def run(model: bytes, pixels: np.ndarray) -> dict[str, Any]:
     return dict(zip(names, session.run(None, {"image": pixels}), strict=True))
 
 
-@pytest.mark.parametrize(("height", "width"), [(32, 32), (61, 90), (64, 64), (130, 47)])
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("name", RULES)
+def assert_alike(made: Bundle, model: bytes, height: int, width: int) -> None:
+    """Compare a detector and its file on a grey picture of noise, and on one in colour."""
+    for channels in (1, 3):
+        pixels = np.random.default_rng(1).integers(0, 256, (height, width, channels), np.uint8)
+        with warnings.catch_warnings():  # the detector may be grey, the picture is not
+            warnings.simplefilter("ignore")
+            said = Detector(made).score(pixels)
+        found = run(model, pixels)
+        assert found["map"].shape == (height, width)
+        np.testing.assert_allclose(found["map"], said.map, atol=export.MOST_DIFFERENCE)
+        assert float(found["score"]) == pytest.approx(said.score, abs=export.MOST_DIFFERENCE)
+        assert bool(found["is_anomalous"]) == said.is_anomalous
+        assert made.threshold["rule"] == "normal"
+        assert "p_value" not in found
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (93, 95), (330, 71)])
 def test_the_file_says_what_the_detector_says_of_a_picture_of_any_size(
-    made: dict[str, Bundle],
-    models: dict[str, bytes],
-    name: str,
-    height: int,
-    width: int,
-    channels: int,
+    alone: Bundle, model: bytes, height: int, width: int
 ) -> None:
-    pixels = np.random.default_rng(1).integers(0, 256, (height, width, channels), np.uint8)
-    ours = Detector(made[name])
-    with warnings.catch_warnings():  # the detector is grey, the picture is not
-        warnings.simplefilter("ignore")
-        said = ours.score(pixels)
-    found = run(models[name], pixels)
-    assert found["map"].shape == (height, width)
-    np.testing.assert_allclose(found["map"], said.map, atol=export.MOST_DIFFERENCE)
-    assert float(found["score"]) == pytest.approx(said.score, abs=export.MOST_DIFFERENCE)
-    assert bool(found["is_anomalous"]) == said.is_anomalous
-    assert made[name].threshold["rule"] == "normal"
-    assert "p_value" not in found
+    assert_alike(alone, model, height, width)
 
 
-def test_the_file_says_what_it_is(grey: Bundle, grey_model: bytes) -> None:
-    session = onnxruntime.InferenceSession(grey_model)
+@pytest.mark.thorough
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (61, 90), (64, 64), (130, 47)])
+def test_the_file_of_a_network_in_colour_says_what_the_detector_says(
+    in_colour: tuple[Bundle, bytes], height: int, width: int
+) -> None:
+    assert_alike(*in_colour, height, width)
+
+
+def test_the_file_says_what_it_is(alone: Bundle, model: bytes) -> None:
+    session = onnxruntime.InferenceSession(model)
     (image,) = session.get_inputs()
     assert (image.name, image.type, image.shape) == ("image", "tensor(uint8)", ["h", "w", "c"])
     known = session.get_modelmeta().custom_metadata_map
     assert known["texture"] == "weave"
-    assert known["smallest_side"] == "16"
-    assert known["fingerprint"] == grey.data["fingerprint"]
+    assert known["smallest_side"] == "64"
+    assert known["fingerprint"] == alone.data["fingerprint"]
 
 
-def test_weights_are_in_the_file_once_however_many_views_there_are(grey_model: bytes) -> None:
-    found = onnx.load_model_from_string(grey_model)
+def test_weights_are_in_the_file_once_however_many_views_there_are(fused_model: bytes) -> None:
+    found = onnx.load_model_from_string(fused_model)
     weights = [each.raw_data for each in found.graph.initializer if len(each.raw_data) > 64]
     assert len(weights) >= 3
     assert len(weights) == len(set(weights))
@@ -193,7 +183,7 @@ def fuse_all(
 def bundles(tiny_bundle: Bundle, tiny_data: TrainingData) -> tuple[Bundle, ...]:
     """Parts at two scales; the last one has no form for all sizes."""
     return (
-        tiny_bundle,
+        bundle_of(tiny_bundle, PART, mode="L", scale=1.0, views=2),
         fit_bundle(tiny_data, RandomFeatures(width=4, memory=40), scale=0.7),
         fit_bundle(tiny_data, LocalStatistics()),
     )
@@ -206,7 +196,10 @@ def fused_bundle(bundles: tuple[Bundle, ...]) -> Bundle:
 
 @pytest.fixture(scope="module")
 def fused_model(fused_bundle: Bundle) -> bytes:
-    return export.to_onnx(fused_bundle, bits=16)
+    """Traced as with a large memory, whose distances are computed for a few vectors at a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(neighbours, "_AT_ONCE", 40 * 100)
+        return export.to_onnx(fused_bundle, bits=16)
 
 
 def deep(pixels: np.ndarray) -> np.ndarray:
@@ -216,7 +209,7 @@ def deep(pixels: np.ndarray) -> np.ndarray:
     return made
 
 
-@pytest.mark.parametrize(("height", "width"), [(92, 92), (93, 95), (101, 130), (160, 118)])
+@pytest.mark.parametrize(("height", "width"), [(92, 92), (93, 95), (101, 130), (300, 318)])
 def test_a_fused_file_of_sixteen_bits_says_what_the_fused_detector_says(
     fused_bundle: Bundle, fused_model: bytes, height: int, width: int
 ) -> None:
@@ -274,29 +267,27 @@ def test_without_its_packages_it_says_what_to_install(
         export.to_onnx(tiny_bundle)
 
 
-def test_a_picture_of_sixteen_bits_is_not_compared_at_eight(
-    grey: Bundle, grey_model: bytes
-) -> None:
-    deep = np.zeros((40, 40, 1), np.uint16)
+def test_a_picture_of_sixteen_bits_is_not_compared_at_eight(alone: Bundle, model: bytes) -> None:
+    deep = np.zeros((80, 80, 1), np.uint16)
     with pytest.raises(BadImageError, match="has 16 bits a channel.*--bits 16"):
-        export.compare(grey, grey_model, [deep])
+        export.compare(alone, model, [deep])
 
 
 def test_a_picture_that_the_smoothing_does_not_fit_into_is_not_compared(
-    grey: Bundle, grey_model: bytes
+    alone: Bundle, model: bytes
 ) -> None:
-    rule = grey.calibration["rule"] | {"mean_filter": 31}
-    wide = replace(grey, calibration=grey.calibration | {"rule": rule})
-    with pytest.raises(BadImageError, match="has 20x40 pixels; the model of 'weave' needs 31 or"):
-        export.compare(wide, grey_model, [np.zeros((20, 40, 1), np.uint8)])
+    rule = alone.calibration["rule"] | {"mean_filter": 71}
+    wide = replace(alone, calibration=alone.calibration | {"rule": rule})
+    with pytest.raises(BadImageError, match="has 70x90 pixels; the model of 'weave' needs 71 or"):
+        export.compare(wide, model, [np.zeros((70, 90, 1), np.uint8)])
 
 
 # ------------------------------------------------------------------------------------ the command
 
 
 @pytest.fixture
-def home(grey: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    bundle.save(grey, tmp_path / "made")
+def home(alone: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    bundle.save(alone, tmp_path / "made")
     publish(FolderShelf(tmp_path / "shelf"), tmp_path / "made", texture="weave", version=1)
     monkeypatch.setenv("ZOO_SHELF", str(tmp_path / "shelf"))
     monkeypatch.chdir(tmp_path)
@@ -305,15 +296,15 @@ def home(grey: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_command_writes_a_file_that_it_has_compared(
     home: Path,
-    grey: Bundle,
-    grey_model: bytes,
+    alone: Bundle,
+    model: bytes,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def once(made: Bundle, *, bits: export.Bits) -> bytes:
         assert bits == 8
-        assert all(np.array_equal(made.weights[name], grey.weights[name]) for name in made.weights)
-        return grey_model
+        assert all(np.array_equal(made.weights[name], alone.weights[name]) for name in made.weights)
+        return model
 
     monkeypatch.setattr(export, "to_onnx", once)
     picture = write(home / "piece.png", draw_hole(64, 72, np.random.default_rng(5))[0])
@@ -329,15 +320,15 @@ def test_the_command_writes_a_file_that_it_has_compared(
 
 def test_a_file_that_says_another_thing_is_not_written(
     home: Path,
-    grey: Bundle,
-    grey_model: bytes,
+    alone: Bundle,
+    model: bytes,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    threshold = grey.threshold | {"value": grey.threshold["value"] * 1.01}
-    bundle.save(replace(grey, threshold=threshold), home / "other")
+    threshold = alone.threshold | {"value": alone.threshold["value"] * 1.01}
+    bundle.save(replace(alone, threshold=threshold), home / "other")
     publish(FolderShelf(home / "shelf"), home / "other", texture="weave", version=2)
-    monkeypatch.setattr(export, "to_onnx", lambda *_, **__: grey_model)
+    monkeypatch.setattr(export, "to_onnx", lambda *_, **__: model)
     with pytest.raises(SystemExit):
         cli.main(["export", "weave", "--to", "onnx", "--out", "other.onnx"])
     assert "where 0.0001 is allowed. Nothing was written" in capsys.readouterr().err

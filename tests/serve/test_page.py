@@ -24,6 +24,7 @@ from playwright.sync_api import (
     FilePayload,
     Page,
     Request,
+    Route,
     expect,
     sync_playwright,
 )
@@ -395,6 +396,17 @@ def test_moving_the_threshold_changes_verdict_mask_and_false_alarms_at_once(
     expect(page.locator("#alarms-number")).to_have_text("50")
     assert np.array_equal(drawn(page), before)
     assert len(seen.requests) == asked  # all of it without the server
+
+
+def test_the_slider_waits_for_the_scores_of_its_detector(page: Page) -> None:
+    held: list[Route] = []
+    page.route("**/weave/scores", lambda route: held.append(route))
+    with page.expect_request("**/weave/scores"):
+        page.reload()
+    expect(page.locator("#detector")).to_be_enabled()
+    expect(page.locator("#threshold")).to_be_disabled()
+    held[0].continue_()
+    expect(page.locator("#threshold")).to_be_enabled()
 
 
 def test_the_row_of_the_slider_is_that_of_the_server(page: Page, plant: Plant) -> None:

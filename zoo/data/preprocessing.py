@@ -80,8 +80,8 @@ def scaled(x: Float[Tensor, "k h w"], preprocessing: Preprocessing) -> Float[Ten
 
 def normalised(x: Float[Tensor, "*any"], preprocessing: Preprocessing) -> Float[Tensor, "*any"]:
     """Map intensities in [0, 1] from `low` and `high` to -1 and 1; what lies beyond is clamped."""
-    x = (x - preprocessing.low) / (preprocessing.high - preprocessing.low)
-    return x.clamp(0, 1) * 2 - 1
+    x = (x - preprocessing.low).div_(preprocessing.high - preprocessing.low)
+    return x.clamp_(0, 1).mul_(2).sub_(1)  # in place: a picture may have 100 megapixels
 
 
 def intensity_range(pictures: Sequence[Shaped[np.ndarray, "_ _ c"]]) -> tuple[float, float]:

@@ -101,11 +101,17 @@ def distances(
     """
     squares = memory.square().sum(dim=1)
     found = []
-    for part in torch.split(vectors, max(1, _AT_ONCE // len(memory))):
+    # An exported graph is of pictures of all sizes, so the number of parts would be wrong in it.
+    tracing = torch.compiler.is_compiling()
+    parts = [vectors] if tracing else torch.split(vectors, max(1, _AT_ONCE // len(memory)))
+    for part in parts:
         # |v - m|^2 - |v|^2 has the same order and costs one product. It loses digits, so the
         # distances themselves are computed again.
-        ranks = squares - 2 * (part @ memory.T)
-        nearest = ranks.topk(count, dim=1, largest=False).indices
+        ranks = torch.addmm(squares, part, memory.T, alpha=-2)
+        if count == 1:  # takes a third of the time of `topk`
+            nearest = ranks.argmin(dim=1, keepdim=True)
+        else:
+            nearest = ranks.topk(count, dim=1, largest=False).indices
         away = [(part - memory[column]).norm(dim=1) for column in nearest.T]
         found.append(torch.stack(away, dim=1).sort(dim=1).values)
     return torch.cat(found)

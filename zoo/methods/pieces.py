@@ -13,31 +13,33 @@ from zoo.methods.protocol import Losses
 SIDE = 2048  # largest side of what is processed at once, in pixels after scaling
 
 
-def in_pieces(losses: Losses, *, step: int, margin: int) -> Losses:
-    """Return a loss function that processes pictures larger than `SIDE` in overlapping pieces.
+def in_pieces(losses: Losses, *, step: int, margin: int, side: int | None = None) -> Losses:
+    """Return a loss function that processes larger pictures in overlapping pieces.
 
     Args:
         losses: The loss of a pixel depends on pixels that are at most `margin` away, and on where
             it lies in a grid of `step` pixels.
         step: Every piece begins at a multiple of it, in pixels.
         margin: What a piece has beyond what is taken from it, in pixels; rounded up to a `step`.
+        side: Largest side of what is taken from a piece, in pixels, rounded down to a `step`; by
+            default `SIDE`.
     """
     margin = -(-margin // step) * step
 
     def of_all(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b t h w"]:
         height, width = x.shape[-2:]
-        if torch.compiler.is_compiling() or max(height, width) <= SIDE:
+        if torch.compiler.is_compiling() or max(height, width) <= (side or SIDE):
             return losses(x)
-        side = max(SIDE // step, 1) * step
+        inner = max((side or SIDE) // step, 1) * step
         kept: list[Tensor] = []
-        for top, left in itertools.product(range(0, height, side), range(0, width, side)):
+        for top, left in itertools.product(range(0, height, inner), range(0, width, inner)):
             above, before = min(top, margin), min(left, margin)
             found = losses(
-                x[..., top - above : top + side + margin, left - before : left + side + margin]
+                x[..., top - above : top + inner + margin, left - before : left + inner + margin]
             )
             kept = kept or [x.new_empty(*found.shape[:2], height, width)]
-            inside = found[..., above : above + side, before : before + side]
-            kept[0][..., top : top + side, left : left + side] = inside
+            inside = found[..., above : above + inner, before : before + inner]
+            kept[0][..., top : top + inner, left : left + inner] = inside
         return kept[0]
 
     return of_all

@@ -16,9 +16,12 @@ def smooth(maps: Float[Tensor, "*n h w"], side: int) -> Float[Tensor, "*n h w"]:
     The centre of the square is its pixel `side // 2`. A side is limited to that of the image.
     """
     height, width = maps.shape[-2:]
-    if min(side, max(height, width)) <= 1:
+    # An exported graph takes no picture smaller than the square, so it need not look: a side that
+    # is the smaller of two unknown ones makes tracing several times as long.
+    tracing = torch.compiler.is_compiling()
+    if (side if tracing else min(side, max(height, width))) <= 1:
         return maps
-    if maps.device.type == "cpu" and not torch.compiler.is_compiling():
+    if maps.device.type == "cpu" and not tracing:
         import cv2  # here, as loading a detector does not need it
 
         # OpenCV's running sums, in float64 as below, take a fifth of the time.
@@ -29,7 +32,7 @@ def smooth(maps: Float[Tensor, "*n h w"], side: int) -> Float[Tensor, "*n h w"]:
             cv2.blur(plane, size, dst=mean, borderType=cv2.BORDER_REFLECT_101)
         return found.reshape(maps.shape).to(maps)
     for axis in (-2, -1):
-        k = min(side, maps.shape[axis])
+        k = side if tracing else min(side, maps.shape[axis])
         if k > 1:
             ends = (k // 2, k - 1 - k // 2)
             pad = (0, 0, *ends) if axis == -2 else (*ends, 0, 0)

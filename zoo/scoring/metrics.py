@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 
 from zoo.errors import BadMaskError, ConfigError, DataError
 
@@ -233,7 +233,7 @@ def count(
 
 
 def areas(
-    anomalous: Int[np.ndarray, "d k"], normal: Float[np.ndarray, "d k"], prevalence: float
+    anomalous: Real[np.ndarray, "d k"], normal: Float[np.ndarray, "d k"], prevalence: float
 ) -> Float[np.ndarray, " d"]:
     """Return the average precision of pixels from many pairs of weighted histograms at once.
 
@@ -246,11 +246,11 @@ def areas(
     """
     hits, alarms = (np.cumsum(each[:, ::-1], axis=1) for each in (anomalous, normal))
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = prevalence * hits / hits[:, -1:]
-        false = (1 - prevalence) * alarms / alarms[:, -1:]
-        steps = np.diff(hits / hits[:, -1:], prepend=0.0, axis=1)
-        parts = np.where(steps > 0, steps * found / (found + false), 0.0)
-    return np.where(hits[:, -1] > 0, parts.sum(axis=1), np.nan)
+        found = hits * (prevalence / hits[:, -1:])
+        false = alarms * ((1 - prevalence) / alarms[:, -1:])
+        precision = found / (found + false)
+        parts = np.where(anomalous[:, ::-1] > 0, anomalous[:, ::-1] * precision, 0.0)
+        return np.where(hits[:, -1] > 0, parts.sum(axis=1) / hits[:, -1], np.nan)
 
 
 def _area(

@@ -117,14 +117,17 @@ def _over_draws(
     """Return the average precision of each stratum in each draw; NaN where it was not drawn."""
     if len(strata) != len(counts.anomalous) or not any(strata):
         raise DataError(f"{len(counts.anomalous)} windows, and strata of {len(strata)}.")
-    elsewhere = _shares(_product(draws * [not each for each in strata], counts.normal))
+    good = np.array([not each for each in strata])
+    elsewhere = _shares(_product(draws[:, good], counts.normal[good]))
+    others = OTHERS * (elsewhere.sum(axis=1, keepdims=True) > 0)
+    elsewhere *= others
     found = {}
     for stratum in dict.fromkeys(name for each in strata for name in each):
-        times = draws * [stratum in each for each in strata]
-        around = _shares(_product(times, counts.normal))
-        others = OTHERS * (elsewhere.sum(axis=1, keepdims=True) > 0)
-        normal = (1 - others) * around + others * elsewhere
-        found[stratum] = areas(_product(times, counts.anomalous), normal, PREVALENCE)
+        rows = np.array([stratum in each for each in strata])
+        around = _shares(_product(draws[:, rows], counts.normal[rows]))
+        normal = (1 - others) * around + elsewhere
+        anomalous = _product(draws[:, rows], counts.anomalous[rows])
+        found[stratum] = areas(anomalous, normal, PREVALENCE)
     return found
 
 
@@ -140,12 +143,12 @@ def _coarse(counts: Counts) -> Counts:
 
 def _product(
     times: Int[np.ndarray, "d n"], counts: Int[np.ndarray, "n k"]
-) -> Int[np.ndarray, "d k"]:
+) -> Float[np.ndarray, "d k"]:
     """Return the matrix product; float64 is exact here, and ten times faster than integers."""
-    return np.asarray((times.astype(np.float64) @ counts.astype(np.float64)).astype(np.int64))
+    return np.asarray(times.astype(np.float64) @ counts.astype(np.float64))
 
 
-def _shares(counts: Int[np.ndarray, "d k"]) -> Float[np.ndarray, "d k"]:
+def _shares(counts: Float[np.ndarray, "d k"]) -> Float[np.ndarray, "d k"]:
     return np.asarray(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
 
 
