@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
-from torch.nn import functional
 
 from zoo.data.defects.fit_pictures import FitPictures
 from zoo.methods.configuration import check_fields
@@ -81,10 +80,11 @@ class LocalStatistics(Method):
         """Return the loss function: the Mahalanobis distance from good pixels."""
 
         def losses(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
-            whiten = weights["whiten"]
-            origin = whiten @ weights["mean"]
-            found = functional.conv2d(self._features(x), whiten[:, :, None, None], -origin)
-            return found.square().sum(dim=1, keepdim=True).sqrt()
+            # A product and no convolution, which a GPU may compute with fewer digits.
+            whiten, features = weights["whiten"], self._features(x)
+            origin = (whiten @ weights["mean"])[:, None]
+            found = torch.stack([whiten @ each - origin for each in features.flatten(2)])
+            return found.square_().sum(dim=1).sqrt_().reshape(len(x), 1, *x.shape[-2:])
 
         side = max(SIDE, 16 * self.patch)  # else the margins would be most of the work
         return in_pieces(losses, step=1, margin=self.patch // 2 + BANDS, side=side)

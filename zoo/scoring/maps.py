@@ -17,7 +17,7 @@ def smooth(maps: Float[Tensor, "*n h w"], side: int) -> Float[Tensor, "*n h w"]:
     """
     height, width = maps.shape[-2:]
     # An exported graph takes no picture smaller than the square, so it need not look: a side that
-    # is the smaller of two unknown ones makes tracing several times as long.
+    # is the smaller of two unknown ones makes tracing take twice as long.
     tracing = torch.compiler.is_compiling()
     if (side if tracing else min(side, max(height, width))) <= 1:
         return maps
