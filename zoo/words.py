@@ -80,8 +80,8 @@ def duration(seconds: float) -> str:
     """Return a duration in the largest units that matter.
 
     Example:
-        >>> duration(0.0896), duration(42.0), duration(95.0), duration(760.0), duration(8e3)
-        ('0.09 s', '42 s', '1 min 35 s', '13 min', '2 h 13 min')
+        >>> duration(0.0896), duration(42.0), duration(320.0), duration(760.0), duration(8e3)
+        ('0.09 s', '42 s', '5 min 20 s', '13 min', '2 h 13 min')
         >>> duration(2e5)
         '2 d 8 h'
     """
@@ -92,7 +92,7 @@ def duration(seconds: float) -> str:
     whole = round(seconds)
     if whole < _MINUTE:
         return f"{whole} s"
-    if whole < 5 * _MINUTE:
+    if whole < 10 * _MINUTE:
         return f"{whole // _MINUTE} min" + (f" {whole % _MINUTE} s" if whole % _MINUTE else "")
     minutes = round(whole / _MINUTE)
     if minutes < _MINUTE:
