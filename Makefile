@@ -1,6 +1,5 @@
 # make demo    set up, search a demo texture for a few minutes, score it, say where the pictures are
-# make test    set up and run the tests that each change must pass; the same as CI
-# make test-all  every test, also those that take long; before a release
+# make test    set up and run every test
 # make check   lint, format, types and import contracts; changes nothing
 # make fix     format, and mend what the linter can mend
 # make docs    write docs/cli.md from the help of each command
@@ -22,7 +21,7 @@ BIN := .venv/bin
 SETUP := .venv/.installed
 LOCK := requirements.lock
 
-.PHONY: setup lock dist starters sbom audit demo test test-all check fix docs clean
+.PHONY: setup lock dist starters sbom audit demo test check fix docs clean
 .DELETE_ON_ERROR:
 
 setup: $(SETUP)
@@ -87,13 +86,11 @@ demo: $(SETUP)
 # Tests that start a Ray use all cores and wait much, so they run alone and one after the other; the
 # others have a worker for each core. One thread each: torch and OpenBLAS would wait for each other.
 # Bytecode is kept whatever the environment says: some hundred processes would compile all again.
-test test-all: export OMP_NUM_THREADS = 1
-test test-all: export PYTHONDONTWRITEBYTECODE =
-test: THESE := and not thorough
-test-all: export ZOO_CHECK_EVERY = 1
-test test-all: $(SETUP)
-	$(BIN)/python -m pytest -m "not cluster $(THESE)" -n auto --dist loadfile
-	$(BIN)/python -m pytest -m "cluster $(THESE)"
+test: export OMP_NUM_THREADS = 1
+test: export PYTHONDONTWRITEBYTECODE =
+test: $(SETUP)
+	$(BIN)/python -m pytest -m "not cluster" -n auto --dist loadfile
+	$(BIN)/python -m pytest -m cluster
 
 check: $(SETUP)
 	$(BIN)/ruff check .

@@ -161,7 +161,7 @@ def try_methods(inputs: int) -> list[float]:
     found = [0, 0, 0.0, 0.0]
     for name in names:
         ended = subprocess.run(
-            [sys.executable, "-m", module, name, "--many", str(inputs // len(names))],
+            [sys.executable, "-m", module, name, str(inputs // len(names))],
             capture_output=True,
             text=True,
             check=False,

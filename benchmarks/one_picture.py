@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 
 from benchmarks.batch import seconds
@@ -29,7 +28,7 @@ from registry.bundle import Bundle
 from zoo.data.images import read_image
 from zoo.data.preprocessing import Preprocessing, prepare
 from zoo.detectors import Detector
-from zoo.detectors.export import to_onnx
+from zoo.detectors.export import session_of, to_onnx
 from zoo.errors import ConfigError
 from zoo.methods.feature_memory import FeatureMemory
 
@@ -50,13 +49,9 @@ for _ in sys.stdin:
 """
 
 
-def onnx_run(found: Bundle, pixels: np.ndarray, threads: int) -> Callable[[], np.ndarray]:
+def onnx_run(found: Bundle, pixels: np.ndarray) -> Callable[[], np.ndarray]:
     """Return a call that scores the picture in ONNX Runtime and returns its map."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(
-        to_onnx(found), options, providers=["CPUExecutionProvider"]
-    )
+    session = session_of(to_onnx(found))
     return lambda: np.asarray(session.run(["map"], {"image": pixels})[0])
 
 
@@ -121,7 +116,7 @@ def main() -> None:
     own = made.score(pixels)
     calls = {"feature_memory alone": neighbours_run(found, pixels)}
     try:
-        calls["ONNX Runtime"] = onnx_run(found, pixels, args.threads)
+        calls["ONNX Runtime"] = onnx_run(found, pixels)
     except ConfigError as error:
         print(f"Without ONNX Runtime: {error}")
     times: dict[str, list[float]] = {name: [] for name in ("detector", *calls)}

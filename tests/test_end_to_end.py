@@ -285,7 +285,6 @@ def test_three_lines_score_a_picture(in_home: Searched) -> None:
     assert card.metrics["val_pixel_ap"] == pytest.approx(in_home.found["val_pixel_ap"])
 
 
-@pytest.mark.thorough
 def test_a_second_search_confirms_its_best_and_meets_the_champion_while_mlflow_comes_and_goes(
     searched: Searched, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 
 from tests.hostile_inputs import KINDS, World
 
-EXAMPLES = int(os.environ.get("ZOO_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("ZOO_EXAMPLES", "150"))
 
 
 @pytest.fixture(scope="module")

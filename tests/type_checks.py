@@ -4,7 +4,7 @@ jaxtyping has an import hook for this, which takes about ten times as long. It g
 a context of axes, and checks the arguments twice. Here a function without a shape in its signature
 is checked by beartype alone, and one with shapes once. The first calls of each function in a
 process are checked, and then one of some: all of them would take a third of the time of the tests.
-`make test-all` checks every call.
+`ZOO_CHECK_EVERY=1` checks every call.
 """
 
 from __future__ import annotations

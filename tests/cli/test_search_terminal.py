@@ -17,7 +17,6 @@ from tests.search.tiny_searches import ELSEWHERE, SPACE_FILE
 
 
 @pytest.mark.cluster
-@pytest.mark.thorough
 def test_a_search_is_a_block_and_sigterm_leaves_the_answer_a_clean_terminal_and_no_process(
     tmp_path: Path,
 ) -> None:

@@ -144,7 +144,7 @@ def test_a_camera_of_12_bits_is_measured_as_one_of_16() -> None:
     assert "white is 0.0625 of what the file allows" in str(optics)
 
 
-@pytest.mark.parametrize("bits", [10, pytest.param(12, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("bits", [10, 12])
 def test_validation_and_training_paint_on_few_bits_as_on_all(bits: int) -> None:
     whole = [board(blur=1.5, seed=seed) for seed in range(4)]
     few = [in_bits(picture, bits) for picture in whole]

@@ -17,7 +17,7 @@ from zoo.data.textures import Texture, find
 from zoo.errors import BadImageError
 
 
-@pytest.mark.parametrize(("count", "held"), [(12, 4), (20, 5), (40, 10), (180, 40)])
+@pytest.mark.parametrize(("count", "held"), [(12, 4), (20, 5), (40, 10), (100, 25), (300, 40)])
 def test_whole_images_are_kept_apart_in_shares(tmp_path: Path, count: int, held: int) -> None:
     texture = find(write_good(tmp_path, count, 6, 8), "x")
     splits = split(texture, seed=3)
@@ -143,14 +143,7 @@ def photographs(splits: Splits) -> list[set[str]]:
 
 
 @pytest.mark.parametrize(
-    "sizes",
-    [
-        [1, 2] * 8,
-        [4] * 4,
-        [6, 5, 5],
-        [3] * 5,
-        *(pytest.param(each, marks=pytest.mark.thorough) for each in ([20, *[1] * 12], [30, 4, 4])),
-    ],
+    "sizes", [[1, 2] * 8, [4] * 4, [20, *[1] * 12], [6, 5, 5], [30, 4, 4], [3] * 5]
 )
 def test_relatives_are_in_one_split_and_each_split_has_about_its_share(
     tmp_path: Path, sizes: list[int]

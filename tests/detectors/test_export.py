@@ -126,7 +126,6 @@ def test_the_file_says_what_the_detector_says_of_a_picture_of_any_size(
     assert_alike(alone, model, height, width)
 
 
-@pytest.mark.thorough
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (61, 90), (64, 64), (130, 47)])
 def test_the_file_of_a_network_in_colour_says_what_the_detector_says(
     in_colour: tuple[Bundle, bytes], height: int, width: int

@@ -185,7 +185,7 @@ def test_painters_are_the_other_threads_of_a_training_on_a_gpu(
     assert workers_for(gpu, pictures) == 0, "there is not so much shared memory"
 
 
-@pytest.mark.parametrize("as_file", [True, pytest.param(False, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("as_file", [True, False])
 def test_a_script_without_a_guard_trains_once(as_file: bool, tmp_path: Path) -> None:
     script = SCRIPT.format(wait=0)
     (tmp_path / "script.py").write_text(script)

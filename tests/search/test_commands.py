@@ -109,8 +109,9 @@ def background(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 @pytest.mark.cluster
+@pytest.mark.usefixtures("background")  # to start it: both wait for much of their time
 def test_ctrl_c_keeps_what_was_found_and_resume_goes_on_with_the_same_trials(
-    local_ray: None, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     terminal = terminal_in(tmp_path, "weave")
     running = terminal.zoo("weave", *THREE_TRIALS)
@@ -206,7 +207,6 @@ def test_a_folder_without_any_of_them_is_refused_with_the_names(tmp_path: Path) 
 
 
 @pytest.mark.cluster
-@pytest.mark.thorough
 def test_two_textures_are_searched_at_once_and_a_third_fails_alone(
     background: Background,
 ) -> None:

@@ -123,7 +123,6 @@ def cloud(tmp_path: Path) -> Iterator[Cloud]:
 
 
 @pytest.mark.cluster
-@pytest.mark.thorough
 def test_ray_up_starts_a_head_and_sets_it_up_and_ray_down_stops_it(cloud: Cloud) -> None:
     up = cloud.ray("up")
     assert up.returncode == 0, up.stdout + up.stderr

@@ -148,7 +148,6 @@ class CheckpointThief(ListLog):
                 shutil.rmtree(folder)
 
 
-@pytest.mark.thorough
 def test_a_trial_whose_last_checkpoint_is_gone_begins_anew_and_ends_whole(
     tiny_data: TrainingData, tmp_path: Path
 ) -> None:
@@ -192,10 +191,7 @@ def whole(
     return log, search(log, tiny_data, storage, WHOLE)[0]
 
 
-@pytest.mark.parametrize(
-    "stale",
-    [STATE_FILES[0], *(pytest.param(each, marks=pytest.mark.thorough) for each in STATE_FILES[1:])],
-)
+@pytest.mark.parametrize("stale", STATE_FILES)
 def test_all_records_agree_where_one_file_of_the_saved_state_is_older(
     whole: tuple[EarlyStateLog, SearchResult], tiny_data: TrainingData, tmp_path: Path, stale: str
 ) -> None:

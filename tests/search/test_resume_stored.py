@@ -27,8 +27,6 @@ from zoo.search.run import SearchResult, run_search
 from zoo.search.storage import last_config
 from zoo.training import field_names, gather
 
-pytestmark = [pytest.mark.cluster, pytest.mark.thorough]
-
 # Two trials that were interrupted, and one that ASHA had stopped. A fourth was not drawn yet.
 GOING_ON, STOPPED = {"30c14292", "7689138f"}, "f6d2db20"
 
@@ -67,6 +65,7 @@ def resumed(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Resume
     return Resumed(uri=uri, folder=storage / config.name, result=result, said=said)
 
 
+@pytest.mark.cluster
 def test_the_stored_trials_go_on_and_only_the_missing_one_is_new(resumed: Resumed) -> None:
     assert resumed.said[0].startswith("Resuming search weave-20261127-091132: up to 4 trials")
     trials = resumed.result.trials
@@ -78,6 +77,7 @@ def test_the_stored_trials_go_on_and_only_the_missing_one_is_new(resumed: Resume
     assert outcomes["finished"] + outcomes["stopped_early"] == 4
 
 
+@pytest.mark.cluster
 def test_every_trial_has_one_run_with_every_report_once(resumed: Resumed) -> None:
     runs = runs_of(resumed.uri, resumed.folder.name)
     assert runs.keys() == {"", *resumed.result.trials}
@@ -92,6 +92,7 @@ def test_every_trial_has_one_run_with_every_report_once(resumed: Resumed) -> Non
         assert runs[""].data.metrics[total] == pytest.approx(each)
 
 
+@pytest.mark.cluster
 def test_the_best_detector_is_that_of_a_trial_and_loads(resumed: Resumed) -> None:
     best = bundle.load(resumed.result.best)
     assert best.metrics["val_pixel_ap"] == resumed.result.value
@@ -100,6 +101,7 @@ def test_the_best_detector_is_that_of_a_trial_and_loads(resumed: Resumed) -> Non
     assert resumed.result.value == pytest.approx(max(values))
 
 
+@pytest.mark.cluster
 def test_the_old_names_of_modules_are_gone_afterwards(resumed: Resumed) -> None:
     assert "zoo.controller" not in sys.modules
     assert importlib.util.find_spec("zoo.controller") is None

@@ -214,7 +214,6 @@ class OutageLog(ListLog):
 
 
 @pytest.mark.cluster
-@pytest.mark.thorough
 def test_trials_in_s3_stop_during_an_outage_go_on_afterwards_and_their_detectors_are_copied(
     s3: S3, tiny_data: TrainingData, tmp_path: Path
 ) -> None:

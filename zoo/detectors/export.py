@@ -98,6 +98,15 @@ def to_onnx(bundle: Bundle, *, bits: Bits = 8) -> bytes:
     return _finished(program.model_proto, bundle)
 
 
+def session_of(model: bytes) -> Any:
+    """Open an ONNX model in ONNX Runtime, with as many threads as torch has."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
 def compare(
     bundle: Bundle,
     model: bytes,
@@ -116,12 +125,8 @@ def compare(
     Raises:
         BadImageError: A picture is too small, or has 16 bits where the model takes 8.
     """
-    import onnxruntime
-
     detector, least = Detector(bundle), _smallest(read(bundle))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = session_of(model)
     differences, torch_s, onnx_s = [], [], []
     for pixels in (_fitting(bundle, each, bits, least) for each in pictures):
         began = time.perf_counter()

@@ -108,7 +108,7 @@ def distances(
         # |v - m|^2 - |v|^2 has the same order and costs one product. It loses digits, so the
         # distances themselves are computed again.
         ranks = torch.addmm(squares, part, memory.T, alpha=-2)
-        if count == 1:  # takes a third of the time of `topk`
+        if count == 1:  # faster than `topk`
             nearest = ranks.argmin(dim=1, keepdim=True)
         else:
             nearest = ranks.topk(count, dim=1, largest=False).indices

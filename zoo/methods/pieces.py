@@ -27,10 +27,10 @@ def in_pieces(losses: Losses, *, step: int, margin: int, side: int | None = None
     margin = -(-margin // step) * step
 
     def of_all(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b t h w"]:
-        height, width = x.shape[-2:]
-        if torch.compiler.is_compiling() or max(height, width) <= (side or SIDE):
+        (height, width), most = x.shape[-2:], side or SIDE
+        if torch.compiler.is_compiling() or max(height, width) <= most:
             return losses(x)
-        inner = max((side or SIDE) // step, 1) * step
+        inner = max(most // step, 1) * step
         kept: list[Tensor] = []
         for top, left in itertools.product(range(0, height, inner), range(0, width, inner)):
             above, before = min(top, margin), min(left, margin)
