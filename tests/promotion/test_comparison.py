@@ -9,8 +9,8 @@ from jaxtyping import Float
 from registry import gate
 from registry.gate import Decision
 from zoo.data.defects.validation import GOOD, Window
-from zoo.promotion.comparison import compare, window_ap
-from zoo.scoring.objective import DRAWS
+from zoo.promotion.comparison import judged
+from zoo.scoring.objective import DRAWS, Paired, paired_maps
 
 FAMILIES = [family for family in ("scratch", "stain", "hole") for _ in range(6)] + [GOOD] * 4
 Maps = list[Float[np.ndarray, "24 20"]]
@@ -48,6 +48,10 @@ def maps(windows: list[Window], *, signal: float, seed: int) -> Maps:
         (rng.normal(size=each.mask.shape) + signal * each.mask).astype(np.float32)
         for each in windows
     ]
+
+
+def compare(challenger: Maps, champion: Maps, windows: list[Window]) -> Paired:
+    return paired_maps(judged(challenger, windows), judged(champion, windows))
 
 
 def decide(challenger: Maps, champion: Maps, windows: list[Window]) -> Decision:
@@ -112,7 +116,9 @@ def test_only_the_order_within_a_detector_counts(windows: list[Window]) -> None:
     scaled = compare([1000 + 8 * each for each in ours], theirs, windows)
     assert scaled.win_share == plain.win_share
     assert scaled.one == pytest.approx(plain.one, abs=1e-3)
-    assert plain.one == window_ap(ours, windows) > plain.other == window_ap(theirs, windows)
+    own = [judged(each, windows).objective for each in (ours, theirs)]
+    assert [plain.one, plain.other] == own
+    assert own[0] > own[1]
 
 
 def test_each_family_weighs_the_same_however_many_windows_it_has() -> None:

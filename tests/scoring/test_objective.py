@@ -10,6 +10,7 @@ from zoo.scoring import metrics, objective
 from zoo.scoring.metrics import PREVALENCE, Counts, areas, average_precision, count
 from zoo.scoring.objective import (
     BINS,
+    Judged,
     _coarse,
     image_auroc,
     paired_maps,
@@ -91,13 +92,13 @@ def test_strata_that_do_not_fit_the_windows_are_refused() -> None:
 
 
 def test_a_better_map_wins_nearly_every_draw_and_an_equal_one_none() -> None:
-    better = drawn({"hole": 4.0, "stain": 3.0}, seed=1)
-    worse = drawn({"hole": 1.0, "stain": 1.0}, seed=2)
-    found = paired_maps(better, worse, STRATA * 4)
+    better = Judged(counts=drawn({"hole": 4.0, "stain": 3.0}, seed=1), strata=STRATA * 4)
+    worse = Judged(counts=drawn({"hole": 1.0, "stain": 1.0}, seed=2), strata=STRATA * 4)
+    found = paired_maps(better, worse)
     assert found.one > found.other
     assert found.win_share > 0.99
-    assert paired_maps(worse, better, STRATA * 4).win_share < 0.01
-    assert paired_maps(better, better, STRATA * 4).win_share == 0
+    assert paired_maps(worse, better).win_share < 0.01
+    assert paired_maps(better, better).win_share == 0
 
 
 def test_scores_are_compared_by_the_pairs_in_the_right_order() -> None:

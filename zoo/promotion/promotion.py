@@ -29,8 +29,9 @@ from zoo.evaluation import audit_log, audit_pictures
 from zoo.evaluation.audit import check, doubts, figures, score_test
 from zoo.files import check_writable
 from zoo.home import home, signing_key
-from zoo.promotion.comparison import Maps, compare, window_ap, window_maps
+from zoo.promotion.comparison import Maps, judged, window_maps
 from zoo.promotion.publication import Promotion, Registry, publish, published_before
+from zoo.scoring.objective import Judged, paired_maps
 from zoo.training import TrainingData, gather, part_of, provenance, untrained, window_maps_of
 
 NEEDED = {  # of the data of a challenger
@@ -107,14 +108,14 @@ def promote(
     champion = Detector(bundle.load(held)) if held else None
     say(f"Comparing on {len(data.validation)} validation windows.")
     maps = window_maps(challenger, data.validation)
+    own = judged(maps, data.validation)
     if held and champion and bundle.same_detector(champion.bundle, challenger.bundle):
-        ap = window_ap(maps, data.validation)
-        decision = gate.already_champion(texture.name, challenger_ap=ap)
+        decision = gate.already_champion(texture.name, challenger_ap=own.objective)
         return published_before(held, decision, shelf=shelf, store=store)
     decision = _against_champion(maps, challenger, champion, data)
     if decision.promoted:
         known = _untrained(data, say=say) if origin is None else origin.untrained.items()
-        decision = _against_untrained(decision, maps, known, data)
+        decision = _against_untrained(decision, own, known, data)
     if because:
         decision = gate.forced(decision, because=because)
     if decision.promoted and has_test(texture):
@@ -236,11 +237,11 @@ def _champion(shelf: Shelf, texture: str) -> Path | None:
 
 
 def _against_untrained(
-    decision: Decision, maps: Maps, references: Iterable[tuple[str, Maps]], data: TrainingData
+    decision: Decision, own: Judged, references: Iterable[tuple[str, Maps]], data: TrainingData
 ) -> Decision:
     """Refuse a challenger that a method which learns nothing beats on all windows."""
     for name, reference in references:
-        found = compare(reference, maps, data.validation)
+        found = paired_maps(judged(reference, data.validation), own)
         decision = gate.above_untrained(
             decision, name, challenger_ap=found.other, untrained_ap=found.one, loss=found.win_share
         )
@@ -258,7 +259,7 @@ def _against_champion(
 ) -> Decision:
     """Compare on the windows without a pixel that one of the two was fitted on."""
     if champion is None:
-        ap = window_ap(maps, data.validation)
+        ap = judged(maps, data.validation).objective
         return gate.first_champion(challenger.name, challenger_ap=ap)
     windows = data.validation
     fitted = {*challenger.bundle.data["fit"], *champion.bundle.data.get("fit", ())}
@@ -274,10 +275,12 @@ def _against_champion(
             windows=sum(bool(window.strata) for window in windows),
             unseen=len(defective),
             families=len(families),
-            challenger_ap=window_ap(maps, windows),
+            challenger_ap=judged(maps, windows).objective,
         )
     shown = [window for _, window in unseen]
-    found = compare([map_ for map_, _ in unseen], window_maps(champion, shown), shown)
+    found = paired_maps(
+        judged([map_ for map_, _ in unseen], shown), judged(window_maps(champion, shown), shown)
+    )
     return gate.against_champion(
         challenger_ap=found.one,
         champion_ap=found.other,

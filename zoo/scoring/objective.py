@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -38,6 +39,34 @@ class Paired:
     other: float
     win_share: float
     draws: int = DRAWS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """A map of validation windows and its objective; each figure is computed once.
+
+    Attributes:
+        counts: The result of `metrics.count`, one row for each window.
+        strata: The strata of each window; none for a window without a defect.
+    """
+
+    counts: Counts
+    strata: Strata
+
+    @cached_property
+    def objective(self) -> float:
+        """The objective of the map.
+
+        Raises:
+            DataError: As `stratum_average_precision`.
+        """
+        return of_map(stratum_average_precision(self.counts, self.strata))
+
+    @cached_property
+    def drawn(self) -> Float[np.ndarray, " d"]:
+        """The objective in each bootstrap draw of the windows, the same draws for every map."""
+        found = _over_draws(_coarse(self.counts), self.strata, _draws(self.strata))
+        return np.asarray(np.nanmean(np.stack(list(found.values())), axis=0))
 
 
 def stratum_average_precision(counts: Counts, strata: Strata) -> dict[str, float]:
@@ -78,19 +107,14 @@ def image_auroc(scores: Float[np.ndarray, " n"], strata: Strata) -> float | None
     return auroc(scores, labels) if labels.any() and not labels.all() else None
 
 
-def paired_maps(one: Counts, other: Counts, strata: Strata) -> Paired:
+def paired_maps(one: Judged, other: Judged) -> Paired:
     """Compare the objective of two maps of the same windows; equal maps give equal figures.
 
     Raises:
         DataError: There is no stratum, or not one for each row.
     """
-    draws = _draws(strata)
-    figures = [of_map(stratum_average_precision(each, strata)) for each in (one, other)]
-    drawn = [
-        np.nanmean(np.stack(list(_over_draws(_coarse(each), strata, draws).values())), axis=0)
-        for each in (one, other)
-    ]
-    return Paired(one=figures[0], other=figures[1], win_share=float(np.mean(drawn[0] > drawn[1])))
+    win_share = float(np.mean(one.drawn > other.drawn))
+    return Paired(one=one.objective, other=other.objective, win_share=win_share)
 
 
 def paired_scores(

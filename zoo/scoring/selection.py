@@ -61,8 +61,8 @@ def choose(
 
     def best(
         some: Sequence[Rule],
-    ) -> tuple[float, Calibration, metrics.Counts] | None:
-        found: tuple[float, Calibration, metrics.Counts] | None = None
+    ) -> tuple[objective.Judged, Calibration] | None:
+        found: tuple[objective.Judged, Calibration] | None = None
         for side in sorted({rule.mean_filter for rule in some}):
             thin = [smooth(losses, side)[:, ::step, ::step] for losses in val]
             for rule in (each for each in some if each.mean_filter == side):
@@ -75,9 +75,9 @@ def choose(
                 else:
                     maps = [joined(losses, calibration) for losses in thin]
                 counts = metrics.count([each.cpu().numpy() for each in maps], thin_masks, bins=BINS)
-                ap = objective.of_map(objective.stratum_average_precision(counts, strata))
-                if found is None or ap > found[0]:
-                    found = ap, calibration, counts
+                judged = objective.Judged(counts=counts, strata=strata)
+                if found is None or judged.objective > found[0].objective:
+                    found = judged, calibration
         return found
 
     number = len(good[0])
@@ -88,10 +88,12 @@ def choose(
         several = [rule for rule in several if rule.mean_filter == side] or several
     mixed = best(several)
     if one is None or mixed is None:
-        return (one or mixed or (0.0, raw))[1]
-    if mixed[0] > one[0] and objective.paired_maps(mixed[2], one[2], strata).win_share >= WIN_SHARE:
-        return mixed[1]
-    return one[1]
+        found = one or mixed
+        return found[1] if found else raw
+    clear = mixed[0].objective > one[0].objective and (
+        objective.paired_maps(mixed[0], one[0]).win_share >= WIN_SHARE
+    )
+    return mixed[1] if clear else one[1]
 
 
 def _thinning(masks: Sequence[Bool[np.ndarray, "_ _"]]) -> int:

@@ -267,13 +267,14 @@ def in_final_form(bundle: Bundle, data: TrainingData) -> Bundle:
         threshold=asdict(threshold),
         metrics=bundle.metrics | figures,
     )
-    better = objective.paired_maps(_counts(final, data), _counts(bundle, data), data.strata)
+    better = objective.paired_maps(_judged(final, data), _judged(bundle, data))
     return final if better.win_share >= objective.WIN_SHARE else bundle
 
 
-def _counts(bundle: Bundle, data: TrainingData) -> metrics.Counts:
+def _judged(bundle: Bundle, data: TrainingData) -> objective.Judged:
     detector = Detector(bundle)
-    return window_counts([detector.map(window.image) for window in data.validation], data)
+    counts = window_counts([detector.map(window.image) for window in data.validation], data)
+    return objective.Judged(counts=counts, strata=data.strata)
 
 
 def window_counts(

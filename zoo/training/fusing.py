@@ -21,7 +21,7 @@ from registry.bundle import Bundle
 from zoo import methods
 from zoo.detectors import fuse
 from zoo.errors import ConfigError, one_line
-from zoo.scoring import metrics, objective
+from zoo.scoring import objective
 from zoo.scoring.fusion import Fusion, Tail, added, fit_tail, log_tail
 from zoo.scoring.maps import TOP, image_score
 from zoo.scoring.objective import BINS, WIN_SHARE
@@ -34,7 +34,8 @@ from zoo.training.settings import Settings
 SMALLEST = 96  # pixels; a smaller picture shows too little of a texture
 MEGAPIXELS = 64.0  # of all good pictures, at the larger of two scales; about two minutes
 HEDGED = 0.9  # of the best objective: what a sum with the floor must reach
-SHARES = (1.0, 0.5)  # of the floor in a sum with what is trained, the preferred one first
+CLOSE = 0.97  # of the best sum with the floor: what the sum with more of the floor must reach
+SHARES = (1.0, 0.5, 0.25)  # of the floor in a sum with what is trained, the preferred one first
 TOPS = (TOP, 1e-6, 0.001, 0.003, 0.03, 0.1)  # shares for the score; the second is the maximum
 
 Maps = Sequence[Float[Tensor, "_ _"]]
@@ -148,14 +149,15 @@ class Sum:
         ]
 
     @cached_property
-    def counts(self) -> metrics.Counts:
-        """The pixels of all windows by value."""
-        return window_counts([each.numpy() for each in self.windows], self.data, bins=BINS)
+    def judged(self) -> objective.Judged:
+        """The map of all windows, as it is compared with others."""
+        counts = window_counts([each.numpy() for each in self.windows], self.data, bins=BINS)
+        return objective.Judged(counts=counts, strata=self.data.strata)
 
-    @cached_property
+    @property
     def objective(self) -> float:
         """The objective of the map."""
-        return objective.of_map(objective.stratum_average_precision(self.counts, self.data.strata))
+        return self.judged.objective
 
     def scores(self, top_fraction: float) -> Float[np.ndarray, " n"]:
         """The score of each window."""
@@ -166,13 +168,14 @@ def choose(parts: Sequence[Part], data: TrainingData) -> Fusion:
     """Return the sum for the map, the sum for the score, and of which pixels the score is the mean.
 
     The candidates are the floor, each part alone, the mean of all trained parts, and one of these
-    trained ones with the floor or with half of it.
+    trained ones with the floor, half of it or a quarter.
 
     For the map, one of them holds if the best does not beat it in `WIN_SHARE` of the bootstrap
     draws. The floor is taken if it holds. If not, and a trained part is in the best one, a sum with
-    the floor is taken, or with half of it, if it holds or its map has at least `HEDGED` of the
-    best objective. If not, the best one. Validation is painted like training, and what learned
-    nothing does not know that paint: so it is worth more than validation says.
+    the floor is taken if it holds or its map has at least `HEDGED` of the best objective: the one
+    with the most of the floor whose map has `CLOSE` of the objective of the best such sum. If not,
+    the best candidate. Validation is painted like training, and what learned nothing does not know
+    that paint: so it is worth more than validation says.
 
     The score has the sum of the map and is the mean of `TOP` of its pixels, the highest, if that
     holds against the sum, and then against the one of `TOPS`, that ranks pictures best.
@@ -192,7 +195,7 @@ def choose(parts: Sequence[Part], data: TrainingData) -> Fusion:
         each: alone.get(each) or Sum(parts=parts, weights=each, data=data)
         for each in (base, *alone, *map(_weights, trained), *itertools.chain(*groups))
     }
-    map_ = _preferred(sums, groups, data)
+    map_ = _preferred(sums, groups)
     score = _ranking({each: sums[each].scores(TOP) for each in sums}, map_, data)
     return Fusion(
         tails=tuple(part.tail for part in parts),
@@ -216,31 +219,30 @@ def _weights(row: Float[np.ndarray, " n"]) -> Weights:
     return tuple(map(float, row))
 
 
-def _preferred(
-    sums: Mapping[Weights, Sum], hedged: Sequence[Sequence[Weights]], data: TrainingData
-) -> Weights:
+def _preferred(sums: Mapping[Weights, Sum], hedged: Sequence[Sequence[Weights]]) -> Weights:
     """Return the weights to take.
 
     Args:
         sums: The candidates, the floor first.
         hedged: Groups of those that are a trained part and the floor, the preferred group first.
-        data: Their windows.
     """
     best = max(sums, key=lambda each: sums[each].objective)
 
     def holds(each: Weights) -> bool:
         if each == best:
             return True
-        found = objective.paired_maps(sums[best].counts, sums[each].counts, data.strata)
+        found = objective.paired_maps(sums[best].judged, sums[each].judged)
         return found.win_share < WIN_SHARE
 
     first = next(iter(sums))
     if holds(first):
         return first
     if any(used and part.trained for used, part in zip(best, sums[best].parts, strict=True)):
-        for group in hedged:
-            each = max(group, key=lambda each: sums[each].objective)
-            if sums[each].objective >= HEDGED * sums[best].objective or holds(each):
+        tops = [max(group, key=lambda each: sums[each].objective) for group in hedged]
+        close = CLOSE * max(sums[each].objective for each in tops)
+        for each in tops:
+            own = sums[each].objective
+            if own >= close and (own >= HEDGED * sums[best].objective or holds(each)):
                 return each
     return best
 
