@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -32,7 +33,7 @@ from tests.forged import (
 )
 from tests.method_exam import fit_bundle
 from tests.textures_drawn import draw, draw_hole
-from zoo.detectors import Detector, card, fuse
+from zoo.detectors import Detector, card, fuse, ready
 from zoo.errors import BadImageError, BundleError, ConfigError
 from zoo.methods.local_statistics import LocalStatistics
 from zoo.methods.random_features import RandomFeatures
@@ -201,6 +202,72 @@ def test_a_part_of_both_sums_is_computed_once(
     calls = uncomputed(monkeypatch, LocalStatistics)
     Detector(made).score([pixels, pixels])
     assert calls == [2]
+
+
+def waiting(monkeypatch: pytest.MonkeyPatch, *, seconds: float) -> list[bool]:
+    """Let two methods wait for each other; return whether each met the other."""
+    both, met = threading.Barrier(2), []
+
+    def wait(self: Any, *given: Any, **named: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+        losses = scorers[type(self)](self, *given, **named)
+
+        def compute(x: torch.Tensor) -> torch.Tensor:
+            try:
+                both.wait(seconds)
+            except threading.BrokenBarrierError:
+                both.reset()
+                met.append(False)
+            else:
+                met.append(torch.get_num_threads() == 1)
+            found: torch.Tensor = losses(x)
+            return found
+
+        return compute
+
+    scorers: dict[type, Any] = {each: each.scorer for each in (LocalStatistics, RandomFeatures)}
+    for each in scorers:
+        monkeypatch.setattr(each, "scorer", wait)
+    return met
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_on_two_cores_two_parts_are_computed_at_once_with_a_thread_each(
+    bundles: tuple[Bundle, ...], pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = fuse_all((bundles[0], bundles[2]), map_weights=(1.0, 0.5), score_weights=(1.0, 0.5))
+    torch.set_num_threads(1)
+    expected = Detector(made).map(pixels)
+    torch.set_num_threads(2)
+    met = waiting(monkeypatch, seconds=20)
+    np.testing.assert_array_equal(Detector(made).map(pixels), expected)
+    assert met == [True, True]
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_parts_of_a_large_picture_are_computed_one_after_the_other(
+    bundles: tuple[Bundle, ...], pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = fuse_all((bundles[0], bundles[2]), map_weights=(1.0, 0.5), score_weights=(1.0, 0.5))
+    met = waiting(monkeypatch, seconds=0.2)
+    monkeypatch.setattr(ready, "LARGE", pixels.size - 1)
+    Detector(made).map(pixels)
+    assert met == [False, False]
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_part_that_fails_beside_another_leaves_no_thread_behind(
+    made: Bundle, pixels: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*given: Any) -> None:
+        raise MemoryError
+
+    detector = Detector(made)
+    monkeypatch.setattr(ready, "anomaly_map", failing)
+    with pytest.raises(BadImageError, match="not enough memory"):
+        detector.score(pixels)
+    assert not [each for each in threading.enumerate() if each.name.startswith("part")]
+    assert torch.get_num_threads() == 2
 
 
 # ------------------------------------------------------------------------------------- the result

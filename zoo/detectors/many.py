@@ -16,11 +16,11 @@ from jaxtyping import Shaped
 
 from zoo.data.images import read_image
 from zoo.detectors.detector import Detector
+from zoo.detectors.ready import LARGE
 from zoo.detectors.score import Score
 from zoo.errors import BadImageError
 
 AHEAD = 2  # files read and scored ahead of the one that is asked for, for each at once
-LARGE = 2**24  # pixels of a picture that is scored alone, for the memory
 
 
 class Scored(NamedTuple):
@@ -42,7 +42,7 @@ def score_files(
         paths: The files. One that cannot be read or scored comes with its error.
         at_once: Number of files at once, each with one thread; by default the threads of torch on
             a CPU, and 1 on a GPU, which one picture keeps busy. Pictures of more than `LARGE`
-            pixels are scored one after the other.
+            values are scored one after the other.
 
     Raises:
         BundleError: As `Detector.score`.

@@ -1,12 +1,13 @@
 """A bundle that is built for one device, and the maps that it computes.
 
 A plain detector computes one map. A fused detector computes one for each of its parts that has a
-weight, one after the other, and adds their log tails.
+weight, on a CPU several beside each other, and adds their log tails.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ from zoo.scoring.fusion import log_tail
 from zoo.scoring.maps import enlarge
 
 MOST_PIXELS = 2**28  # of a picture, 16384x16384: its maps alone need about ten gigabytes
+LARGE = 2**24  # values of pictures beside which nothing else is computed, for the memory
 Pictures = Sequence[Shaped[np.ndarray, "h w c"]]  # of the same size
 Weights = Sequence[float]  # of each pipeline in a map
 
@@ -115,15 +117,43 @@ class Ready:
             BundleError: As in `values`.
         """
         totals: list[list[Tensor | None]] = [[None] * len(sums) for _ in pictures]
-        for at, weights in enumerate(zip(*sums, strict=True)):
-            if not any(weights):
-                continue
-            for total, found in zip(totals, self.values(at, pictures), strict=True):
+        shares = {at: each for at, each in enumerate(zip(*sums, strict=True)) if any(each)}
+        for weights, values in zip(
+            shares.values(), self._values_of(list(shares), pictures), strict=True
+        ):
+            for total, found in zip(totals, values, strict=True):
                 for turn, weight in enumerate(weights):
                     if weight:
                         before = total[turn]
                         total[turn] = weight * found if before is None else before + weight * found
         return [tuple(_array(each) for each in total) for total in totals]
+
+    def _values_of(
+        self, pipelines: Sequence[int], pictures: Pictures
+    ) -> Iterable[Sequence[Float[Tensor, "h w"]]]:
+        """Return the maps of each pipeline.
+
+        On a CPU pipelines share the threads, as some steps of each use one thread in any case.
+        """
+        alone = self.device.type != "cpu" or sum(each.size for each in pictures) > LARGE
+        threads = torch.get_num_threads()
+        at_once = 1 if alone else min(threads, len(pipelines))
+
+        def values(at: int) -> list[Tensor]:
+            return list(self.values(at, pictures))
+
+        if at_once < 2:
+            return map(values, pipelines)
+        # torch has a number of threads for each thread of Python; a new one has the last that was
+        # set anywhere.
+        pool = ThreadPoolExecutor(
+            at_once, "part", initializer=lambda: torch.set_num_threads(threads // at_once)
+        )
+        try:
+            with pool:
+                return list(pool.map(values, pipelines))
+        finally:
+            torch.set_num_threads(threads)
 
     def _check_size(self, height: int, width: int) -> None:
         if height * width > MOST_PIXELS:
