@@ -34,7 +34,6 @@ from zoo.training.settings import Settings
 SMALLEST = 96  # pixels; a smaller picture shows too little of a texture
 MEGAPIXELS = 64.0  # of all good pictures, at the larger of two scales; about two minutes
 HEDGED = 0.9  # of the best objective: what a sum with the floor must reach
-CLOSE = 0.97  # of the best sum with the floor: what the sum with more of the floor must reach
 SHARES = (1.0, 0.5, 0.25)  # of the floor in a sum with what is trained, the preferred one first
 TOPS = (TOP, 1e-6, 0.001, 0.003, 0.03, 0.1)  # shares for the score; the second is the maximum
 
@@ -172,10 +171,9 @@ def choose(parts: Sequence[Part], data: TrainingData) -> Fusion:
 
     For the map, one of them holds if the best does not beat it in `WIN_SHARE` of the bootstrap
     draws. The floor is taken if it holds. If not, and a trained part is in the best one, a sum with
-    the floor is taken if it holds or its map has at least `HEDGED` of the best objective: the one
-    with the most of the floor whose map has `CLOSE` of the objective of the best such sum. If not,
-    the best candidate. Validation is painted like training, and what learned nothing does not know
-    that paint: so it is worth more than validation says.
+    the floor is taken, with half of it or a quarter, the first that holds or whose map has at least
+    `HEDGED` of the best objective. If not, the best one. Validation is painted like training, and
+    what learned nothing does not know that paint: so it is worth more than validation says.
 
     The score has the sum of the map and is the mean of `TOP` of its pixels, the highest, if that
     holds against the sum, and then against the one of `TOPS`, that ranks pictures best.
@@ -238,11 +236,9 @@ def _preferred(sums: Mapping[Weights, Sum], hedged: Sequence[Sequence[Weights]])
     if holds(first):
         return first
     if any(used and part.trained for used, part in zip(best, sums[best].parts, strict=True)):
-        tops = [max(group, key=lambda each: sums[each].objective) for group in hedged]
-        close = CLOSE * max(sums[each].objective for each in tops)
-        for each in tops:
-            own = sums[each].objective
-            if own >= close and (own >= HEDGED * sums[best].objective or holds(each)):
+        for group in hedged:
+            each = max(group, key=lambda each: sums[each].objective)
+            if sums[each].objective >= HEDGED * sums[best].objective or holds(each):
                 return each
     return best
 
