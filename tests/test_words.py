@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zoo import words
+from zoo.errors import BundleError, UnknownDetectorError, ZooError, visible
 
 
 @pytest.fixture
@@ -63,6 +64,15 @@ def test_a_duration_says_about_how_long(seconds: int, other: int) -> None:
 def test_a_text_of_others_is_one_line_that_is_short_enough(text: str, most: int) -> None:
     shown = words.shortened(text, most)
     assert len(shown) <= most
-    assert words.visible(shown) == shown
+    assert visible(shown) == shown
     assert "\n" not in shown
     shown.encode()
+
+
+@pytest.mark.parametrize("kind", [ZooError, BundleError, UnknownDetectorError])
+def test_an_error_is_one_line_without_control_characters_whatever_it_quotes(
+    kind: type[ZooError],
+) -> None:
+    name = "a\x1b[2J\nPromoted\r\x9b\u202e\udcff  é"
+    shown = r"a\x1b[2J\nPromoted\r\x9b\u202e\udcff  é"
+    assert str(kind(f"There is no '{name}'.")) == f"There is no '{shown}'."

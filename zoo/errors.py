@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Iterable
 
 # In an address: all before the last `@`, and the values of parameters that are named so.
@@ -46,12 +47,28 @@ def without_secrets(text: str) -> str:
     return _TOKENS.sub(r"\1***", _CREDENTIALS.sub("***", text))
 
 
+def visible(text: str) -> str:
+    r"""Return a text in one line whose control characters are escaped, as Python writes them.
+
+    Example:
+        >>> print(visible("wood\x1b[2J\nPromoted"))
+        wood\x1b[2J\nPromoted
+    """
+    return "".join(
+        each if each.isprintable() or unicodedata.category(each) == "Zs" else ascii(each)[1:-1]
+        for each in text
+    )
+
+
 class ZooError(Exception):
-    """An error that the user can correct; the message says how, without passwords and tokens."""
+    """An error that the user can correct; the message says how.
+
+    It is one line without passwords, tokens and control characters, whatever is quoted in it.
+    """
 
     def __init__(self, message: str) -> None:
         """Take the message."""
-        super().__init__(without_secrets(message))
+        super().__init__(visible(without_secrets(message)))
 
 
 class DataError(ZooError):

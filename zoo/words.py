@@ -8,27 +8,15 @@ from __future__ import annotations
 
 import math
 import time
-import unicodedata
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from zoo.errors import visible
+
 LATEST = 2**37  # seconds since 1970: beyond it there is no date
 LONGEST = 2000  # characters of a text of others that are shown
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
-
-
-def visible(text: str) -> str:
-    r"""Return a text in one line whose control characters are escaped, as Python writes them.
-
-    Example:
-        >>> print(visible("wood\x1b[2J\nPromoted"))
-        wood\x1b[2J\nPromoted
-    """
-    return "".join(
-        each if each.isprintable() or unicodedata.category(each) == "Zs" else ascii(each)[1:-1]
-        for each in text
-    )
 
 
 def shortened(text: str, most: int = LONGEST) -> str:

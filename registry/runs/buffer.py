@@ -72,9 +72,11 @@ class BufferedRuns:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             entries = _entries(_whole_lines(self._file), self._file)
+            self._waiting = deque(entry for entry in entries if entry[0] != "close")  # it goes on
+            if not self._waiting:
+                self._file.unlink(missing_ok=True)
         except OSError as error:
             raise storage_error(f"Cannot keep a record in {folder}", error) from error
-        self._waiting = deque(entry for entry in entries if entry[0] != "close")  # it is resumed
         self._thread = threading.Thread(target=self._deliver, name="mlflow-buffer", daemon=True)
         self._thread.start()
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from registry import bundle
 from tests.stored.placed import STORED
 from zoo.detectors import card, card_words
-from zoo.words import LONGEST, visible
+from zoo.errors import visible
+from zoo.words import LONGEST
 
 FOLDERS = sorted(each.parent for each in STORED.rglob("bundle.json"))
 SILENT = {("method",)}  # of a fused detector: it is "fusion", and its parts are listed

@@ -95,6 +95,16 @@ def test_what_a_killed_search_could_not_deliver_is_delivered_when_it_goes_on(
     assert {run.info.status for run in runs_of(uri, "killed").values()} == {"FINISHED"}
 
 
+def test_a_search_that_goes_on_keeps_nothing_of_an_end_that_was_none(
+    uri: str, tmp_path: Path
+) -> None:
+    (tmp_path / FILE).write_text('["close", {}, "interrupted", null]\n')
+    log = buffered(uri, "resumed", tmp_path)
+    assert not (tmp_path / FILE).exists()
+    log.close({}, "finished", timeout_s=30.0)
+    assert {run.info.status for run in runs_of(uri, "resumed").values()} == {"FINISHED"}
+
+
 def test_what_was_delivered_already_is_noted_once(uri: str, tmp_path: Path) -> None:
     notes = '["started", "a", {}]\n["reported", "a", 1, {"val_pixel_ap": 0.125}, {}]\n'
     for _ in range(2):
@@ -113,12 +123,10 @@ def test_an_entry_of_another_version_is_reported_and_left_out(uri: str, tmp_path
     assert [line for line in said if "['renamed', 'a', {}]" in line]
 
 
-def test_a_line_that_a_kill_cut_short_is_removed_before_another_is_added_to_it(
-    uri: str, tmp_path: Path
-) -> None:
+def test_a_line_that_a_kill_cut_short_is_removed_with_its_file(uri: str, tmp_path: Path) -> None:
     (tmp_path / FILE).write_text('["reported", "a", 1, {"val_pi')
     buffered(uri, "cut", tmp_path)
-    assert (tmp_path / FILE).read_text() == ""
+    assert not (tmp_path / FILE).exists()
 
 
 @pytest.mark.parametrize(

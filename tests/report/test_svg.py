@@ -7,10 +7,10 @@ import re
 from markupsafe import Markup
 
 from tests.report.html_read import Read
+from zoo.errors import visible
 from zoo.report import charts
 from zoo.report.charts import Level, Line
 from zoo.report.svg import ACCENT, BAD, canvas, markup
-from zoo.words import visible
 
 HOSTILE = '$\\frac{<script>alert("x")</script>} & \x1b[2J\u202e'
 

@@ -10,8 +10,8 @@ import os
 from collections.abc import Sequence
 from typing import Literal, Protocol, runtime_checkable
 
+from zoo.errors import visible
 from zoo.home import is_dumb_terminal, wants_no_colours
-from zoo.words import visible
 
 Style = Literal["plain", "bold", "dim", "good", "bad", "doubtful"]
 WIDTH = 80  # columns of a terminal that does not tell

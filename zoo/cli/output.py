@@ -16,8 +16,8 @@ from typing import Any
 from zoo.cli._stdout import put_line
 from zoo.cli._tables import lines, row_of, sections, table
 from zoo.cli._terminal import Style, columns, is_terminal, shown
-from zoo.errors import without_secrets
-from zoo.words import in_words, visible
+from zoo.errors import visible, without_secrets
+from zoo.words import in_words
 
 __all__ = [
     "Style",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
-from zoo import words
+from zoo.errors import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,7 +93,7 @@ def markup(figure: Figure, name: str, *, says: str) -> Markup:
     text = re.sub(r" *\n\s*", " ", _with_own_ids(text, name))
     for colour, known in _NAMES.items():
         text = text.replace(colour, f"var(--{known})")
-    return Markup(words.visible(text))  # matplotlib escapes all texts in it
+    return Markup(visible(text))  # matplotlib escapes all texts in it
 
 
 def _opening(name: str, says: str) -> str:

@@ -12,13 +12,12 @@ import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from zoo.errors import RefusedError
+from zoo.errors import RefusedError, visible
 from zoo.https import is_loopback
 from zoo.serve import refusals
 from zoo.serve.bodies import ClientLeft, Memory, Message, Receive, drain, received
 from zoo.serve.keys import Keys
 from zoo.serve.service import Service
-from zoo.words import visible
 
 log = logging.getLogger("zoo.serve")
 

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from zoo.errors import ConfigError, without_secrets
+from zoo.errors import ConfigError, visible, without_secrets
 from zoo.https import is_loopback
 from zoo.serve.connections import MOST_HEADER, Connection
 from zoo.serve.settings import Settings
-from zoo.words import visible
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
