@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -253,6 +255,28 @@ def test_parts_of_a_large_picture_are_computed_one_after_the_other(
     monkeypatch.setattr(ready, "LARGE", pixels.size - 1)
     Detector(made).map(pixels)
     assert met == [False, False]
+
+
+LATE = """
+import sys, threading, time
+from pathlib import Path
+import numpy, torch
+from registry import bundle
+from zoo.detectors import Detector
+torch.set_num_threads(2)
+detector = Detector(bundle.load(Path(sys.argv[1])))
+def score():
+    threading.main_thread().join()
+    print(detector.score(numpy.zeros((64, 72, 1), numpy.uint8)).map.shape)
+threading.Thread(target=score).start()
+"""
+
+
+def test_a_thread_that_outlives_the_main_one_scores(made: Bundle, tmp_path: Path) -> None:
+    bundle.save(made, tmp_path / "fused")
+    command = [sys.executable, "-c", LATE, str(tmp_path / "fused")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.stdout, ended.returncode) == ("(64, 72)\n", 0), ended.stderr
 
 
 @pytest.mark.usefixtures("two_threads")

@@ -151,9 +151,12 @@ class Ready:
         )
         try:
             with pool:
-                return list(pool.map(values, pipelines))
+                found = [pool.submit(values, at) for at in pipelines]
+        except RuntimeError:  # no thread can be started, or the main thread has ended
+            return map(values, pipelines)
         finally:
             torch.set_num_threads(threads)
+        return [each.result() for each in found]
 
     def _check_size(self, height: int, width: int) -> None:
         if height * width > MOST_PIXELS:
