@@ -258,7 +258,7 @@ def test_parts_of_a_large_picture_are_computed_one_after_the_other(
 
 
 LATE = """
-import sys, threading, time
+import sys, threading
 from pathlib import Path
 import numpy, torch
 from registry import bundle
