@@ -1,12 +1,13 @@
 """Failures in the middle of a real search, made on purpose: is anything lost?
 
-    python -m benchmarks.chaos [--only worker,driver,mlflow,...] [--away 120]
+    python -m benchmarks.chaos [--only worker,driver,mlflow,...] [--away 120] [--minutes 60]
 
 Each case is `zoo search` in a home of its own, on photographs of bricks, one trial at a time so
 that the same seed makes the same trials. After each case the records are checked: every trial is
 there once in MLflow, in Ray's folder and in Optuna's study, no run is left running, no report is
 missing or logged twice, and the totals equal the sums. The best detector is compared with that of
-an undisturbed search, which always runs first.
+an undisturbed search, which always runs first. With `--minutes`, all cases are repeated until that
+time is over.
 
     undisturbed: nothing else
     worker   kill -9 of the worker in the middle of a trial, three times
@@ -29,6 +30,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import pickle
@@ -40,7 +42,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -409,32 +411,36 @@ def nodes(root: Path, data: Path) -> None:
 
 
 def main() -> None:
-    """Run an undisturbed search, then every case."""
+    """Run an undisturbed search, then every case, again and again if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default=",".join(CASES), help=f"some of {', '.join(CASES)}")
     parser.add_argument("--away", type=float, default=120.0, help="seconds without MLflow (120)")
+    parser.add_argument("--minutes", type=float, default=0.0, help="then no round starts (0: one)")
     args = parser.parse_args()
+    ends = time.monotonic() + 60 * args.minutes
+    for number in itertools.count(1):
+        print(f"round {number}", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            one_round(Path(folder), args.only.split(","), args.away)
+        if time.monotonic() > ends:
+            return
+
+
+def one_round(root: Path, cases: Sequence[str], away: float) -> None:
+    """Run an undisturbed search, then each of the cases."""
     alone = {"twins": twins, "sick": sick, "nodes": nodes}
-    compared = {
-        "worker": worker,
-        "driver": driver,
-        "restless": restless,
-        "s3": s3,
-        "full": full,
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        data = demo.make(root / "data", texture="brick").parent
-        search = Search(home=root / "undisturbed", data=data).start()
-        undisturbed = search.answer()
-        show("undisturbed", undisturbed, mismatches(search.home, name_of(undisturbed)), None)
-        for case in args.only.split(","):
-            if case == "mlflow":
-                mlflow(root, data, undisturbed, args.away)
-            elif case in alone:
-                alone[case](root, data)
-            elif case != "undisturbed":
-                compared[case](root, data, undisturbed)
+    compared = {"worker": worker, "driver": driver, "restless": restless, "s3": s3, "full": full}
+    data = demo.make(root / "data", texture="brick").parent
+    search = Search(home=root / "undisturbed", data=data).start()
+    undisturbed = search.answer()
+    show("undisturbed", undisturbed, mismatches(search.home, name_of(undisturbed)), None)
+    for case in cases:
+        if case == "mlflow":
+            mlflow(root, data, undisturbed, away)
+        elif case in alone:
+            alone[case](root, data)
+        elif case != "undisturbed":
+            compared[case](root, data, undisturbed)
 
 
 if __name__ == "__main__":
