@@ -37,7 +37,7 @@ import search_spaces
 from benchmarks.ablation_tables import BASE, LOSSES, UNFAIR, Row, read, tables
 from zoo.data import textures
 from zoo.data.defects.families import held_out
-from zoo.data.defects.fit_pictures import CONTRASTS, FitPictures
+from zoo.data.defects.fit_pictures import FitPictures
 from zoo.data.defects.optics import Optics
 from zoo.data.defects.placebo import Donors, donors_of, material
 from zoo.data.testset import TestPicture, read_test
@@ -73,7 +73,6 @@ class Variant:
         all_families: Whether every family is taught, also those that judge: the objective then no
             longer shows what is found of unknown families.
         anywhere: Whether placebos need not fit their surroundings.
-        contrasts: The range of strengths of training defects, in (0, 1].
         fewest_games: Whether there is one adversarial round a report only.
         apart: Whether each loss is measured on its own too.
     """
@@ -82,7 +81,6 @@ class Variant:
     camera: bool = True
     all_families: bool = False
     anywhere: bool = False
-    contrasts: tuple[float, float] = CONTRASTS
     fewest_games: bool = False
     apart: bool = False
 
@@ -101,8 +99,7 @@ VARIANTS: dict[str, Variant] = {
     "placebos_0.25": Variant(fields={"placebo_share": 0.25}),
     "variation_0.5": Variant(fields={"variation": 0.5}),
     "placebos_anywhere": Variant(anywhere=True),
-    "faint_defects": Variant(contrasts=(0.05, 0.5)),
-    "clear_defects": Variant(contrasts=(0.4, 1.0)),
+    "clear_defects": Variant(fields={"faintest_defect": 0.4}),
 }
 
 
@@ -170,7 +167,6 @@ class Bench:
             optics=data.optics if variant.camera else Optics(white=data.optics.white),
             unseen=frozenset() if variant.all_families else held_out(data.validation_seed),
         )
-        made.contrasts = variant.contrasts
         made.donors = replace(donors, foretold=1.0, limit=np.inf) if variant.anywhere else donors
         return made
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from zoo.data import textures
-from zoo.data.defects.fit_pictures import FitPictures
+from zoo.data.defects.fit_pictures import FitPictures, Style
 from zoo.data.defects.optics import Optics, measure_optics
 from zoo.data.defects.painting import Look, paint
 from zoo.data.defects.validation import validation_set
@@ -170,7 +170,7 @@ def test_validation_and_training_paint_on_few_bits_as_on_all(bits: int) -> None:
             optics=measure_optics(pictures)[0],
         )
         rng = np.random.default_rng(1)
-        paintings.append([source.painting(48, rng, placebos=0.5) for _ in range(8)])
+        paintings.append([source.painting(48, rng, Style(placebos=0.5)) for _ in range(8)])
     for first, second in zip(*paintings, strict=True):
         assert (first.after - second.after).abs().mean() < 0.02
         assert (first.mask == second.mask).mean() > 0.98

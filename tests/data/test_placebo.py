@@ -11,7 +11,7 @@ import torch
 
 from zoo.data.defects.brush import Brush, Pixels, Plane
 from zoo.data.defects.families import FAMILIES, Family
-from zoo.data.defects.fit_pictures import FitPictures
+from zoo.data.defects.fit_pictures import FitPictures, Style
 from zoo.data.defects.optics import Optics
 from zoo.data.defects.painting import MARGIN
 from zoo.data.defects.placebo import Donors, donors_of, placebo
@@ -144,7 +144,7 @@ def test_a_painting_is_made_at_full_size_and_marks_what_is_defective(
     edits = []
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        painting = pictures.painting(32, rng, placebos=placebos, softness=True)
+        painting = pictures.painting(32, rng, Style(placebos=placebos, soft=True))
         assert painting.before.shape == painting.after.shape == (1, 64, 64)
         assert painting.mask.shape == painting.edited.shape == (64, 64)
         assert painting.mask.any()

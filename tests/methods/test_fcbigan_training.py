@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tests.textures_drawn import draw
-from zoo.data.defects.fit_pictures import FitPictures
+from zoo.data.defects.fit_pictures import FitPictures, Style
 from zoo.data.preprocessing import Preprocessing, prepare
 from zoo.errors import BadImageError, ConfigError, DivergedError
 from zoo.methods.fcbigan import training
@@ -392,7 +392,7 @@ def test_patches_with_defects_have_their_good_material_and_a_mask_beside_them(
 ) -> None:
     generator = torch.Generator().manual_seed(0)
     pictures = FitPictures.of(images)
-    fakes = DefectPatches(pictures, patch=16, generator=generator, placebos=placebos)
+    fakes = DefectPatches(pictures, patch=16, generator=generator, style=Style(placebos=placebos))
     fakes.begin(200)
     drawn = fakes.draw(200, rotations=True)
     assert drawn.before.shape == drawn.after.shape == (200, 1, 16, 16)
@@ -513,6 +513,7 @@ def test_an_image_smaller_than_a_patch_is_refused(images: list[Tensor]) -> None:
         ("defect_learning_rate", 0.0, "above 0"),
         ("variation", 2.5, "0 to 2"),
         ("placebo_share", 1.5, "0 to 1"),
+        ("faintest_defect", 0.0, "above 0 and at most 1"),
         ("reports", 0, "at least 1"),
     ],
 )

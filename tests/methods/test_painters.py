@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tests.processes import descendants
 from tests.textures_drawn import draw
-from zoo.data.defects.fit_pictures import FitPictures
+from zoo.data.defects.fit_pictures import FitPictures, Style
 from zoo.data.preprocessing import Preprocessing
 from zoo.methods.fcbigan import defect_patches, painters, training
 from zoo.methods.fcbigan.config import NetworkConfig, TrainConfig
@@ -136,11 +136,15 @@ def test_pools_follow_from_the_generator_and_their_number_only(
 ) -> None:
     generator = torch.Generator().manual_seed(5)
     seed = int(torch.randint(2**31, (), generator=torch.Generator().manual_seed(5)))
-    cuts = Cuts(pictures, patch=16, placebos=1.0, softness=True)
+    cuts = Cuts(pictures, patch=16, style=Style(placebos=1.0, soft=True))
     users = torch.get_rng_state()
     with closing(
         DefectPatches(
-            pictures, patch=16, generator=generator, placebos=1.0, softness=True, workers=workers
+            pictures,
+            patch=16,
+            generator=generator,
+            style=Style(placebos=1.0, soft=True),
+            workers=workers,
         )
     ) as fakes:
         fakes.begin(3 * USES * 48)
@@ -159,7 +163,7 @@ def test_shared_pictures_are_painted_on_as_they_are_and_copied_once() -> None:
     rng = np.random.default_rng(0)
     pixels = [draw(41, 53, rng), draw(64, 71, rng)]
     pictures = FitPictures(pixels, Preprocessing(mode="L"), device=CPU).to_paint(placebos=True)
-    cuts = Cuts(pictures, patch=16, placebos=1.0, softness=False)
+    cuts = Cuts(pictures, patch=16, style=Style(placebos=1.0))
     shared = Shared(cuts)
     assert len(shared.pickled) < sum(each.nbytes for each in pixels) / 2
     assert shared[1, 2, 3].equal(cuts[1, 2, 3])

@@ -28,7 +28,6 @@ from zoo.data.preprocessing import Preprocessing, normalised, prepare
 from zoo.data.variation import vary
 
 SIZES = (0.05, 0.6)  # of a defect, as shares of a window; a window is up to two patches wide
-CONTRASTS = (0.05, 1.0)
 VARIED = 20  # fewest pictures under variation; of few pictures each is varied several times
 _SOFT = 0.5  # share of the outlines that are blurred, where softness is asked for
 _VISIBLE = 0.25  # share of a scaled pixel that must be defective
@@ -51,15 +50,27 @@ class Painting:
     edited: Bool[np.ndarray, "h w"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """How defects and placebos are painted for a training.
+
+    Attributes:
+        placebos: Share of the paintings with one or two placebos.
+        soft: Whether the outlines of half of all shapes are blurred.
+        faintest: Least strength of a defect, in (0, 1]; one of .05 is hardly visible.
+    """
+
+    placebos: float = 0.0
+    soft: bool = False
+    faintest: float = 0.05
+
+
 class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
     """Good pictures that are prepared when they are used, and a source of paintings of them.
 
     Attributes:
         families: The families of defects that are painted.
-        contrasts: The range of the strengths of what is painted, in (0, 1], from faint to clear.
     """
-
-    contrasts = CONTRASTS
 
     def __init__(
         self,
@@ -171,21 +182,21 @@ class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
         return made
 
     def painting(
-        self, patch: int, rng: np.random.Generator, *, placebos: float = 0.0, softness: bool = False
+        self, patch: int, rng: np.random.Generator, style: Style | None = None
     ) -> Painting:
         """Paint one to three defects, and placebos, on a window of up to two patches on each side.
 
         Args:
             patch: Side of a patch, in pixels after scaling.
             rng: Source of random numbers.
-            placebos: Share of the paintings with one or two placebos.
-            softness: Whether the outlines of half of all shapes are blurred.
+            style: How; by default all strengths without placebos.
 
         """
+        style = style or Style()
         pixels, donor = (self._window(patch, rng) for _ in range(2))
         image = self.optics.light(pixels)
         edited = np.zeros(image.shape[:2], np.bool_)
-        if rng.random() < placebos:
+        if rng.random() < style.placebos:
             for _ in range(int(rng.integers(1, 3))):
                 found = placebo(
                     image,
@@ -193,12 +204,12 @@ class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
                     side=extent(image.shape, _size(rng)),
                     donors=self.donors,
                     optics=self.optics,
-                    softness=_softness(rng, softness),
+                    softness=_softness(rng, style.soft),
                 )
                 if found is not None:
                     image, edited = found[0], edited | found[1]
         # Foreign texture of the same kind is what a placebo says is good.
-        families = [name for name in self.families if not placebos or name != "cut_paste"]
+        families = [name for name in self.families if not style.placebos or name != "cut_paste"]
         mask = np.zeros(image.shape[:2], np.bool_)
         for _ in range(int(rng.integers(1, 4))):
             image, added = paint(
@@ -207,8 +218,8 @@ class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
                 rng=rng,
                 look=Look(
                     size=_size(rng),
-                    contrast=float(rng.uniform(*self.contrasts)),
-                    softness=_softness(rng, softness),
+                    contrast=float(rng.uniform(style.faintest, 1.0)),
+                    softness=_softness(rng, style.soft),
                 ),
                 donor=self.optics.light(donor),
                 optics=self.optics,

@@ -136,6 +136,8 @@ class TrainConfig:
         placebo_share: Share of the paintings with placebos: the same edit with good material,
             labelled good. With more of them the segmenter relies less on the edges of an edit.
         soft_defects: Blur the outlines of half of the synthetic defects.
+        faintest_defect: Least strength of the synthetic defects, in (0, 1]. A higher value finds
+            clear defects better in a busy texture, and loses faint ones.
         reports: Number of reports, with the one at the end.
     """
 
@@ -155,6 +157,7 @@ class TrainConfig:
     variation: float = 0.0
     placebo_share: float = 0.0
     soft_defects: bool = False
+    faintest_defect: float = 0.05
     reports: int = 8
 
     def __post_init__(self) -> None:
@@ -175,6 +178,7 @@ class TrainConfig:
                 ("tone_jitter", 0 <= self.tone_jitter <= 1, "0 to 1"),
                 ("variation", 0 <= self.variation <= 2, "0 to 2"),
                 ("placebo_share", 0 <= self.placebo_share <= 1, "0 to 1"),
+                ("faintest_defect", 0 < self.faintest_defect <= 1, "above 0 and at most 1"),
                 ("reports", self.reports >= 1, "at least 1"),
             ],
         )

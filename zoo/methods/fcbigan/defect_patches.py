@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from zoo.data.defects.fit_pictures import FitPictures
+from zoo.data.defects.fit_pictures import FitPictures, Style
 from zoo.data.patches import augment
 from zoo.methods.fcbigan import painters
 from zoo.methods.fcbigan.painters import Cuts, Seed
@@ -46,8 +46,7 @@ class DefectPatches:
         *,
         patch: int,
         generator: torch.Generator,
-        placebos: float = 0.0,
-        softness: bool = False,
+        style: Style | None = None,
         workers: int = 0,
     ) -> None:
         """Set what is painted; `begin` paints.
@@ -56,13 +55,12 @@ class DefectPatches:
             pictures: What is painted on.
             patch: Side of a patch, in pixels after scaling.
             generator: Draws everything; the patches are on its device.
-            placebos: Share of the paintings with placebos.
-            softness: Whether outlines are blurred.
+            style: How; by default as in `FitPictures.painting`.
             workers: Number of processes that paint the next pool while this one is used; with 0
                 this process paints. The patches are the same.
         """
         self.pictures, self.generator, self.workers = pictures, generator, workers
-        self.cuts = Cuts(pictures, patch=patch, placebos=placebos, softness=softness)
+        self.cuts = Cuts(pictures, patch=patch, style=style or Style())
         self._seeds: list[Seed] = []
         self._loader: DataLoader[Tensor] | None = None
         self._patches: Iterator[Tensor] = iter(())

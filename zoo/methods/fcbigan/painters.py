@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from zoo.data.defects.fit_pictures import FitPictures
+from zoo.data.defects.fit_pictures import FitPictures, Style
 
 CUTS_PER_PAINTING = 6  # patches cut from one painted image, because painting is slow
 AT_ONCE = 4  # paintings that a process hands over together
@@ -55,12 +55,9 @@ def workers_for(device: torch.device, pictures: FitPictures) -> int:
 class Cuts(Dataset[Tensor]):
     """Patches of paintings; a seed determines the painting and the patches."""
 
-    def __init__(
-        self, pictures: FitPictures, *, patch: int, placebos: float, softness: bool
-    ) -> None:
+    def __init__(self, pictures: FitPictures, *, patch: int, style: Style) -> None:
         """Set what is painted; the arguments are those of `DefectPatches`."""
-        self.pictures, self.patch = pictures, patch
-        self.placebos, self.softness = placebos, softness
+        self.pictures, self.patch, self.style = pictures, patch, style
 
     def __getitem__(self, seed: Seed) -> Float[Tensor, "k c p p"]:
         """Return patches of one painting, each with an edited pixel at a random place.
@@ -68,9 +65,7 @@ class Cuts(Dataset[Tensor]):
         Their channels are those before and after the painting, and the mask.
         """
         rng = np.random.default_rng(seed)
-        made = self.pictures.painting(
-            self.patch, rng, placebos=self.placebos, softness=self.softness
-        )
+        made = self.pictures.painting(self.patch, rng, self.style)
         mask = torch.from_numpy(made.mask).to(made.after)[None]
         all_ = torch.cat([made.before, made.after, mask])
         places = rng.choice(np.argwhere(made.edited), CUTS_PER_PAINTING)
@@ -127,14 +122,8 @@ def painting(
     dataset: Dataset[Tensor] = cuts
     ahead: dict[str, Any] = {}
     if workers:
-        dataset = Shared(
-            Cuts(
-                cuts.pictures.to_paint(placebos=cuts.placebos > 0),
-                patch=cuts.patch,
-                placebos=cuts.placebos,
-                softness=cuts.softness,
-            )
-        )
+        pictures = cuts.pictures.to_paint(placebos=cuts.style.placebos > 0)
+        dataset = Shared(Cuts(pictures, patch=cuts.patch, style=cuts.style))
         # A fork of a process with threads, CUDA or Ray may hang. A server process without any of
         # them has imported this module once, and forks the workers.
         context = multiprocessing.get_context("forkserver")

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from zoo.data.defects.fit_pictures import FitPictures
+from zoo.data.defects.fit_pictures import FitPictures, Style
 from zoo.data.patches import Patches, vary_tone
 from zoo.errors import DivergedError
 from zoo.methods.fcbigan.config import NetworkConfig, TrainConfig
@@ -274,8 +274,11 @@ def fit(
             pictures,
             patch=patch,
             generator=generator,
-            placebos=config.placebo_share,
-            softness=config.soft_defects,
+            style=Style(
+                placebos=config.placebo_share,
+                soft=config.soft_defects,
+                faintest=config.faintest_defect,
+            ),
             workers=workers_for(device, pictures),
         )
     ) as fakes:
