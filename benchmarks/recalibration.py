@@ -83,12 +83,15 @@ def main() -> None:
             for each in texture.pictures
             if not any(same_source(each.key, key) for key in made.data["fit"])
         ]
+        # Spread over the names: neighbours are often of one piece, as no user would choose them.
+        spread = np.linspace(0, len(unseen) - 1, min(args.good, len(unseen))).round()
+        chosen = [unseen[int(at)] for at in spread]
         before = measured(Detector(made), texture, lambda pixels: pixels)
         rows.append({"texture": name, "gain": 1.0, "detector": "as it is", **before, "ratio": 1.0})
         print({k: round(v, 3) if isinstance(v, float) else v for k, v in rows[-1].items()})
         for gain in (0.7, 1.3):
             act = changed(gain)
-            line = tuple(replace(each, pixels=act(each.pixels)) for each in unseen[-args.good :])
+            line = tuple(replace(each, pixels=act(each.pixels)) for each in chosen)
             new = recalibrated(made, replace(texture, pictures=line, found=len(line)), say=print)
             for what, one in (("as it is", made), ("recalibrated", new)):
                 found = measured(Detector(one), texture, act)

@@ -386,6 +386,13 @@ def test_defective_patches_are_painted_afresh_when_they_have_been_used(
     assert not (fakes.pool == first).flatten(1).all(dim=1).any()
 
 
+def test_a_training_of_any_length_keeps_no_list_of_what_it_will_paint(images: list[Tensor]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    fakes = DefectPatches(FitPictures.of(images), patch=16, generator=generator)
+    fakes.begin(10**15)
+    assert len(fakes.draw(8, rotations=False).masks) == 8
+
+
 @pytest.mark.parametrize("placebos", [0.0, 1.0])
 def test_patches_with_defects_have_their_good_material_and_a_mask_beside_them(
     images: list[Tensor], placebos: float

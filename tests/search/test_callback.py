@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.tune.experiment import Trial
 
 from tests.exams import ListLog
 from tests.search.tiny_searches import config
-from zoo.search.callback import SearchCallback
+from zoo.search.callback import SearchCallback, reason_of
 from zoo.search.progress import Lines
 
 
@@ -52,3 +53,39 @@ def test_the_counts_of_a_callback_go_on_in_the_one_that_resumes() -> None:
     assert (second.best, second.best_trial) == (0.5, "a")
     assert second.held == {"a": 40.0, "b": pytest.approx(62, abs=1)}
     assert not second.running
+
+
+HEAD = "Failure # 1 (occurred at 2026-11-29_08-00-00)\n"
+OF_MEMORY = (
+    "The actor died because of a task.\n1 worker(s) were killed due to the node running low on "
+    "memory. Memory on the node (IP: 192.0.2.2, ID: 86f5) was 22.36GB used / 23.54GB limit "
+    "(0.95)\nTop 10 memory users:\nRefer to the documentation on how to address it.\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (None, "its worker was lost"),
+        ("", "its worker was lost"),
+        (HEAD, "its worker was lost"),
+        (HEAD + "Traceback:\n  line\nValueError: no\n", "ValueError: no"),
+        (
+            HEAD + OF_MEMORY,
+            "Ray ended its worker because the memory of the node was nearly full (22.36GB used / "
+            "23.54GB limit). Set a lower `batch` or `width` in the space, or more --threads for "
+            "fewer trials at once.",
+        ),
+        (HEAD + OF_MEMORY + HEAD + "ValueError: no\n", "ValueError: no"),
+    ],
+)
+def test_a_failure_has_the_last_reason_that_ray_saved_in_one_line(
+    tmp_path: Path, text: str | None, reason: str
+) -> None:
+    trial = Trial("run", stub=True)
+    if text is not None:
+        (tmp_path / "error.txt").write_text(text)
+    with pytest.MonkeyPatch.context() as patched:
+        where = str(tmp_path / "error.txt") if text is not None else None
+        patched.setattr(Trial, "error_file", where)
+        assert reason_of(trial) == reason

@@ -1,4 +1,4 @@
-"""How the files in which Ray saves a search are copied to the folder of the search."""
+"""How the state of a search is copied to its folder, and which errors are a lost worker."""
 
 from __future__ import annotations
 
@@ -7,8 +7,20 @@ from pathlib import Path
 
 import pytest
 from pyarrow.fs import LocalFileSystem
+from ray.air.execution import FixedResourceManager, ResourceRequest
+from ray.air.execution._internal import TrackedActor
+from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    WorkerCrashedError,
+)
+from ray.tune.execution import tune_controller
 
-from zoo.search.tune_controller import WholeFiles
+from zoo.search.tune_controller import WholeFiles, Workers, installed
 
 
 @pytest.fixture
@@ -63,3 +75,39 @@ def test_a_copy_that_fails_leaves_the_old_file(
     with pytest.raises(OSError, match="No space left"):
         send(source, target)
     assert (target / "state.json").read_text() == "one"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OutOfMemoryError("The node is low on memory.\nTop 10 users:\n1 zoo"), "low on memory."),
+        (NodeDiedError("The node is gone."), "The node is gone."),
+        (WorkerCrashedError(), "The worker died unexpectedly"),
+        (ObjectLostError("00" * 28, None, ""), "Failed to retrieve object"),
+        (OutOfMemoryError(""), "OutOfMemoryError"),
+    ],
+)
+def test_a_worker_that_ray_ended_itself_is_lost_and_the_search_goes_on(
+    error: RayError, reason: str
+) -> None:
+    lost: list[Exception] = []
+    actor = TrackedActor(1, on_error=lambda _, exception: lost.append(exception))
+    task = TrackedActorTask(actor, on_error=lambda _, exception: lost.append(exception))
+    resources = FixedResourceManager({"CPU": 1.0})
+    wanted = ResourceRequest([{"CPU": 1.0}])
+    resources.request_resources(wanted)
+    manager = Workers(resources)
+    manager._live_actors_to_ray_actors_resources[actor] = None, resources.acquire_resources(wanted)
+    manager._actor_task_failed(task, error)
+    assert len(lost) == 2, "the end of the worker, and of its task"
+    for each in lost:
+        assert isinstance(each, RayActorError)
+        assert reason in str(each)
+        assert "\n" not in str(each)
+
+
+def test_a_search_manages_its_workers_so_and_other_runs_do_not() -> None:
+    before = tune_controller.RayActorManager
+    with installed():
+        assert tune_controller.RayActorManager is Workers
+    assert tune_controller.RayActorManager is before

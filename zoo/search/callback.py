@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 CHECK_S = 1.0  # between two looks at trials that may hang, and at the clock
 # Texts in the errors of a full disk, and of S3 through Arrow, with which Ray writes to S3.
 DISK_FULL, S3_ERROR = "No space left on device", "AWS Error"
+NO_MEMORY = "running low on memory"  # of the monitor with which Ray ends workers
+_MEMORY = re.compile(r"was (\S+ used / \S+ limit)")
 
 
 def best_checkpoint(trial: Trial) -> tuple[float, Checkpoint] | None:
@@ -178,7 +181,7 @@ class SearchCallback(Callback):
         """
         self.held[trial.trial_id] = self._seconds_held(trial.trial_id)
         self.running.pop(trial.trial_id, None)
-        reason = _last_line(trial)
+        reason = reason_of(trial)
         if not self.storage_failure and (DISK_FULL in reason or S3_ERROR in reason):
             self.storage_failure = reason
             _stop_tune()
@@ -198,7 +201,7 @@ class SearchCallback(Callback):
     ) -> None:
         """Log a trial that hung, lost its worker too often, or raised an unexpected error."""
         hung = f"hung: no report for {self.config.hung_after_s:.0f} s"
-        self._end(trial, "failed", hung if trial.trial_id in self.hung else _last_line(trial))
+        self._end(trial, "failed", hung if trial.trial_id in self.hung else reason_of(trial))
 
     def on_step_end(self, iteration: int, trials: list[Trial], **info: Any) -> None:
         """Show how the search stands, kill trials that hang, and end the search on time."""
@@ -286,11 +289,20 @@ class SearchCallback(Callback):
         self.progress.stands(self.standing, news, lasting=lasting)
 
 
-def _last_line(trial: Trial) -> str:
-    """Return the last line of the error that Ray saved for a trial."""
+def reason_of(trial: Trial) -> str:
+    """Return the last line of the error that Ray saved for a trial, or what it says of memory."""
     path = Path(trial.error_file or "")
-    lines = path.read_text("utf-8").split("\n") if path.is_file() else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "its worker was lost")
+    text = path.read_text("utf-8") if path.is_file() else ""
+    last = re.split("^Failure # .*$", text, flags=re.MULTILINE)[-1]
+    if NO_MEMORY in last:
+        used = _MEMORY.search(last)
+        return (
+            "Ray ended its worker because the memory of the node was nearly full"
+            f"{f' ({used[1]})' if used else ''}. Set a lower `batch` or `width` in the space, or "
+            "more --threads for fewer trials at once."
+        )
+    lines = [line.strip() for line in last.splitlines() if line.strip()]
+    return lines[-1] if lines else "its worker was lost"
 
 
 def _stop_tune() -> None:

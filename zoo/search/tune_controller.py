@@ -4,6 +4,9 @@
   start the next trial, the first report puts the trial back into the queue and the second ends it
   for good. Nor could the trial start again, as Ray counts it as starting. A node that is lost
   between two trials thus costs one trial, whatever `max_failures` is.
+- Ray ends the whole search if it has killed a worker itself because the memory of the node was
+  nearly full, or if a node or an object is lost: such errors are neither of the worker nor of its
+  code. Here the trial has lost its worker.
 - If Ray is killed after it has replaced a checkpoint by a better one and before it has saved that,
   it later asks for the deleted checkpoint, and gives the trial up.
 - Ray saves the state of a search in four files, and rewrites them while it copies them to the
@@ -27,6 +30,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from pyarrow.fs import FileType, LocalFileSystem
+from ray.air.execution._internal import RayActorManager
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.train._internal.storage import _FilesystemSyncer
 from ray.tune.execution.tune_controller import TuneController
 
@@ -55,6 +60,18 @@ class WholeFiles(_FilesystemSyncer):
         self, local_path: str, uri: str, exclude: list[str] | None = None
     ) -> tuple[Callable[..., None], dict[str, Any]]:
         return _copy_changed, {"source": Path(local_path), "target": Path(uri)}
+
+
+class Workers(RayActorManager):
+    """Ray's manager of workers; one that Ray ended itself is lost, as one that was killed is."""
+
+    def _actor_task_failed(self, tracked_actor_task: Any, exception: Exception) -> None:
+        known = isinstance(exception, RayActorError | RayTaskError)
+        if isinstance(exception, RayError) and not known:
+            # What follows the first line is a list of processes, and advice about Ray.
+            reason = next(iter(str(exception).splitlines()), "") or type(exception).__name__
+            exception = RayActorError(error_msg=reason)
+        cast(Any, super())._actor_task_failed(tracked_actor_task, exception)
 
 
 class PatchedTuneController(TuneController):
@@ -128,20 +145,22 @@ def _names_of_0_1() -> Iterator[None]:
 
 @contextmanager
 def installed(*reconcilers: Reconcile) -> Iterator[None]:
-    """Let `tune.run` use `PatchedTuneController`; Ray has no option for it.
+    """Let `tune.run` use `PatchedTuneController` and `Workers`; Ray has no option for it.
 
     Args:
         reconcilers: See `PatchedTuneController`.
     """
     ray_tune: Any = importlib.import_module("ray.tune.tune")
-    original = ray_tune.TuneController
+    ray_loop: Any = importlib.import_module("ray.tune.execution.tune_controller")
+    originals = ray_tune.TuneController, ray_loop.RayActorManager
     ray_tune.TuneController = type(
         "Controller", (PatchedTuneController,), {"reconcilers": reconcilers}
     )
+    ray_loop.RayActorManager = Workers
     try:
         yield
     finally:
-        ray_tune.TuneController = original
+        ray_tune.TuneController, ray_loop.RayActorManager = originals
 
 
 def _copy_changed(source: Path, target: Path) -> None:

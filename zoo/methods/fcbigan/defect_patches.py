@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +34,25 @@ class Painted:
     masks: Bool[Tensor, "n p p"]
 
 
+class Seeds(Iterable[Seed]):
+    """The seeds of the paintings of some pools; a training may have more than memory holds."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self.of = (0, 0, 0)  # the seed of the pools, their number, and the paintings of each
+
+    def __len__(self) -> int:
+        """Return the number of paintings."""
+        return self.of[1] * self.of[2]
+
+    def __iter__(self) -> Iterator[Seed]:
+        """Yield each seed in its order."""
+        seed, pools, paintings = self.of
+        for pool in range(pools):
+            for painting in range(paintings):
+                yield seed, pool, painting
+
+
 class DefectPatches:
     """A pool of patches with synthetic defects, painted on CPUs, drawn on the device.
 
@@ -61,7 +80,7 @@ class DefectPatches:
         """
         self.pictures, self.generator, self.workers = pictures, generator, workers
         self.cuts = Cuts(pictures, patch=patch, style=style or Style())
-        self._seeds: list[Seed] = []
+        self._seeds = Seeds()
         self._loader: DataLoader[Tensor] | None = None
         self._patches: Iterator[Tensor] = iter(())
 
@@ -84,7 +103,7 @@ class DefectPatches:
             self.pool = torch.empty(DEFECT_POOL, channels, side, side, device=device)
         seed = int(torch.randint(2**31, (), generator=self.generator, device=device))
         pools = max(1, -(-draws // (USES * DEFECT_POOL)))
-        self._seeds[:] = [(seed, pool, each) for pool in range(pools) for each in range(paintings)]
+        self._seeds.of = (seed, pools, paintings)
         with painters.without_main():
             self._patches = iter(self._loader)
         self._paint()

@@ -12,7 +12,7 @@ import pickle
 import shutil
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from types import ModuleType
@@ -108,7 +108,7 @@ class Shared(Dataset[Tensor]):
 
 
 def painting(
-    cuts: Cuts, seeds: Sequence[Seed], *, workers: int, waiting: int, pinned: bool
+    cuts: Cuts, seeds: Iterable[Seed], *, workers: int, waiting: int, pinned: bool
 ) -> DataLoader[Tensor]:
     """Return a loader of the patches of `AT_ONCE` paintings at a time, in the order of the seeds.
 
