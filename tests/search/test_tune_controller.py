@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyarrow.fs import LocalFileSystem
@@ -18,7 +20,6 @@ from ray.exceptions import (
     RayError,
     WorkerCrashedError,
 )
-from ray.tune.execution import tune_controller
 
 from zoo.search.tune_controller import WholeFiles, Workers, installed
 
@@ -96,7 +97,7 @@ def test_a_worker_that_ray_ended_itself_is_lost_and_the_search_goes_on(
     resources = FixedResourceManager({"CPU": 1.0})
     wanted = ResourceRequest([{"CPU": 1.0}])
     resources.request_resources(wanted)
-    manager = Workers(resources)
+    manager: Any = Workers(resources)
     manager._live_actors_to_ray_actors_resources[actor] = None, resources.acquire_resources(wanted)
     manager._actor_task_failed(task, error)
     assert len(lost) == 2, "the end of the worker, and of its task"
@@ -107,7 +108,8 @@ def test_a_worker_that_ray_ended_itself_is_lost_and_the_search_goes_on(
 
 
 def test_a_search_manages_its_workers_so_and_other_runs_do_not() -> None:
-    before = tune_controller.RayActorManager
+    loop: Any = importlib.import_module("ray.tune.execution.tune_controller")
+    before = loop.RayActorManager
     with installed():
-        assert tune_controller.RayActorManager is Workers
-    assert tune_controller.RayActorManager is before
+        assert loop.RayActorManager is Workers
+    assert loop.RayActorManager is before
