@@ -21,6 +21,7 @@ from ray.tune import Callback
 from registry.trials import Outcome, Scalar
 from zoo.errors import without_secrets
 from zoo.search.config import SearchConfig, TrialLog
+from zoo.search.failures import in_words
 from zoo.search.progress import Progress, Standing
 from zoo.search.trial import BUNDLE, FAILURE
 from zoo.training import METRIC
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 CHECK_S = 1.0  # between two looks at trials that may hang, and at the clock
 # Texts in the errors of a full disk, and of S3 through Arrow, with which Ray writes to S3.
 DISK_FULL, S3_ERROR = "No space left on device", "AWS Error"
-NO_MEMORY = "running low on memory"  # of the monitor with which Ray ends workers
-_MEMORY = re.compile(r"was (\S+ used / \S+ limit)")
 
 
 def best_checkpoint(trial: Trial) -> tuple[float, Checkpoint] | None:
@@ -290,19 +289,11 @@ class SearchCallback(Callback):
 
 
 def reason_of(trial: Trial) -> str:
-    """Return the last line of the error that Ray saved for a trial, or what it says of memory."""
+    """Return in one line the last error that Ray saved for a trial."""
     path = Path(trial.error_file or "")
     text = path.read_text("utf-8") if path.is_file() else ""
     last = re.split("^Failure # .*$", text, flags=re.MULTILINE)[-1]
-    if NO_MEMORY in last:
-        used = _MEMORY.search(last)
-        return (
-            "Ray ended its worker because the memory of the node was nearly full"
-            f"{f' ({used[1]})' if used else ''}. Set a lower `batch` or `width` in the space, or "
-            "more --threads for fewer trials at once."
-        )
-    lines = [line.strip() for line in last.splitlines() if line.strip()]
-    return lines[-1] if lines else "its worker was lost"
+    return in_words(last)
 
 
 def _stop_tune() -> None:

@@ -18,6 +18,7 @@ from registry import bundle
 from registry.bundle import Bundle
 from zoo.errors import SearchError
 from zoo.search.cluster import trial_slots
+from zoo.search.failures import in_words
 from zoo.search.run import TrialDetector
 from zoo.search.trial import train_again
 from zoo.training import METRIC, settings_of
@@ -99,7 +100,7 @@ def confirm(
             bundles: list[Bundle] = ray.get(futures)
         except ray.exceptions.RayError as error:
             raise SearchError(
-                f"Trial {each.trial} could not be trained again: {str(error).splitlines()[-1]} "
+                f"Trial {each.trial} could not be trained again: {in_words(str(error))} "
                 "Its search is kept; run the same command without --confirm and with --resume."
             ) from error
         one = Confirmed(

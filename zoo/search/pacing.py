@@ -19,6 +19,7 @@ from registry import bundle
 from search_spaces import Space
 from zoo.search.cluster import trial_slots
 from zoo.search.config import REPORTS
+from zoo.search.failures import in_words
 from zoo.search.space import first_trials
 from zoo.search.trial import train_again, use_device
 from zoo.training import METRIC, PreparedData, settings, settings_of, with_values
@@ -88,7 +89,8 @@ def measured(
 
     Args:
         space: Its first configuration is timed. A space whose `megapixels` are no fixed number is
-            the user's choice: then there is nothing to measure, and the result is None.
+            the user's choice: then there is nothing to measure, and the result is None. It is None
+            too if the workers that measure were lost.
         data: The texture.
         config: Of the search.
         say: Receives one line.
@@ -103,9 +105,14 @@ def measured(
     gpu_share, slots = trial_slots(config)
     remote = ray.remote(num_cpus=config.threads, num_gpus=gpu_share)(_speed)
     stored, device = ray.put(data), "cuda" if gpu_share else "cpu"
-    speeds: list[Speed] = ray.get(
-        [remote.remote(stored, wanted, config.threads, device, PROBE_S) for _ in range(slots)]
-    )
+    jobs = [remote.remote(stored, wanted, config.threads, device, PROBE_S) for _ in range(slots)]
+    try:
+        speeds: list[Speed] = ray.get(jobs)
+    except ray.exceptions.RayTaskError:
+        raise
+    except ray.exceptions.RayError as error:
+        say(f"The speed of this machine could not be measured: {in_words(str(error))}")
+        return None
     slowest = min(speeds, key=lambda speed: speed.megapixels_s)
     left = max(config.pace_s - spent_s, 0.5 * config.pace_s)
     pace = paced(slowest, left * EXPLORE * slots, reports)
@@ -206,7 +213,7 @@ def train_longer(
         try:
             found.append(ray.get(job))
         except ray.exceptions.RayError as error:
-            say(f"Trial {each.trial} could not be trained longer: {str(error).splitlines()[-1]}")
+            say(f"Trial {each.trial} could not be trained longer: {in_words(str(error))}")
             continue
         say(
             f"Trial {each.trial}, trained longer: {METRIC} {found[-1].metrics[METRIC]:.3f}; the "
