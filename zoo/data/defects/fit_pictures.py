@@ -190,7 +190,6 @@ class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
             patch: Side of a patch, in pixels after scaling.
             rng: Source of random numbers.
             style: How; by default all strengths without placebos.
-
         """
         style = style or Style()
         pixels, donor = (self._window(patch, rng) for _ in range(2))
