@@ -6,10 +6,11 @@ import importlib
 import os
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 from pyarrow.fs import LocalFileSystem
-from ray.air.execution import FixedResourceManager, ResourceRequest
+from ray.air.execution import ResourceManager
 from ray.air.execution._internal import TrackedActor
 from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
 from ray.exceptions import (
@@ -94,12 +95,11 @@ def test_a_worker_that_ray_ended_itself_is_lost_and_the_search_goes_on(
     lost: list[Exception] = []
     actor = TrackedActor(1, on_error=lambda _, exception: lost.append(exception))
     task = TrackedActorTask(actor, on_error=lambda _, exception: lost.append(exception))
-    resources = FixedResourceManager({"CPU": 1.0})
-    wanted = ResourceRequest([{"CPU": 1.0}])
-    resources.request_resources(wanted)
+    resources = create_autospec(ResourceManager, instance=True)  # a real one starts a Ray
     manager: Any = Workers(resources)
-    manager._live_actors_to_ray_actors_resources[actor] = None, resources.acquire_resources(wanted)
+    manager._live_actors_to_ray_actors_resources[actor] = None, "held"
     manager._actor_task_failed(task, error)
+    resources.free_resources.assert_called_once_with(acquired_resource="held")
     assert len(lost) == 2, "the end of the worker, and of its task"
     for each in lost:
         assert isinstance(each, RayActorError)
