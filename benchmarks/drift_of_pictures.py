@@ -3,22 +3,20 @@
     python -m benchmarks.drift_of_pictures leather=DIR:BUNDLE wood=DIR:BUNDLE [--orders 20]
 
 BUNDLE is the folder of a detector. The good test pictures, which it never saw, are scored as they
-are, in `--orders` random orders; and in each order once more with a gain that grows, or falls, by
-1 % from each picture to the next, after none or a half of them as they are. The named alternative
-is the same stream without the drift.
+are, in `--orders` random orders. Then half of them come as they are, in as many orders, and the
+others follow, over and over, while the gain grows, or falls, by 1 % from each to the next. The
+named alternative is the stream without the drift.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Shaped
 
-from registry import bundle
-from zoo.data import textures
+from benchmarks.recalibration import changed, found_at
 from zoo.data.testset import read_test
 from zoo.detectors import Detector, Score
 from zoo.evaluation import drift
@@ -26,12 +24,6 @@ from zoo.evaluation.stream import Stream
 
 STEPS = 15
 Pixels = Shaped[np.ndarray, "h w c"]
-
-
-def drifted(pixels: Pixels, gain: float) -> Pixels:
-    """Return the pixels of a file in other light."""
-    top = np.iinfo(pixels.dtype).max
-    return np.asarray(np.rint(pixels * gain).clip(0, top), pixels.dtype)
 
 
 def told(detector: Detector, scores: Sequence[Score]) -> tuple[int, str] | None:
@@ -53,24 +45,35 @@ def told(detector: Detector, scores: Sequence[Score]) -> tuple[int, str] | None:
     return None
 
 
-def delays(detector: Detector, good: Sequence[Pixels], sign: int, orders: int) -> list[float]:
-    """Return for each order how many drifting pictures it took; infinite if it was not told.
+def in_orders(scores: Sequence[Score], count: int) -> Iterator[list[Score]]:
+    """Yield the scores in random orders."""
+    for seed in range(count):
+        order = np.random.default_rng(seed).permutation(len(scores))
+        yield [scores[at] for at in order]
 
-    Half of the pictures come first, as they are; the others follow, over and over, as the gain
-    changes.
+
+def delays(
+    detector: Detector, calm: Sequence[Score], rest: Sequence[Pixels], *, sign: int, orders: int
+) -> list[float]:
+    """Return for each order how many drifting pictures it took.
+
+    It is infinite if nothing was told, and 0 or less if something was told before the drift.
+
+    Args:
+        detector: The detector.
+        calm: Scores of the pictures that come first.
+        rest: Pictures that follow, over and over.
+        sign: 1 if the gain grows, -1 if it falls.
+        orders: Of the first pictures.
     """
-    found: list[float] = []
-    first, rest = good[: len(good) // 2], good[len(good) // 2 :]
-    calm = [detector.score(each) for each in first]
     moved = [
-        detector.score(drifted(rest[step % len(rest)], (1 + 0.01 * sign) ** (step + 1)))
+        detector.score(
+            changed((1 + 0.01 * sign) ** (step + 1), shading=0.0)(rest[step % len(rest)])
+        )
         for step in range(2 * STEPS)
     ]
-    for seed in range(orders):
-        order = np.random.default_rng(seed).permutation(len(calm))
-        at = told(detector, [*(calm[place] for place in order), *moved])
-        found.append(at[0] - len(calm) if at else np.inf)
-    return found
+    found = [told(detector, [*first, *moved]) for first in in_orders(calm, orders)]
+    return [at[0] - len(calm) if at else np.inf for at in found]
 
 
 def main() -> None:
@@ -80,28 +83,27 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=20)
     args = parser.parse_args()
     for place in args.detectors:
-        name, _, rest = place.partition("=")
-        folder, _, saved = rest.partition(":")
-        texture = textures.find(Path(folder), name)
-        detector = Detector(bundle.load(Path(saved)))
+        texture, made = found_at(place)
+        detector = Detector(made)
         good = [each.pixels for each in read_test(texture) if not each.defective]
         scores = [detector.score(each) for each in good]
-        reports = []
-        for seed in range(args.orders):
-            order = np.random.default_rng(seed).permutation(len(scores))
-            reports.append(told(detector, [scores[at] for at in order]))
+        reports = [told(detector, each) for each in in_orders(scores, args.orders)]
         false = [each for each in reports if each]
-        print(f"{name}: {len(good)} good pictures, {len(false)} of {args.orders} orders told")
+        print(
+            f"{texture.name}: {len(good)} good pictures, {len(false)} of {args.orders} orders told"
+        )
         print(
             f"  of what: {sorted({what for _, what in false})}" if false else "  nothing",
             flush=True,
         )
+        half = len(good) // 2
         for sign, word in ((1, "grows"), (-1, "falls")):
-            late = delays(detector, good, sign, args.orders)
-            within = sum(each <= STEPS for each in late)
+            late = delays(detector, scores[:half], good[half:], sign=sign, orders=args.orders)
+            within = sum(0 < each <= STEPS for each in late)
             median = float(np.median(late))
             print(
-                f"  gain {word}: {within} of {len(late)} within {STEPS}; median {median:g}",
+                f"  gain {word}: {within} of {len(late)} within {STEPS}; median {median:g}; "
+                f"{sum(each <= 0 for each in late)} told before it",
                 flush=True,
             )
 

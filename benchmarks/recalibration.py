@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from registry import bundle
+from registry.bundle import Bundle
 from zoo.data import textures
 from zoo.data.splits import same_source
 from zoo.data.testset import read_test
@@ -32,15 +33,22 @@ MOST = 60  # test pictures
 Change = Callable[[np.ndarray], np.ndarray]
 
 
-def changed(gain: float) -> Change:
+def changed(gain: float, *, shading: float = SHADING) -> Change:
     """Return the change of light, on the pixels of a file."""
 
     def act(pixels: np.ndarray) -> np.ndarray:
         top = np.iinfo(pixels.dtype).max
-        slope = np.linspace(1 - SHADING / 2, 1 + SHADING / 2, pixels.shape[1])[:, None]
+        slope = np.linspace(1 - shading / 2, 1 + shading / 2, pixels.shape[1])[:, None]
         return np.asarray(np.rint((pixels * slope * gain).clip(0, top)), pixels.dtype)
 
     return act
+
+
+def found_at(place: str) -> tuple[textures.Texture, Bundle]:
+    """Return the texture and the detector of NAME=DIR:BUNDLE."""
+    name, _, rest = place.partition("=")
+    folder, _, saved = rest.partition(":")
+    return textures.find(Path(folder), name), bundle.load(Path(saved))
 
 
 def measured(detector: Detector, texture: textures.Texture, act: Change) -> dict[str, float]:
@@ -75,9 +83,7 @@ def main() -> None:
     args = parser.parse_args()
     rows: list[dict[str, str | float]] = []
     for place in args.detectors:
-        name, _, rest = place.partition("=")
-        folder, _, saved = rest.partition(":")
-        texture, made = textures.find(Path(folder), name), bundle.load(Path(saved))
+        texture, made = found_at(place)
         unseen = [
             each
             for each in texture.pictures
@@ -87,7 +93,9 @@ def main() -> None:
         spread = np.linspace(0, len(unseen) - 1, min(args.good, len(unseen))).round()
         chosen = [unseen[int(at)] for at in spread]
         before = measured(Detector(made), texture, lambda pixels: pixels)
-        rows.append({"texture": name, "gain": 1.0, "detector": "as it is", **before, "ratio": 1.0})
+        rows.append(
+            {"texture": texture.name, "gain": 1.0, "detector": "as it is", **before, "ratio": 1.0}
+        )
         print({k: round(v, 3) if isinstance(v, float) else v for k, v in rows[-1].items()})
         for gain in (0.7, 1.3):
             act = changed(gain)
@@ -96,7 +104,9 @@ def main() -> None:
             for what, one in (("as it is", made), ("recalibrated", new)):
                 found = measured(Detector(one), texture, act)
                 ratio = {"ratio": found["f1"] / before["f1"]}
-                rows.append({"texture": name, "gain": gain, "detector": what, **found, **ratio})
+                rows.append(
+                    {"texture": texture.name, "gain": gain, "detector": what, **found, **ratio}
+                )
                 print({k: round(v, 3) if isinstance(v, float) else v for k, v in rows[-1].items()})
                 write_csv(rows, args.out)
 

@@ -28,6 +28,7 @@ from zoo.data.preprocessing import Preprocessing, normalised, prepare
 from zoo.data.variation import vary
 
 SIZES = (0.05, 0.6)  # of a defect, as shares of a window; a window is up to two patches wide
+CONTRASTS = (0.05, 1.0)
 VARIED = 20  # fewest pictures under variation; of few pictures each is varied several times
 _SOFT = 0.5  # share of the outlines that are blurred, where softness is asked for
 _VISIBLE = 0.25  # share of a scaled pixel that must be defective
@@ -57,12 +58,12 @@ class Style:
     Attributes:
         placebos: Share of the paintings with one or two placebos.
         soft: Whether the outlines of half of all shapes are blurred.
-        faintest: Least strength of a defect, in (0, 1]; one of .05 is hardly visible.
+        contrasts: The range of the strengths of defects, in (0, 1], from faint to clear.
     """
 
     placebos: float = 0.0
     soft: bool = False
-    faintest: float = 0.05
+    contrasts: tuple[float, float] = CONTRASTS
 
 
 class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
@@ -217,7 +218,7 @@ class FitPictures(Sequence[Float[Tensor, "c _ _"]]):
                 rng=rng,
                 look=Look(
                     size=_size(rng),
-                    contrast=float(rng.uniform(style.faintest, 1.0)),
+                    contrast=float(rng.uniform(*style.contrasts)),
                     softness=_softness(rng, style.soft),
                 ),
                 donor=self.optics.light(donor),

@@ -277,7 +277,7 @@ def fit(
             style=Style(
                 placebos=config.placebo_share,
                 soft=config.soft_defects,
-                faintest=config.faintest_defect,
+                contrasts=(config.faintest_defect, 1.0),
             ),
             workers=workers_for(device, pictures),
         )
