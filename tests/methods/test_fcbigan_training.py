@@ -393,6 +393,19 @@ def test_a_training_of_any_length_keeps_no_list_of_what_it_will_paint(images: li
     assert len(fakes.draw(8, rotations=False).masks) == 8
 
 
+@pytest.mark.parametrize(
+    "changes", [{"placebo_share": 1.0}, {"soft_defects": True}, {"faintest_defect": 1.0}]
+)
+def test_how_defects_are_painted_changes_what_the_segmenter_learns(
+    images: list[Tensor], changes: dict[str, Any]
+) -> None:
+    taught = replace(BRIEF, defect_rounds=1, reports=1)
+    plain, changed = (trained(images, each)[0] for each in (taught, replace(taught, **changes)))
+    weights = [name for name in plain if name.startswith("segmenter.") and plain[name].ndim == 4]
+    assert weights
+    assert not set(weights) & set(alike(plain, changed))
+
+
 @pytest.mark.parametrize("placebos", [0.0, 1.0])
 def test_patches_with_defects_have_their_good_material_and_a_mask_beside_them(
     images: list[Tensor], placebos: float
