@@ -399,8 +399,10 @@ def test_a_training_of_any_length_keeps_no_list_of_what_it_will_paint(images: li
 def test_how_defects_are_painted_changes_what_the_segmenter_learns(
     images: list[Tensor], changes: dict[str, Any]
 ) -> None:
-    taught = replace(BRIEF, defect_rounds=1, reports=1)
-    plain, changed = (trained(images, each)[0] for each in (taught, replace(taught, **changes)))
+    taught, shape = replace(BRIEF, defect_rounds=1, reports=1), replace(SHAPE, segmenter=True)
+    plain, changed = (
+        trained(images, each, shape=shape)[0] for each in (taught, replace(taught, **changes))
+    )
     weights = [name for name in plain if name.startswith("segmenter.") and plain[name].ndim == 4]
     assert weights
     assert not set(weights) & set(alike(plain, changed))
