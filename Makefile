@@ -8,6 +8,7 @@
 #              that the container installs
 # make dist    build the sdist and the wheel, in dist
 # make starters  make the detectors that are part of the package again, in zoo/starters
+# make pretrained  train the weights that a segmenter starts from again, on two cores; half an hour
 # make sbom    write sbom.cdx.json, a CycloneDX list of what is installed
 # make audit   check requirements.lock against what the registry offers, and for known weaknesses
 # make clean   remove what the above leave behind
@@ -21,7 +22,7 @@ BIN := .venv/bin
 SETUP := .venv/.installed
 LOCK := requirements.lock
 
-.PHONY: setup lock dist starters sbom audit demo test check fix docs clean
+.PHONY: setup lock dist starters pretrained sbom audit demo test check fix docs clean
 .DELETE_ON_ERROR:
 
 setup: $(SETUP)
@@ -63,6 +64,10 @@ dist: $(SETUP)
 # detector that is the champion already changes nothing.
 starters: $(SETUP)
 	OMP_NUM_THREADS=1 ZOO_HOME=build/starters $(BIN)/python docs/make_starters.py
+
+# The same bytes on the same machine.
+pretrained: $(SETUP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m docs.make_pretrained
 
 sbom: $(SETUP)
 	$(PYTHON) -m venv build/sbom

@@ -100,6 +100,7 @@ VARIANTS: dict[str, Variant] = {
     "variation_0.5": Variant(fields={"variation": 0.5}),
     "placebos_anywhere": Variant(anywhere=True),
     "clear_defects": Variant(fields={"faintest_defect": 0.4}),
+    "not_pretrained": Variant(fields={"pretrained": False}),
 }
 
 

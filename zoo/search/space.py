@@ -14,7 +14,15 @@ from zoo.errors import BadImageError, SpaceError
 
 SMALL = 512  # pixels; images of a material that are smaller have often been reduced
 # What matters most and has no best value for all textures, the most important first.
-TRIED_FIRST = ("placebo_share", "scale", "variation", "patch", "restoration", "faintest_defect")
+TRIED_FIRST = (
+    "pretrained",
+    "placebo_share",
+    "scale",
+    "variation",
+    "patch",
+    "restoration",
+    "faintest_defect",
+)
 
 
 def parameter_space(space: Space) -> dict[str, Any]:

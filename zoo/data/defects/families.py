@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -310,6 +311,15 @@ _KINDS: tuple[Kind, ...] = ("matter", "line", "tone", "structure")
 _ROTATING: tuple[Kind, ...] = ("matter", "line")  # a training misses one taught family of each
 
 
+def _judges(kind: Kind) -> list[str]:
+    """Return the families of a kind that may judge: taught ones of matter and lines."""
+    taught = kind in _ROTATING
+    return [name for name, each in FAMILIES.items() if each.kind == kind and each.taught == taught]
+
+
+ROTATIONS = math.lcm(*(len(_judges(kind)) for kind in _KINDS))  # then they begin again
+
+
 def judged(seed: int) -> tuple[str, ...]:
     """Return the families of validation, one of each kind; they rotate over the seeds.
 
@@ -320,15 +330,8 @@ def judged(seed: int) -> tuple[str, ...]:
         >>> judged(0)
         ('noise_blob', 'scratch', 'stain', 'stretch')
     """
-    chosen = []
-    for kind in _KINDS:
-        names = [
-            name
-            for name, family in FAMILIES.items()
-            if family.kind == kind and family.taught == (kind in _ROTATING)
-        ]
-        chosen.append(names[seed % len(names)])
-    return tuple(chosen)
+    names = [_judges(kind) for kind in _KINDS]
+    return tuple(each[seed % len(each)] for each in names)
 
 
 def held_out(seed: int) -> frozenset[str]:

@@ -13,6 +13,7 @@ NORMS: tuple[str, ...] = get_args(Norm)
 
 LATENT_PLANES = 4  # channels of z after it is enlarged to the size of x; see docs/decisions.md
 SEGMENTER_STRIDE = 4  # pixels between two logits of the segmenter
+PRETRAINED = tuple((width, depth) for width in (16, 8) for depth in (4, 3))  # weights of segmenters
 WIDEST = 8  # the channels double up to this multiple of those of the first layer
 
 
@@ -81,6 +82,12 @@ class NetworkConfig:
             )
 
     @property
+    def segmenter_shape(self) -> tuple[int, int] | None:
+        """Width and depth of the segmenter; None without one, or if it has no batch norm."""
+        normed = self.segmenter and self.discriminator_norm == "batch"
+        return (self.width, self.segmenter_depth) if normed else None
+
+    @property
     def output_strides(self) -> list[int]:
         """Allowed pixels between two outputs of the discriminator, from dense to strided."""
         return [2**level for level in range(self.discriminator_depth + 1)]
@@ -136,6 +143,8 @@ class TrainConfig:
         placebo_share: Share of the paintings with placebos: the same edit with good material,
             labelled good. With more of them the segmenter relies less on the edges of an edit.
         soft_defects: Blur the outlines of half of the synthetic defects.
+        pretrained: Start the segmenter from weights of a training on drawn textures, instead of
+            from random ones; there are some for the shapes in `PRETRAINED`.
         faintest_defect: Least strength of the synthetic defects, in (0, 1]. A higher value finds
             clear defects better in a busy texture, and loses faint ones.
         reports: Number of reports, with the one at the end.
@@ -158,6 +167,7 @@ class TrainConfig:
     placebo_share: float = 0.0
     soft_defects: bool = False
     faintest_defect: float = 0.05
+    pretrained: bool = False
     reports: int = 8
 
     def __post_init__(self) -> None:

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Generator
 
+from zoo.errors import ConfigError
 from zoo.methods.configuration import check_fields
-from zoo.methods.fcbigan.config import NetworkConfig, TrainConfig, halves
+from zoo.methods.fcbigan.config import PRETRAINED, NetworkConfig, TrainConfig, halves
 from zoo.methods.fcbigan.networks import Networks, folded
 from zoo.methods.fcbigan.scorer import VIEWS, fcbigan_losses
 from zoo.methods.protocol import Images, Losses, Method, Report, Shape, State, Weights
@@ -58,6 +59,12 @@ class FCBiGAN(Method):
                 ("output_stride", self.output_stride in strides, f"one of {strides}"),
             ],
         )
+        if self.training.pretrained and self.networks.segmenter_shape not in PRETRAINED:
+            raise ConfigError(
+                "There are no pretrained weights for this segmenter. They have batch norm and, as "
+                f"(width, segmenter_depth), one of {list(PRETRAINED)}, not "
+                f"{self.networks.segmenter_shape}. Use one of these, or set pretrained to false."
+            )
 
     @property
     def patch(self) -> int:
@@ -84,25 +91,34 @@ class FCBiGAN(Method):
         """Adapt dependent fields.
 
         `output_stride` is limited by the depth of the discriminator. `segmenter_depth` is limited
-        by the size of a patch. There is a segmenter if there are rounds with synthetic defects.
+        by the size of a patch. There is a segmenter if there are rounds with synthetic defects; it
+        is pretrained only where there are weights of its shape.
         """
         new = dict(values)
         while new["segmenter_depth"] > 2 and not halves(new["patch"], new["segmenter_depth"]):
             new["segmenter_depth"] -= 1
         new["output_stride"] = min(new["output_stride"], 2 ** new["discriminator_depth"])
-        return new | {"segmenter": new["defect_rounds"] > 0}
+        segmenter = new["defect_rounds"] > 0
+        known = (new["width"], new["segmenter_depth"]) in PRETRAINED
+        known = known and segmenter and new["discriminator_norm"] == "batch"
+        return new | {"segmenter": segmenter, "pretrained": bool(new["pretrained"] and known)}
 
     def fit(
         self, images: Images, *, generator: Generator, report: Report, state: State | None = None
     ) -> None:
         """Train the networks on random patches of good pictures."""
         # Here, as it imports what paints defects, which a detector that is only loaded never needs.
+        from zoo.data.defects.fit_pictures import FitPictures
+        from zoo.methods.fcbigan.pretrained import start
         from zoo.methods.fcbigan.training import fit, new_networks
 
+        pictures = FitPictures.of(images)
         networks = new_networks(
             self.networks, channels=len(images[0]), seed=generator.initial_seed()
         )
-        fit(images, networks, self.training, generator=generator, report=report, state=state)
+        if self.training.pretrained and state is None:
+            start(networks, families=pictures.families)
+        fit(pictures, networks, self.training, generator=generator, report=report, state=state)
 
     def shapes(self, channels: int) -> Mapping[str, Shape]:
         """Return the shapes of the tensors of the networks."""
