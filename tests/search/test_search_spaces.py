@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from search_spaces import (
     names,
 )
 from zoo.errors import SpaceError
+from zoo.methods.fcbigan.method import FCBiGAN
+from zoo.search.space import first_trials
 from zoo.training.settings import field_names, settings
 
 KNOWN = field_names()
@@ -93,6 +96,18 @@ def test_each_value_that_a_search_may_draw_is_in_its_range(name: str) -> None:
 @pytest.mark.parametrize("name", ["carpet", "grid", "wood"])
 def test_the_patches_of_a_directed_texture_are_never_rotated(name: str) -> None:
     assert load(name, known=KNOWN).fields["rotations"] is False
+
+
+@pytest.mark.parametrize("name", BUNDLED_FILES)
+def test_a_search_starts_from_pretrained_weights_and_then_the_same_from_random_ones(
+    name: str,
+) -> None:
+    space = load(name, known=KNOWN)
+    fixed = {key: each for key, each in space.fields.items() if isinstance(each, Value)}
+    start, second = (settings(fixed | each).method for each in first_trials(space)[:2])
+    assert isinstance(start, FCBiGAN)
+    assert start.training.pretrained, "there are weights for the shape of the first trial"
+    assert second == replace(start, training=replace(start.training, pretrained=False))
 
 
 def test_a_texture_without_a_file_gets_the_default_and_the_space_says_so() -> None:
