@@ -206,7 +206,7 @@ def test_drawn_textures_are_of_many_kinds_and_have_pictures_of_one_material() ->
     contrasts = []
     for _ in range(20):
         made = material(rng)
-        first, second = (made.picture(rng).astype(float) for _ in range(ROTATIONS))
+        first, second = (made.picture(rng).astype(float) for _ in range(2))
         contrasts.append(first.std(axis=(0, 1)).max())
         assert np.abs(first - second).mean() > 1, "another piece"
         assert abs(np.log((first.std() + 1) / (second.std() + 1))) < 0.7, "of the same material"

@@ -618,7 +618,9 @@ def test_every_control_is_reached_by_tab_and_shows_it(page: Page, plant: Plant) 
             return [at === document.body ? "BODY" : at.id || at.value || at.textContent.trim(),
                     style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2]; }"""
         )
-        if ring[0] in reached or ring[0] == "BODY":
+        if ring[0] == "BODY":  # between the last control and the first; Chromium may begin anywhere
+            continue
+        if ring[0] in reached:
             break
         reached.append(ring[0])
         assert ring[1], ring[0]
