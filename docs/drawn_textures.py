@@ -1,4 +1,4 @@
-"""Random drawn textures, on which `make pretrained` trains: no photograph is among them.
+"""Random drawn textures, on which `make pretrained` trains; no photograph is among them.
 
 A texture is drawn once, as a `Material`; each picture of it is another piece of the same material
 under slightly different light.

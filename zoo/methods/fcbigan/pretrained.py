@@ -1,7 +1,8 @@
 """Weights from which a segmenter may start: those of a training on drawn textures.
 
-They were made by docs/make_pretrained.py, without any photograph. docs/experiments.md, "A segmenter
-that has seen other textures", has what they are worth.
+They were made by docs/make_pretrained.py. No photograph is among these textures; pieces of three
+are foreign matter in them, as in every training. docs/experiments.md, "A segmenter that has seen
+other textures", has what they are worth.
 """
 
 from __future__ import annotations
