@@ -30,17 +30,22 @@ class Material:
 
     Attributes:
         piece: Draws the relief of another piece, with a mean of about 0 and a deviation of about 1.
-        optics: The camera.
-        blur: Standard deviation of the blur that the camera has, in pixels.
+        blur: Standard deviation of the blur that the camera adds, in pixels.
+        noise: Standard deviation of its noise, as a share of the full scale.
         colours: RGB of the lowest and of the highest places, in [0, 1].
         uneven: Relative deviation of the brightness between pictures.
     """
 
     piece: Piece
-    optics: Optics
     blur: float
+    noise: float
     colours: Float[np.ndarray, "2 3"]
     uneven: float
+
+    @property
+    def optics(self) -> Optics:
+        """The camera, whose edges are as sharp as a pixel if it adds no blur."""
+        return Optics(blur=float(np.hypot(SHARPEST, self.blur)), noise=self.noise, step=1 / 255)
 
     def picture(self, rng: Generator) -> UInt8[np.ndarray, "h w 3"]:
         """Take a picture of another piece."""
@@ -49,7 +54,7 @@ class Material:
         light = (low + (top - low) * high) * (1 + self.uneven * rng.normal())
         if self.blur:
             light = cv2.GaussianBlur(light, (0, 0), self.blur, borderType=cv2.BORDER_REFLECT_101)
-        light = light + self.optics.noise * rng.normal(size=light.shape)
+        light = light + self.noise * rng.normal(size=light.shape)
         return np.asarray(np.rint(light.clip(0, 1) * 255), np.uint8)
 
 
@@ -58,13 +63,10 @@ def material(rng: Generator) -> Material:
     piece = KINDS[rng.integers(len(KINDS))](rng)
     if rng.random() < 0.3:
         piece = _lit(piece, rng)
-    blur = float(rng.uniform(0.4, 1.6)) if rng.random() < 0.4 else 0.0
     return Material(
         piece=piece,
-        optics=Optics(
-            blur=float(np.hypot(SHARPEST, blur)), noise=float(rng.uniform(0, 0.015)), step=1 / 255
-        ),
-        blur=blur,
+        blur=float(rng.uniform(0.4, 1.6)) if rng.random() < 0.4 else 0.0,
+        noise=float(rng.uniform(0, 0.015)),
         colours=_colours(rng),
         uneven=float(rng.uniform(0, 0.08)),
     )

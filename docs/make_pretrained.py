@@ -10,8 +10,6 @@ The same machine makes the same bytes.
 
 from __future__ import annotations
 
-import copy
-import math
 import sys
 import time
 from collections import deque
@@ -30,17 +28,16 @@ from zoo.data.defects.fit_pictures import FitPictures, Style
 from zoo.data.patches import Patches, augment
 from zoo.data.preprocessing import Preprocessing, intensity_range
 from zoo.methods.fcbigan import pretrained
-from zoo.methods.fcbigan.config import PRETRAINED
-from zoo.methods.fcbigan.losses import defect_loss
-from zoo.methods.fcbigan.networks import Segmenter, initialise
+from zoo.methods.fcbigan.config import PRETRAINED, NetworkConfig, TrainConfig
+from zoo.methods.fcbigan.networks import Networks, initialise
 from zoo.methods.fcbigan.painters import Cuts
-from zoo.methods.fcbigan.training import half_precision
+from zoo.methods.fcbigan.training import Players, half_precision, spot
 
 ROUNDS = 7_000
 PATCH, TEXTURES_A_ROUND, HALF = 64, 4, 2  # a round has HALF good and HALF painted patches of each
 ALIVE, LIFE = 12, 48  # textures that are used by turns, and the rounds after which one is replaced
 PICTURES, PAINTINGS = 6, 12  # of a texture
-RATE, WARM_UP, COOLED, AVERAGED = 2e-3, 0.02, 0.02, 0.995  # as in a search
+TAUGHT = TrainConfig(defect_rounds=1, defect_learning_rate=2e-3, defect_ema=0.995)  # as in a search
 
 
 @dataclass(kw_only=True)
@@ -124,38 +121,29 @@ def rounds(rotation: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 class Learner:
-    """A segmenter of one shape, with its optimiser and its average."""
+    """The segmenter of one shape, trained as in a search."""
 
     def __init__(self, width: int, depth: int) -> None:
         """Draw its weights."""
-        made = Segmenter(channels=3, width=width, depth=depth, norm="batch")
-        initialise(made, torch.Generator().manual_seed(0))
-        self.live = made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.averaged = copy.deepcopy(self.live)
-        self.optimiser = torch.optim.Adam(self.live.parameters(), lr=RATE)
-        self.losses = deque[float](maxlen=500)
+        shape = NetworkConfig(patch=PATCH, width=width, segmenter_depth=depth, segmenter=True)
+        networks = Networks(shape, channels=3)
+        assert networks.segmenter is not None
+        initialise(networks.segmenter, torch.Generator().manual_seed(0))
+        networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.players, self.losses = Players(networks, TAUGHT), deque[float](maxlen=500)
 
     def learn(self, x: Tensor, masks: Tensor, share: float) -> None:
         """Do a round; `share` is that of the training, from 0 to 1."""
-        cosine = (1 + math.cos(math.pi * share)) / 2
-        rate = RATE * min(1.0, (share + 1e-3) / WARM_UP) * (COOLED + (1 - COOLED) * cosine)
-        self.optimiser.param_groups[0]["lr"] = rate
+        self.players.pace(share)
         with torch.autocast("cpu", torch.bfloat16, enabled=half_precision(x.device)):
-            logits = self.live(x)
-        loss = defect_loss(logits.float(), Segmenter.targets(masks))
-        self.optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
-        with torch.no_grad():
-            slow, live = list(self.averaged.parameters()), list(self.live.parameters())
-            torch._foreach_lerp_(slow, live, 1 - AVERAGED)
-        self.losses.append(loss.item())
+            self.losses.append(spot(self.players, x, masks).item())
+        self.players.average("segmenter", decay=TAUGHT.defect_ema)
 
     def weights(self) -> dict[str, Tensor]:
         """Return the averaged weights."""
-        for slow, live in zip(self.averaged.buffers(), self.live.buffers(), strict=True):
-            slow.copy_(live)
-        return dict(self.averaged.state_dict())
+        segmenter = self.players.scoring().segmenter
+        assert segmenter is not None
+        return dict(segmenter.state_dict())
 
 
 def train(rotation: int) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from zoo.errors import ConfigError
 from zoo.methods.configuration import DERIVED, check_fields
@@ -84,13 +85,18 @@ class NetworkConfig:
     @property
     def segmenter_shape(self) -> tuple[int, int] | None:
         """Width and depth of the segmenter; None without one, or if it has no batch norm."""
-        normed = self.segmenter and self.discriminator_norm == "batch"
-        return (self.width, self.segmenter_depth) if normed else None
+        return segmenter_shape(vars(self))
 
     @property
     def output_strides(self) -> list[int]:
         """Allowed pixels between two outputs of the discriminator, from dense to strided."""
         return [2**level for level in range(self.discriminator_depth + 1)]
+
+
+def segmenter_shape(fields: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return `NetworkConfig.segmenter_shape` of these fields, which may not fit each other yet."""
+    normed = fields["segmenter"] and fields["discriminator_norm"] == "batch"
+    return (fields["width"], fields["segmenter_depth"]) if normed else None
 
 
 def receptive_field(depth: int) -> int:

@@ -11,7 +11,13 @@ from torch import Generator
 
 from zoo.errors import ConfigError
 from zoo.methods.configuration import check_fields
-from zoo.methods.fcbigan.config import PRETRAINED, NetworkConfig, TrainConfig, halves
+from zoo.methods.fcbigan.config import (
+    PRETRAINED,
+    NetworkConfig,
+    TrainConfig,
+    halves,
+    segmenter_shape,
+)
 from zoo.methods.fcbigan.networks import Networks, folded
 from zoo.methods.fcbigan.scorer import VIEWS, fcbigan_losses
 from zoo.methods.protocol import Images, Losses, Method, Report, Shape, State, Weights
@@ -98,27 +104,21 @@ class FCBiGAN(Method):
         while new["segmenter_depth"] > 2 and not halves(new["patch"], new["segmenter_depth"]):
             new["segmenter_depth"] -= 1
         new["output_stride"] = min(new["output_stride"], 2 ** new["discriminator_depth"])
-        segmenter = new["defect_rounds"] > 0
-        known = (new["width"], new["segmenter_depth"]) in PRETRAINED
-        known = known and segmenter and new["discriminator_norm"] == "batch"
-        return new | {"segmenter": segmenter, "pretrained": bool(new["pretrained"] and known)}
+        new["segmenter"] = new["defect_rounds"] > 0
+        new["pretrained"] = new["pretrained"] and segmenter_shape(new) in PRETRAINED
+        return new
 
     def fit(
         self, images: Images, *, generator: Generator, report: Report, state: State | None = None
     ) -> None:
         """Train the networks on random patches of good pictures."""
         # Here, as it imports what paints defects, which a detector that is only loaded never needs.
-        from zoo.data.defects.fit_pictures import FitPictures
-        from zoo.methods.fcbigan.pretrained import start
         from zoo.methods.fcbigan.training import fit, new_networks
 
-        pictures = FitPictures.of(images)
         networks = new_networks(
             self.networks, channels=len(images[0]), seed=generator.initial_seed()
         )
-        if self.training.pretrained and state is None:
-            start(networks, families=pictures.families)
-        fit(pictures, networks, self.training, generator=generator, report=report, state=state)
+        fit(images, networks, self.training, generator=generator, report=report, state=state)
 
     def shapes(self, channels: int) -> Mapping[str, Shape]:
         """Return the shapes of the tensors of the networks."""

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from zoo.data.defects.fit_pictures import FitPictures, Style
 from zoo.data.patches import Patches, vary_tone
 from zoo.errors import DivergedError
+from zoo.methods.fcbigan import pretrained
 from zoo.methods.fcbigan.config import NetworkConfig, TrainConfig
 from zoo.methods.fcbigan.defect_patches import DefectPatches, Painted
 from zoo.methods.fcbigan.graphs import Replayed
@@ -245,8 +246,10 @@ def fit(
     """
     device, patch = generator.device, networks.config.patch
     networks = networks.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    players = Players(networks, config)
     pictures = FitPictures.of(images)
+    if config.pretrained and state is None:
+        pretrained.start(networks, families=pictures.families)
+    players = Players(networks, config)
     patches = Patches(
         pictures.canvas(),
         patch=patch,
