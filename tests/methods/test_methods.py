@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional
 
 from tests import textures_drawn
 from tests.method_exam import MethodExam, fit_bundle, fit_weights, losses_of
@@ -12,7 +13,7 @@ from zoo.errors import ConfigError
 from zoo.methods import backbone, built, named
 from zoo.methods.fcbigan.config import NetworkConfig
 from zoo.methods.fcbigan.training import new_networks
-from zoo.methods.local_statistics import _moments, _slope
+from zoo.methods.local_statistics import LocalStatistics, _moments, _slope
 from zoo.training.data import TrainingData
 
 
@@ -114,6 +115,32 @@ def test_a_bundle_needs_the_backbone_no_more(
     monkeypatch.setattr(backbone, "pretrained", gone)
     pixels = tiny_data.splits.val[0].pixels
     assert Detector(fitted).score(pixels).map.shape == pixels.shape[:2]
+
+
+@pytest.mark.parametrize(("patch", "step"), [(15, 3), (9, 3), (15, 5)])
+def test_distances_between_two_steps_are_interpolated(patch: int, step: int) -> None:
+    weights = {"mean": torch.zeros(18), "whiten": torch.eye(18)}
+    x = torch.rand(2, 1, 62, 81, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    every, some = (LocalStatistics(patch=patch, step=each).scorer(weights)(x) for each in (1, step))
+    assert some.shape == every.shape
+    middles = every[..., step // 2 :: step, step // 2 :: step]
+    wanted = functional.interpolate(middles, scale_factor=step, mode="bilinear")
+    inside = slice(6 * step, 42)  # where no square reaches a mirrored edge
+    torch.testing.assert_close(
+        some[..., inside, inside], wanted[..., inside, inside], rtol=1e-4, atol=1e-4
+    )
+    assert not torch.allclose(some[..., inside, inside], every[..., inside, inside], rtol=1e-3)
+
+
+@pytest.mark.parametrize(("patch", "step", "cell"), [(15, 3, 3), (7, 3, 2), (5, 3, 1), (1, 3, 1)])
+def test_a_square_is_at_least_three_steps_wide(patch: int, step: int, cell: int) -> None:
+    weights = {"mean": torch.zeros(18), "whiten": torch.eye(18)}
+    x = torch.rand(1, 1, 30, 31, generator=torch.Generator().manual_seed(0))
+    found, wanted, finer = (
+        LocalStatistics(patch=patch, step=each).scorer(weights)(x) for each in (step, cell, 1)
+    )
+    assert torch.equal(found, wanted)
+    assert torch.equal(found, finer) == (cell == 1)
 
 
 @pytest.mark.parametrize("axis", [-2, -1])

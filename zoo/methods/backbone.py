@@ -33,6 +33,7 @@ CELL = 16  # pixels between two vectors of the coarse layer
 FINE, COARSE = 4, 10  # blocks whose output is used: the last ones with stride 8 and 16
 REACH = 256  # pixels that a vector sees to each side, at most: 170 by its layers, 32 by smoothing
 VECTOR = 152  # length of a feature vector: 40 channels of the fine layer, 112 of the coarse
+STRIP = 2**20  # values of the widest layer of a block that are computed at once
 _PREFIX = "backbone."
 _ADVICE = (
     "Run `pip install 'texture-zoo[imagenet]'` and use the default, or name a file with the "
@@ -51,24 +52,23 @@ _STAGES = (
 
 
 class Convolution(nn.Conv2d):
-    """A convolution without bias, padded on the sides that TensorFlow pads, but by mirroring.
-
-    The weights were trained with zero padding. With zero padding the edges of good material are
-    far from other features: the validation AP of grid falls from .21 to .15.
-    """
+    """A convolution without bias, for pictures that `mirrored` has padded."""
 
     def __init__(
         self, before: int, after: int, kernel: int, *, stride: int = 1, groups: int = 1
     ) -> None:
         super().__init__(before, after, kernel, stride=stride, groups=groups, bias=False)
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h2 w2"]:
-        """Convolve; the sides must be multiples of the stride, and are divided by it."""
+    def mirrored(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
+        """Pad on the sides that TensorFlow pads, but by mirroring.
+
+        The weights were trained with zero padding. With zero padding the edges of good material are
+        far from other features: the validation AP of grid falls from .21 to .15.
+        """
         missing = self.kernel_size[0] - self.stride[0]
         ends = (missing // 2, missing - missing // 2)
         mode = "reflect" if ends[1] < min(x.shape[-2:]) else "replicate"
-        x = functional.pad(x, ends * 2, mode=mode)
-        return functional.conv2d(x, self.weight, self.bias, stride=self.stride, groups=self.groups)
+        return functional.pad(x, ends * 2, mode=mode)
 
 
 class Block(nn.Module):
@@ -88,12 +88,25 @@ class Block(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h2 w2"]:
         """Run the block."""
-        h = x
+        # What comes before the depthwise convolution looks at single pixels, so the edges may be
+        # mirrored first, where there are a sixth of the channels.
+        whole = self.depthwise_conv.mirrored(x)
+        kernel, stride = self.depthwise_conv.kernel_size[0], self.depthwise_conv.stride[0]
+        rows, values = (whole.shape[-2] - kernel) // stride + 1, whole[:, 0, :stride].numel()
+        most = max(1, STRIP // (values * self.depthwise_conv.in_channels))
+        if torch.compiler.is_compiling() or x.device.type != "cpu" or most >= rows:
+            h = self._of(whole)
+        else:  # row by row, as all rows of the wide layer would not stay in the cache
+            firsts, more = range(0, rows * stride, most * stride), most * stride + kernel - stride
+            h = torch.cat([self._of(whole[..., at : at + more, :]) for at in firsts], dim=-2)
+        return h + x if self.adds else h
+
+    def _of(self, whole: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h2 w2"]:
+        h = whole
         if hasattr(self, "expand_conv"):
             h = functional.relu6(self.bn0(self.expand_conv(h)), inplace=True)
         h = functional.relu6(self.bn1(self.depthwise_conv(h)), inplace=True)
-        h = self.bn2(self.project_conv(h))
-        out: Tensor = h + x if self.adds else h
+        out: Tensor = self.bn2(self.project_conv(h))
         return out
 
 
@@ -129,7 +142,7 @@ class EfficientNetLite0(nn.Module):
         Args:
             x: In [-1, 1], colour or grey; grey is repeated for the three channels.
         """
-        h = self.conv_stem(x.expand(-1, 3, -1, -1))
+        h = self.conv_stem(self.conv_stem.mirrored(x.expand(-1, 3, -1, -1)))
         h = functional.relu6(self.bn0(h), inplace=True)
         found = []
         for block in self.blocks:
@@ -160,14 +173,6 @@ def features(
     fine, coarse = (smooth(found[block], side) for block in (FINE, COARSE))
     coarse = functional.interpolate(coarse, scale_factor=2, mode="bilinear")
     return torch.cat([fine, coarse], dim=1)
-
-
-def everywhere(
-    values: Float[Tensor, "b t hf wf"], height: int, width: int
-) -> Float[Tensor, "b t {height} {width}"]:
-    """Return the values of all pixels of an image, interpolated from the values of cells."""
-    whole = functional.interpolate(values, scale_factor=CELL // 2, mode="bilinear")
-    return whole[..., :height, :width]
 
 
 def pretrained(

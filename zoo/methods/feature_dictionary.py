@@ -18,6 +18,7 @@ from zoo.methods import backbone, neighbours
 from zoo.methods.configuration import check_fields
 from zoo.methods.pieces import in_pieces
 from zoo.methods.protocol import Losses, Shape, Weights
+from zoo.scoring.maps import of_cells
 
 ROUNDS = 20  # of k-means; enough to converge on the 11,000 vectors of grid
 
@@ -88,7 +89,7 @@ class FeatureDictionary(backbone.FeatureMethod):
             offset = features - weights["mean"][:, None, None]
             projected = torch.einsum("ck,bchw->bkhw", weights["axes"], offset)
             away = neighbours.distance_maps(projected, words, count=min(self.nearest, len(words)))
-            return backbone.everywhere(away.mean(dim=1, keepdim=True), height, width)
+            return of_cells(away.mean(dim=1, keepdim=True), backbone.CELL // 2, height, width)
 
         return in_pieces(losses, step=backbone.CELL, margin=backbone.REACH + self.patch)
 

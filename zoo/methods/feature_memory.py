@@ -15,6 +15,7 @@ from zoo.methods import backbone, neighbours
 from zoo.methods.configuration import check_fields
 from zoo.methods.pieces import in_pieces
 from zoo.methods.protocol import Losses, Shape, Weights
+from zoo.scoring.maps import of_cells
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,6 @@ class FeatureMemory(backbone.FeatureMethod):
             height, width = x.shape[-2:]
             features = backbone.features(network, x, patch=self.patch)
             away = neighbours.distance_maps(features, memory)
-            return backbone.everywhere(away, height, width)
+            return of_cells(away, backbone.CELL // 2, height, width)
 
         return in_pieces(losses, step=backbone.CELL, margin=backbone.REACH + self.patch)

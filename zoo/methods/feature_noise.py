@@ -20,6 +20,7 @@ from zoo.methods import backbone
 from zoo.methods.configuration import check_fields
 from zoo.methods.pieces import in_pieces
 from zoo.methods.protocol import Images, Losses, Progress, Report, Shape, State, Weights
+from zoo.scoring.maps import of_cells
 
 BATCH = 1024  # good vectors in a step, and as many with noise
 RATE = 1e-3  # of AdamW at the first step; it falls to 0 as a cosine
@@ -116,7 +117,7 @@ class FeatureNoise(backbone.FeatureMethod):
             h = functional.conv2d(features, weights["hidden"][:, :, None, None], weights["bias"])
             h = functional.leaky_relu(h, SLOPE)
             verdict = functional.conv2d(h, weights["verdict"][None, :, None, None])
-            return backbone.everywhere(verdict, height, width)
+            return of_cells(verdict, backbone.CELL // 2, height, width)
 
         return in_pieces(losses, step=backbone.CELL, margin=backbone.REACH + self.patch)
 

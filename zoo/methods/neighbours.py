@@ -13,7 +13,8 @@ from torch import Tensor
 
 POOL = 20_000  # vectors that a memory is chosen from; more change little and take longer
 PROJECTED = 64  # dimensions of the projection for the choice; distances change by about a tenth
-_AT_ONCE = 2**22  # distances in memory at a time
+# Distances in memory at a time: those on a processor stay in its cache.
+_AT_ONCE, _ON_PROCESSOR = 2**22, 2**20
 
 
 def some(
@@ -103,18 +104,23 @@ def distances(
     found = []
     # An exported graph is of pictures of all sizes, so the number of parts would be wrong in it.
     tracing = torch.compiler.is_compiling()
-    parts = [vectors] if tracing else torch.split(vectors, max(1, _AT_ONCE // len(memory)))
+    most = _ON_PROCESSOR if vectors.device.type == "cpu" else _AT_ONCE
+    parts = [vectors] if tracing else torch.split(vectors, max(1, most // len(memory)))
     for part in parts:
         # |v - m|^2 - |v|^2 has the same order and costs one product. It loses digits, so the
         # distances themselves are computed again.
         ranks = torch.addmm(squares, part, memory.T, alpha=-2)
-        if count == 1:  # faster than `topk`
-            nearest = ranks.argmin(dim=1, keepdim=True)
-        else:
-            nearest = ranks.topk(count, dim=1, largest=False).indices
+        nearest = _first(ranks) if count == 1 else ranks.topk(count, largest=False).indices
         away = [(part - memory[column]).norm(dim=1) for column in nearest.T]
         found.append(torch.stack(away, dim=1).sort(dim=1).values)
     return torch.cat(found)
+
+
+def _first(ranks: Float[Tensor, "n m"]) -> Int[Tensor, "n 1"]:
+    """Return the place of the smallest value of each row; faster than `topk`."""
+    if ranks.device.type != "cpu" or torch.compiler.is_compiling():
+        return ranks.argmin(dim=1, keepdim=True)
+    return torch.from_numpy(ranks.numpy().argmin(axis=1, keepdims=True))  # twice as fast
 
 
 def distance_maps(

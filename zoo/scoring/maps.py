@@ -54,6 +54,23 @@ def enlarge(
     return functional.interpolate(anomaly[None, None], (height, width), mode="bilinear")[0, 0]
 
 
+def of_cells(
+    values: Float[Tensor, "b t hf wf"], cell: int, height: int, width: int
+) -> Float[Tensor, "b t {height} {width}"]:
+    """Return the values of all pixels of an image, interpolated from those of square cells.
+
+    Args:
+        values: The value in the middle of each cell; the cells cover the image.
+        cell: Side of a cell, in pixels.
+        height: Height of the image, in pixels.
+        width: Width of the image, in pixels.
+    """
+    if cell == 1:
+        return values
+    whole = functional.interpolate(values, scale_factor=cell, mode="bilinear")
+    return whole[..., :height, :width]
+
+
 def interpolated(
     values: Float[Tensor, "b t hv wv"],
     *,
