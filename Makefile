@@ -8,7 +8,7 @@
 #              that the container installs
 # make dist    build the sdist and the wheel, in dist
 # make starters  make the detectors that are part of the package again, in zoo/starters
-# make pretrained  train the weights that a segmenter starts from again, on two cores; half an hour
+# make pretrained  train the weights that a segmenter starts from again, on two cores; an hour
 # make sbom    write sbom.cdx.json, a CycloneDX list of what is installed
 # make audit   check requirements.lock against what the registry offers, and for known weaknesses
 # make clean   remove what the above leave behind

@@ -19,6 +19,7 @@ import argparse
 import faulthandler
 import json
 import math
+import os
 import re
 import signal
 import subprocess
@@ -132,10 +133,11 @@ def try_kind(name: str, inputs: int, *, seed: int, guided: bool, folder: Path) -
         watch.tried(attempt, value)
         if guided and watch.inputs >= inputs:
             report(watch)
-            sys.exit()
+            os._exit(0)  # libFuzzer takes any other end of its process for a crash
 
     if guided:
         options = [f"-seed={seed + 1}", "-max_len=4096", "-timeout=0", "-rss_limit_mb=0"]
+        options += [f"-artifact_prefix={folder}/"]  # and not the present folder
         atheris.Setup([sys.argv[0], *options], each.hypothesis.fuzz_one_input)  # type: ignore[attr-defined, unused-ignore]
         atheris.Fuzz()
     each()

@@ -1,4 +1,4 @@
-"""Train the weights from which a segmenter may start: `make pretrained`, half an hour on two cores.
+"""Train the weights from which a segmenter may start: `make pretrained`, an hour on two cores.
 
 The segmenter of FCBiGAN is trained as in a search, but on drawn textures (drawn_textures.py), each
 for a short while, so that it learns what a defect is on any material. A search leaves out some

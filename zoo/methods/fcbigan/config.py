@@ -14,7 +14,7 @@ NORMS: tuple[str, ...] = get_args(Norm)
 
 LATENT_PLANES = 4  # channels of z after it is enlarged to the size of x; see docs/decisions.md
 SEGMENTER_STRIDE = 4  # pixels between two logits of the segmenter
-PRETRAINED = tuple((width, depth) for width in (16, 8) for depth in (4, 3))  # weights of segmenters
+PRETRAINED = tuple((width, depth) for width in (24, 16, 8) for depth in (4, 3))  # of segmenters
 WIDEST = 8  # the channels double up to this multiple of those of the first layer
 
 
