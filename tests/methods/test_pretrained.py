@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import statistics
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -75,16 +77,21 @@ def found(segmenter: Segmenter, pictures: FitPictures) -> float:
     )
 
 
+@cache
+def chance(shape: NetworkConfig) -> float:
+    """Return the AP of random weights; the median of three, as one may be lucky."""
+    drawn = (segmenter_of(new_networks(shape, channels=1, seed=seed).eval()) for seed in range(3))
+    return statistics.median(found(each, woven()) for each in drawn)
+
+
 @pytest.mark.parametrize("rotation", range(ROTATIONS))
 @pytest.mark.parametrize(("width", "depth"), PRETRAINED)
 def test_they_find_defects_in_a_material_that_they_never_saw(
     width: int, depth: int, rotation: int
 ) -> None:
     shape, pictures = replace(SHAPE, width=width, segmenter_depth=depth), woven()
-    random = segmenter_of(new_networks(shape, channels=1, seed=0).eval())
-    chance = found(random, pictures)
-    assert chance < 0.4
-    assert found(segmenter_of(started(shape, rotation=rotation)), pictures) > chance + 0.3
+    assert chance(shape) < 0.2
+    assert found(segmenter_of(started(shape, rotation=rotation)), pictures) > chance(shape) + 0.3
 
 
 def test_a_grey_picture_has_the_same_map_in_a_grey_and_in_a_coloured_segmenter() -> None:
@@ -160,7 +167,7 @@ def test_a_training_that_goes_on_does_not_start_again() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"width": 24}, {"segmenter_depth": 2}, {"discriminator_norm": "none"}, {"defect_rounds": 0}],
+    [{"width": 32}, {"segmenter_depth": 2}, {"discriminator_norm": "none"}, {"defect_rounds": 0}],
 )
 def test_a_trial_of_another_shape_starts_from_random_weights_and_says_so(
     changes: dict[str, Any],

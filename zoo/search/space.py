@@ -16,6 +16,7 @@ SMALL = 512  # pixels; images of a material that are smaller have often been red
 # What matters most and has no best value for all textures, the most important first.
 TRIED_FIRST = (
     "pretrained",
+    "width",
     "placebo_share",
     "scale",
     "variation",
