@@ -101,6 +101,22 @@ def test_a_better_map_wins_nearly_every_draw_and_an_equal_one_none() -> None:
     assert paired_maps(better, better).win_share == 0
 
 
+def test_a_difference_that_may_be_rounding_wins_no_draw() -> None:
+    usual = drawn({"hole": 2.0, "stain": 2.0})
+    anomalous, normal = (10**6 * each for each in (usual.anomalous, usual.normal))
+    higher = anomalous.copy()
+    for row in usual.anomalous.any(axis=1).nonzero()[0]:  # of each window one pixel of millions
+        at = higher[row, :-1].nonzero()[0][-1]
+        higher[row, at : at + 2] += [-1, 1]
+    assert (higher != anomalous).any()
+    one, other = (
+        Judged(counts=Counts(anomalous=each, normal=normal), strata=STRATA * 4)
+        for each in (higher, anomalous)
+    )
+    assert other.objective < one.objective < other.objective + 1e-5
+    assert paired_maps(one, other).win_share == 0
+
+
 def test_scores_are_compared_by_the_pairs_in_the_right_order() -> None:
     strata = STRATA * 4
     labels = np.array([bool(each) for each in strata])

@@ -20,6 +20,7 @@ from zoo.scoring.metrics import PREVALENCE, Counts, areas, auroc
 OTHERS = 0.5  # weight of the windows without a defect among the normal pixels
 DRAWS = 400  # of the bootstrap
 WIN_SHARE = 0.9  # of the draws that a choice by *val* needs
+TIE = 1e-4  # smaller differences win no draw: they may be rounding, and are worth nothing
 BINS = 512  # of the scores of pixels; enough to compare maps
 
 Strata = Sequence[Sequence[str]]  # of each window; none for a window without a defect
@@ -32,7 +33,8 @@ class Paired:
     Attributes:
         one: The figure of the first detector.
         other: The figure of the second.
-        win_share: Share of the bootstrap draws in which the figure of the first is higher.
+        win_share: Share of the bootstrap draws in which the figure of the first is higher, by more
+            than `TIE`.
     """
 
     one: float
@@ -113,8 +115,7 @@ def paired_maps(one: Judged, other: Judged) -> Paired:
     Raises:
         DataError: There is no stratum, or not one for each row.
     """
-    win_share = float(np.mean(one.drawn > other.drawn))
-    return Paired(one=one.objective, other=other.objective, win_share=win_share)
+    return Paired(one=one.objective, other=other.objective, win_share=_wins(one.drawn, other.drawn))
 
 
 def paired_scores(
@@ -132,7 +133,12 @@ def paired_scores(
         order = np.sign(each[labels][:, None] - each[~labels][None]) / 2 + 0.5
         right = np.einsum("dp,pq,dq->d", draws[:, labels], order, draws[:, ~labels])
         drawn.append(right / (draws[:, labels].sum(1) * draws[:, ~labels].sum(1)))
-    return Paired(one=figures[0], other=figures[1], win_share=float(np.mean(drawn[0] > drawn[1])))
+    return Paired(one=figures[0], other=figures[1], win_share=_wins(*drawn))
+
+
+def _wins(one: Float[np.ndarray, " d"], other: Float[np.ndarray, " d"]) -> float:
+    """Return the share of the draws that the first wins."""
+    return float(np.mean(one > other + TIE))
 
 
 def _over_draws(
