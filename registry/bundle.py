@@ -26,7 +26,7 @@ from safetensors.numpy import save as save_arrays
 from zoo.errors import BundleError
 from zoo.files import read_regular, storage_error, write_all
 
-FORMAT = 4
+FORMAT = 3
 FUSION = "fusion"  # in place of the method of a fused detector
 MOST_PARTS = 32  # of a fused detector; ours have less than ten
 WEIGHTS = "weights.safetensors"
@@ -197,26 +197,11 @@ def _from_format_2(card: Card) -> Card:
     return dict(**card, parts=[], fusion={})  # fails if the card has one of them
 
 
-def _from_format_3(card: Card) -> Card:
-    """Say that the distance of `local_statistics` was computed at every pixel."""
-
-    def stated(own: Any) -> Any:
-        is_one = isinstance(own, dict) and own.get("method") == "local_statistics"
-        if not (is_one and isinstance(own.get("config"), dict)):
-            return own  # what is wrong with it is said later
-        return own | {"config": own["config"] | {"step": 1}}
-
-    parts = card.get("parts")
-    found: Card = stated(card)
-    return found | {"parts": [stated(each) for each in parts] if type(parts) is list else parts}
-
-
 # By format: what makes a card of the next format of it. A new format adds one line. From 3 on a
 # card has the cards of its parts, which are of the same format.
 _TO_NEXT: Mapping[int, Callable[[Card], Card]] = {
     1: _from_format_1,
     2: _from_format_2,
-    3: _from_format_3,
 }
 _KINDS: Mapping[str, type] = {"texture": str, "method": str} | dict.fromkeys(
     ("config", "preprocessing", "calibration", "threshold", "metrics", "data", "made_by"), dict

@@ -164,7 +164,7 @@ from tests.hostile_methods import drawn
 from zoo.detectors import Detector
 from zoo.errors import BadImageError
 torch.set_num_threads(1)
-detector = Detector(drawn("local_statistics", {}, channels=1))
+detector = Detector(drawn("local_statistics", {"step": 1}, channels=1))
 one = np.zeros((900, 800), np.uint8)
 batch = np.stack([one] * 3)[..., None]
 asked = {"score": lambda: detector.score(one).regions, "batch": lambda: detector.score(batch)}

@@ -128,6 +128,14 @@ def test_the_best_trials_are_trained_as_long_as_there_is_time(
     assert longer.made_by["settings"]["megapixels"] == pytest.approx(3 * asked["megapixels"], 0.2)
     assert longer.made_by["seed"] == limits.seed + 1
     assert "Trial a1, trained longer: val_pixel_ap" in said[-1]
+    slow = replace(made, metrics={**made.metrics, "train_seconds": 100.0})
+    bundle.save(slow, tmp_path / "slow")
+    first = TrialDetector(trial="b2", value=0.105, folder=tmp_path / "slow")
+    (longer,) = train_longer([first, *best], tiny_data, limits, seconds=3.0, say=said.append)
+    assert longer.made_by["settings"]["megapixels"] == pytest.approx(3 * asked["megapixels"], 0.2)
+    assert "Trial a1, trained longer: val_pixel_ap" in said[-1]
+    far = replace(first, value=0.2)
+    assert not train_longer([far, *best], tiny_data, limits, seconds=3.0, say=said.append)
     half = replace(made, metrics={**made.metrics, "train_report": asked["reports"] / 2})
     bundle.save(half, tmp_path / "trial")
     (longer,) = train_longer(best, tiny_data, limits, seconds=4.0, say=said.append)

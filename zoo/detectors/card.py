@@ -363,7 +363,7 @@ def _method(bundle: Bundle) -> Method:
     config = {
         name: methods.alike(name, value, usual[name]) for name, value in bundle.config.items()
     }
-    return methods.built(cls, config)
+    return methods.built(cls, {**cls.before, **config})
 
 
 def _calibration(card: Mapping[str, Any], method: Method) -> Calibration:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -49,6 +50,7 @@ class LocalStatistics(Method):
 
     untrained = True
     loss_names = ("distance",)
+    before: ClassVar[Mapping[str, Any]] = {"step": 1}
     patch: int = 15
     step: int = 3
 

@@ -68,6 +68,7 @@ class Method(ABC):
             such methods.
         features: What an untrained method compares, if other methods compare the same: the best
             of these is a part of the sum that a search begins with.
+        before: Fields that were added later: the value that a detector without them was made with.
         published: Values that papers report: metric -> texture -> value.
         presets: Named configurations, each with its rule.
     """
@@ -75,6 +76,7 @@ class Method(ABC):
     searched: ClassVar[bool] = False
     untrained: ClassVar[bool] = False
     features: ClassVar[str] = ""
+    before: ClassVar[Mapping[str, Any]] = {}
     published: ClassVar[Mapping[str, Mapping[str, float]]] = {}
     presets: ClassVar[Mapping[str, tuple[Mapping[str, Any], Rule]]] = {}
 

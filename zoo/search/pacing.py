@@ -38,7 +38,8 @@ ENOUGH_MEGAPIXELS = 100.0  # so that each has as many; with a third of it, on gr
 JUDGING = 0.15  # of a trial, at most, for its reports
 OVERHEAD = 1.2  # times as long as measured: Ray's start of a trial, its files, other trials beside
 FINISH = 0.08  # of the time, for the choice at the end
-WORTH = 1.3  # times the length of a trial, for a longer training
+WORTH = 1.3  # times the length of a trial, for a longer training,
+NEAR = 0.9  # if the trial has as much of the best value
 FEWEST_MEGAPIXELS = 20.0  # of a trial; a shorter training has learned nothing
 SHORTEST_MEGAPIXELS = 1e-3  # so it is one step
 PROBE_S = 4.0  # shortest time of the training that is timed
@@ -183,6 +184,8 @@ def train_longer(
 ) -> list[Bundle]:
     """Train the best configurations once more, for the given time, with another seed.
 
+    One that takes so long that the time is no longer training makes way for the next.
+
     Args:
         detectors: Of the trials, best first.
         data: The texture.
@@ -197,7 +200,9 @@ def train_longer(
     remote = ray.remote(num_cpus=config.threads, num_gpus=gpu_share)(train_again)
     stored, device = ray.put(data), "cuda" if gpu_share else "cpu"
     jobs = []
-    for each in detectors[:slots]:
+    for each in detectors:
+        if len(jobs) == slots or each.value < NEAR * detectors[0].value:
+            break
         made = bundle.load(each.folder)
         asked = made.made_by["settings"]
         # The best report of a trial may be an early one.
