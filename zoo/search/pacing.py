@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
@@ -199,7 +199,7 @@ def train_longer(
     gpu_share, slots = trial_slots(config)
     remote = ray.remote(num_cpus=config.threads, num_gpus=gpu_share)(train_again)
     stored, device = ray.put(data), "cuda" if gpu_share else "cpu"
-    jobs = []
+    jobs: list[tuple[TrialDetector, Any]] = []
     for each in detectors:
         if len(jobs) == slots or each.value < NEAR * detectors[0].value:
             break
