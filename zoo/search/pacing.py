@@ -38,8 +38,8 @@ ENOUGH_MEGAPIXELS = 100.0  # so that each has as many; with a third of it, on gr
 JUDGING = 0.15  # of a trial, at most, for its reports
 OVERHEAD = 1.2  # times as long as measured: Ray's start of a trial, its files, other trials beside
 FINISH = 0.08  # of the time, for the choice at the end
-WORTH = 1.3  # times the length of a trial, for a longer training,
-NEAR = 0.9  # if the trial has as much of the best value
+WORTH = 1.3  # times the length of a trial, for a longer training
+NEAR = 0.9  # of the best value: what a trial needs for a longer training
 FEWEST_MEGAPIXELS = 20.0  # of a trial; a shorter training has learned nothing
 SHORTEST_MEGAPIXELS = 1e-3  # so it is one step
 PROBE_S = 4.0  # shortest time of the training that is timed
@@ -184,7 +184,7 @@ def train_longer(
 ) -> list[Bundle]:
     """Train the best configurations once more, for the given time, with another seed.
 
-    One that takes so long that the time is no longer training makes way for the next.
+    One for which the time is not `WORTH` its length makes way for the next, if that is `NEAR`.
 
     Args:
         detectors: Of the trials, best first.
