@@ -288,7 +288,10 @@ def test_three_lines_score_a_picture(in_home: Searched) -> None:
 def test_a_second_search_confirms_its_best_and_meets_the_champion_while_mlflow_comes_and_goes(
     searched: Searched, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    brief = tmp_path / "brief.yaml"  # the champion is not to be beaten, so little training will do
+    brief.write_text(SPACE.replace("megapixels: 4.0", "megapixels: 1.0"), "utf-8")
     more = ["--trials", "2", "--reports", "1", "--confirm", "2", "--seed", "5"]
+    more += ["--space", str(brief)]
     new_store(tmp_path / "server" / "mlflow.db")
     outage = Outage()
     with (

@@ -66,6 +66,23 @@ def test_pictures_that_are_out_of_focus_have_no_sharpness_and_a_line_says_so() -
     assert len(notes) == 1
 
 
+def steepest(optics: Optics) -> list[float]:
+    """Return the steepest slope of each of 24 holes in an even picture, as a share of its depth."""
+    even, found = np.full((96, 96, 1), 0.5, np.float32), []
+    for seed in range(24):
+        rng, look = np.random.default_rng(seed), Look(size=0.5, contrast=1.0)
+        after, _ = paint(even, "hole", rng=rng, look=look, donor=even, optics=optics)
+        change = np.abs(after - even)[..., 0]
+        found.append(float(np.hypot(*np.gradient(change)).max() / change.max()))
+    return found
+
+
+def test_where_the_sharpness_is_unknown_defects_are_painted_from_sharp_to_soft() -> None:
+    sharp, unknown = steepest(Optics()), steepest(Optics(blur=None))
+    assert max(unknown) > 0.7 * max(sharp)
+    assert min(unknown) < 0.6 * min(sharp)
+
+
 def test_the_tables_of_jpeg_files_and_the_step_of_the_intensities_are_found(
     tmp_path: Path,
 ) -> None:

@@ -109,7 +109,7 @@ def _light(pictures: Sequence[Picture], found: Sequence[_Figures]) -> list[str]:
     ):
         low, high = np.quantile(values, (0.05, 0.95))
         if low < min(allowed) or high > max(allowed):
-            parts.append(f"{word} from {low:.2f} to {high:.2f}")
+            parts.append(f"{word} from {low:.2g} to {high:.2g}")
     if not parts:
         return []
     return [

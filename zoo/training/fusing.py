@@ -7,7 +7,6 @@ chance, once for the map and once for the score of a picture.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,8 +32,8 @@ from zoo.training.settings import Settings
 
 SMALLEST = 96  # pixels; a smaller picture shows too little of a texture
 MEGAPIXELS = 64.0  # of all good pictures, at the larger of two scales; about two minutes
-HEDGED = 0.9  # of the best objective: what a sum with the floor must reach
-SHARES = (1.0, 0.5, 0.25)  # of the floor in a sum with what is trained, the preferred one first
+WORTH = 0.1  # of the objective of a sum: what the whole floor in it is worth beyond that
+SHARES = (0.0, 0.25, 0.5, 1.0)  # of the floor in a sum with what is trained
 TOPS = (TOP, 1e-6, 0.001, 0.003, 0.03, 0.1)  # shares for the score; the second is the maximum
 
 Maps = Sequence[Float[Tensor, "_ _"]]
@@ -169,11 +168,11 @@ def choose(parts: Sequence[Part], data: TrainingData) -> Fusion:
     The candidates are the floor, each part alone, the mean of all trained parts, and one of these
     trained ones with the floor, half of it or a quarter.
 
-    For the map, one of them holds if the best does not beat it in `WIN_SHARE` of the bootstrap
-    draws. The floor is taken if it holds. If not, and a trained part is in the best one, a sum with
-    the floor is taken, with half of it or a quarter, the first that holds or whose map has at least
-    `HEDGED` of the best objective. If not, the best one. Validation is painted like training, and
-    what learned nothing does not know that paint: so it is worth more than validation says.
+    For the map, the floor is taken if the best of them does not beat it in `WIN_SHARE` of the
+    bootstrap draws. If not, and a trained part is in the best one, the sum of a trained part and a
+    share of the floor is taken whose objective, times 1 + `WORTH` * share, is highest. If not, the
+    best one. Validation is painted like training, and what learned nothing does not know that
+    paint: so it is worth more than validation says.
 
     The score has the sum of the map and is the mean of `TOP` of its pixels, the highest, if that
     holds against the sum, and then against the one of `TOPS`, that ranks pictures best.
@@ -188,12 +187,14 @@ def choose(parts: Sequence[Part], data: TrainingData) -> Fusion:
     trained = rows[[part.trained for part in parts]]
     if len(trained) > 1:
         trained = np.vstack([trained, trained.mean(axis=0)])
-    groups = [[_weights(row + share * np.array(base)) for row in trained] for share in SHARES]
+    shares = {
+        _weights(row + share * np.array(base)): share for share in SHARES for row in trained
+    }
     sums = {
         each: alone.get(each) or Sum(parts=parts, weights=each, data=data)
-        for each in (base, *alone, *map(_weights, trained), *itertools.chain(*groups))
+        for each in (base, *alone, *shares)
     }
-    map_ = _preferred(sums, groups)
+    map_ = _preferred(sums, shares)
     score = _ranking({each: sums[each].scores(TOP) for each in sums}, map_, data)
     return Fusion(
         tails=tuple(part.tail for part in parts),
@@ -217,30 +218,22 @@ def _weights(row: Float[np.ndarray, " n"]) -> Weights:
     return tuple(map(float, row))
 
 
-def _preferred(sums: Mapping[Weights, Sum], hedged: Sequence[Sequence[Weights]]) -> Weights:
+def _preferred(sums: Mapping[Weights, Sum], shares: Mapping[Weights, float]) -> Weights:
     """Return the weights to take.
 
     Args:
         sums: The candidates, the floor first.
-        hedged: Groups of those that are a trained part and the floor, the preferred group first.
+        shares: Of those with a trained part, the share of the floor in each.
     """
-    best = max(sums, key=lambda each: sums[each].objective)
-
-    def holds(each: Weights) -> bool:
-        if each == best:
-            return True
-        found = objective.paired_maps(sums[best].judged, sums[each].judged)
-        return found.win_share < WIN_SHARE
-
-    first = next(iter(sums))
-    if holds(first):
-        return first
-    if any(used and part.trained for used, part in zip(best, sums[best].parts, strict=True)):
-        for group in hedged:
-            each = max(group, key=lambda each: sums[each].objective)
-            if sums[each].objective >= HEDGED * sums[best].objective or holds(each):
-                return each
-    return best
+    base, best = next(iter(sums)), max(sums, key=lambda each: sums[each].objective)
+    if (
+        best == base
+        or objective.paired_maps(sums[best].judged, sums[base].judged).win_share < WIN_SHARE
+    ):
+        return base
+    if best not in shares:
+        return best
+    return max(shares, key=lambda each: sums[each].objective * (1 + WORTH * shares[each]))
 
 
 def made(

@@ -97,5 +97,5 @@ def measure(
         spread=spread,
         noise=min(1.4826 / 6 * float(np.median(np.abs(edges))), spread, _NOISE_MAX),
         colour=min(0.4, float(np.abs(sample - grey[..., None]).mean()) / spread),
-        optics=optics,
+        optics=optics and optics.focused(rng),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -28,6 +28,7 @@ _FEWEST_EDGES = 50
 _FLAT_SHARE = 0.25  # of the blocks of a picture: those with the least structure show its noise
 _BLOCK = 8
 SHARPEST, SOFTEST = 0.5, 4.0  # pixels; outside of it an edge does not show the sharpness
+LIKELY = 2.5  # pixels; cameras that are in focus have less
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class Optics:
 
     Attributes:
         blur: Standard deviation of the point spread function, in pixels; None if the pictures have
-            no edge that shows it.
+            no edge that shows it. Each defect then has a sharpness of its own; see `focused`.
         noise: Standard deviation of the noise at black, as a share of the full scale.
         noise_gain: Growth of the variance of the noise from black to white.
         correlation: Correlation of the noise of neighbouring pixels, from 0 to 1.
@@ -46,7 +47,7 @@ class Optics:
             of a file of 16.
     """
 
-    blur: float | None = None
+    blur: float | None = SHARPEST
     noise: float = 0.0
     noise_gain: float = 0.0
     correlation: float = 0.0
@@ -71,6 +72,16 @@ class Optics:
     def light(self, pixels: Shaped[np.ndarray, "h w c"]) -> Float[np.ndarray, "h w c"]:
         """Return the intensities of the pixels of a file, from 0 to 1 for white."""
         return unit(pixels) / np.float32(self.white)
+
+    def focused(self, rng: np.random.Generator) -> Optics:
+        """Return this camera, with a sharpness that is drawn where it is not known.
+
+        A network that has seen defects of one sharpness only looks for it, and on a smooth surface
+        nothing says which it should be.
+        """
+        if self.blur is not None:
+            return self
+        return replace(self, blur=float(np.exp(rng.uniform(*np.log((SHARPEST, LIKELY))))))
 
     def noise_at(self, level: float) -> float:
         """Return the standard deviation of the noise at an intensity in [0, 1]."""
@@ -146,8 +157,8 @@ def measure_optics(pictures: Sequence[Picture]) -> tuple[Optics, list[str]]:
     blur, why = _blur(planes)
     if why:
         notes.append(
-            f"The sharpness of the pictures cannot be measured: {why}. Synthetic defects keep "
-            "their own edges; check the focus of the camera."
+            f"The sharpness of the pictures cannot be measured: {why}. Synthetic defects are "
+            "painted from sharp to soft; check the focus of the camera."
         )
     noise, gain, correlation = _noise(planes)
     first = pictures[0].pixels
