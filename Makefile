@@ -100,7 +100,7 @@ test: $(SETUP)
 check: $(SETUP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers auto
 	$(BIN)/lint-imports
 
 fix: $(SETUP)
