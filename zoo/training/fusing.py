@@ -187,9 +187,7 @@ def choose(parts: Sequence[Part], data: TrainingData) -> Fusion:
     trained = rows[[part.trained for part in parts]]
     if len(trained) > 1:
         trained = np.vstack([trained, trained.mean(axis=0)])
-    shares = {
-        _weights(row + share * np.array(base)): share for share in SHARES for row in trained
-    }
+    shares = {_weights(row + share * np.array(base)): share for share in SHARES for row in trained}
     sums = {
         each: alone.get(each) or Sum(parts=parts, weights=each, data=data)
         for each in (base, *alone, *shares)
