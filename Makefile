@@ -29,17 +29,21 @@ setup: $(SETUP)
 
 # All but torch is installed by hashes, without asking for what it needs in turn. torch has builds of
 # its own for each kind of machine, so it comes alone: a CPU build that is configured locally then
-# meets the pin before anything else can ask the index for its large CUDA build. pip would compile
-# one file after the other; a package may have a file of another Python, which is no harm.
+# meets the pin before anything else can ask the index for its large CUDA build. pip unpacks one
+# package after the other, so two of them take half of the lock each. It would compile one file after
+# the other; a package may have a file of another Python, which is no harm, and tests of packages are
+# compiled if ever they are imported.
 PIP := $(BIN)/python -m pip install --quiet --no-compile
 $(SETUP): pyproject.toml constraints.txt $(LOCK)
 	@rm -f $@
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed, and none was found." >&2; exit 2; }
 	$(PYTHON) -m venv .venv
-	test -z "$(LOCK)" || $(PIP) --require-hashes --no-deps -r $(LOCK)
+	test -z "$(LOCK)" || awk '/^[^ ]/ { half = !half } { print > (".venv/half-" half) }' $(LOCK)
+	test -z "$(LOCK)" || printf '%s\n' .venv/half-0 .venv/half-1 | \
+		xargs -n 1 -P 2 $(PIP) --require-hashes --no-deps -r
 	$(PIP) -c constraints.txt "$$(grep '^torch==' constraints.txt)"
 	$(PIP) -c constraints.txt -e '.[dev]'
-	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true
+	@$(BIN)/python -m compileall -qq -j 0 -x '/(tests?|testing)/' .venv/lib || true
 	@touch $@
 
 # Without markers of platforms: a lock for Linux, macOS and both versions of Python.

@@ -211,6 +211,7 @@ FUSED_CARDS: st.SearchStrategy[Change] = (
     )
     | st.builds(with_value, st.just("fusion.top_fraction"), st.floats(0, 1))
     | st.builds(with_value, st.just("threshold.map_value"), NUMBERS)
+    | st.builds(with_value, st.just("threshold.share_of_peak"), NUMBERS)
     | mutated(FUSED).map(with_card)
 )
 

@@ -90,6 +90,7 @@ def known() -> dict[str, Any]:
         "look_again_rate": 0.1,
         "look_again_value": 1.2,
         "map_value": 2.6,
+        "share_of_peak": 0.8,
         "smallest_region": 9,
         "varied": True,
         "set_on": "calibration and val",
@@ -138,6 +139,7 @@ def test_the_words_are_what_an_inspector_asks(known: dict[str, Any]) -> None:
     assert words["On test pictures with real defects"]["False alarms"] == "1 of 8 good pictures"
     sure = words["When it says defective"]
     assert sure["False alarms"] == "5 % of good pictures, as expected."
+    assert sure["Outlines"] == "are of pixels with 80 % or more of the peak near them."
     assert sure["The true rate"].startswith("lies between 0 % and 34 %")
     assert sure["Set on"] == "11 good pictures, 4 of them independent."
     assert sure["Look again"].startswith("for 10 % of good pictures")

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save as save_tensors
+from scipy.ndimage import maximum_filter
 
 import zoo
 from registry import bundle
@@ -309,6 +310,24 @@ def test_the_map_may_have_a_limit_of_its_own(
     assert Detector(fuse_all(bundles)).map_threshold == 1.5
 
 
+@pytest.mark.parametrize("share", [0.0, 0.8, 1.0])
+def test_an_outline_follows_the_peak_as_the_card_says_and_only_the_outline(
+    bundles: tuple[Bundle, ...], pixels: np.ndarray, share: float
+) -> None:
+    known = THRESHOLD | {"map_value": 0.2}
+    plain = Detector(fuse_all(bundles, threshold=known)).score(pixels)
+    assert plain.mask.sum() > 500
+    np.testing.assert_array_equal(plain.mask, plain.map > 1)
+    found = Detector(fuse_all(bundles, threshold=known | {"share_of_peak": share})).score(pixels)
+    near = maximum_filter(found.map, size=17, mode="nearest")
+    np.testing.assert_array_equal(found.mask, plain.mask & (found.map >= np.float32(share) * near))
+    assert (found.mask.sum() < plain.mask.sum()) == (share > 0)
+    np.testing.assert_array_equal(found.map, plain.map)
+    assert (found.score, found.verdict) == (plain.score, plain.verdict)
+    assert sum(region.area for region in found.regions) == found.mask.sum()
+    assert found.as_json()["anomalous_pixels"] == found.mask.sum()
+
+
 def test_a_plain_detector_has_one_map_and_may_have_two_limits(
     tiny_bundle: Bundle, pixels: np.ndarray
 ) -> None:
@@ -558,6 +577,10 @@ HOSTILE: dict[str, Callable[[Path], None]] = {
     "a tail unknown": in_tail(run_me=[]),
     "map value a word": with_value("threshold.map_value", "high"),
     "map value tiny": with_value("threshold.map_value", 1e-300),
+    "share a word": with_value("threshold.share_of_peak", "most"),
+    "share above 1": with_value("threshold.share_of_peak", 1.5),
+    "share below 0": with_value("threshold.share_of_peak", -0.5),
+    "share of no number": with_value("threshold.share_of_peak", None),
     "a config of its own": with_value("config", {"width": 3}),
     "a preprocessing of its own": with_value("preprocessing", {"mode": "L"}),
     "a method of its own": with_value("method", "fcbigan"),

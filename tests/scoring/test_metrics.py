@@ -329,6 +329,6 @@ def test_f1_is_that_of_scikit_learn_and_the_best_one_that_of_all_thresholds() ->
     scores = np.round(rng.normal(size=500) + 1.5 * labels, 1)
     every = {t: f1_score(labels, scores > t) for t in (-9.0, *np.unique(scores)[:-1])}
     for threshold, expected in every.items():
-        assert f1(scores, labels, threshold=threshold) == pytest.approx(expected)
+        assert f1(scores > threshold, labels) == pytest.approx(expected)
     assert best_f1(scores, labels) == pytest.approx(max(every.values()))
-    assert f1(scores, labels, threshold=99.0) == 0.0
+    assert f1(scores > 99, labels) == 0.0

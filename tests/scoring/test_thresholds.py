@@ -12,7 +12,6 @@ from zoo.errors import ConfigError
 from zoo.scoring.thresholds import (
     Rates,
     false_alarm_interval,
-    fit_pixel_threshold,
     fit_threshold,
     p_value,
     rates_above,
@@ -190,53 +189,6 @@ def test_the_false_alarm_interval_holds_for_as_many_calibration_sets_as_it_says(
     inside = np.mean([interval[0] <= each <= interval[1] for each in rates])
     assert inside == pytest.approx(0.9, abs=0.03)
     assert interval[0] < rate < interval[1]
-
-
-# ---------------------------------------------------------------------------- threshold of pixels
-
-
-def windows_of(seed: int) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
-    """Draw maps of windows with a tenth of defective pixels, their masks, and good maps."""
-    rng = np.random.default_rng(seed)
-    masks = [rng.random((40, 50)) < 0.1 for _ in range(4)]
-    maps = [rng.normal(size=mask.shape) + 3 * mask for mask in masks]
-    return maps, masks, [rng.normal(size=(30, 30)) for _ in range(3)]
-
-
-@pytest.mark.parametrize("prevalence", [0.002, 0.05, 0.3])
-def test_the_threshold_of_pixels_has_the_highest_f1_at_the_prevalence(prevalence: float) -> None:
-    maps, masks, good = windows_of(0)
-    found = fit_pixel_threshold(maps, masks, good, prevalence=prevalence, most_false=0.5)
-    values, labels = np.stack(maps), np.stack(masks)
-
-    def f1(threshold: float) -> float:
-        recall = (values > threshold)[labels].mean()
-        false = (values > threshold)[~labels].mean()
-        flagged = prevalence * recall + (1 - prevalence) * false
-        return float(2 * prevalence * recall / (flagged + prevalence))
-
-    best = max(f1(each) for each in np.linspace(-1, 6, 2000))
-    assert f1(found) >= best - 1e-9
-    assert f1(found - 0.5) < best
-    assert f1(found + 0.5) < best
-
-
-def test_few_pixels_of_good_pictures_lie_above_the_threshold_of_pixels() -> None:
-    maps, masks, _ = windows_of(1)
-    noisy = [5 * np.random.default_rng(2).normal(size=(60, 60))]
-    found = fit_pixel_threshold(maps, masks, noisy, most_false=0.01)
-    assert (noisy[0] > found).mean() == pytest.approx(0.01, abs=1e-3)
-
-
-def test_equal_values_are_on_one_side_of_the_threshold_of_pixels() -> None:
-    maps, masks = [np.array([[0.0, 0.0, 1.0, 1.0]])], [np.array([[False, False, True, True]])]
-    assert 0 < fit_pixel_threshold(maps, masks, [np.zeros((2, 2))]) < 1
-
-
-@pytest.mark.parametrize("mask", [False, True])
-def test_a_threshold_of_pixels_needs_defective_and_good_ones(mask: bool) -> None:
-    with pytest.raises(ConfigError, match=r"of 4, \d are defective"):
-        fit_pixel_threshold([np.zeros((2, 2))], [np.full((2, 2), mask)], [np.zeros((2, 2))])
 
 
 @pytest.mark.parametrize("sizes", [[1] * 39, [1] * 6, [3] * 5, [1, 1, 6, 2, 9], [2] * 60])

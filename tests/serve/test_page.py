@@ -28,6 +28,7 @@ from playwright.sync_api import (
     expect,
     sync_playwright,
 )
+from scipy.ndimage import maximum_filter
 
 from registry import bundle
 from registry.bundle import Bundle
@@ -36,6 +37,8 @@ from tests import textures_drawn
 from tests.exams import publish
 from tests.serve.serving import FLAGS, browser_path, file_of, running, stock
 from zoo.detectors import Detector
+from zoo.report import overlays
+from zoo.scoring.regions import find_regions
 from zoo.serve.app import build
 from zoo.serve.journal import Journal, Line
 from zoo.serve.keys import new_key
@@ -396,6 +399,29 @@ def test_moving_the_threshold_changes_verdict_mask_and_false_alarms_at_once(
     expect(page.locator("#alarms-number")).to_have_text("50")
     assert np.array_equal(drawn(page), before)
     assert len(seen.requests) == asked  # all of it without the server
+
+
+def test_outlines_follow_the_peak_at_any_threshold(page: Page, plant: Plant) -> None:
+    worsted = replace(plant.detector.bundle, texture="worsted")
+    worsted = replace(
+        worsted, threshold=worsted.threshold | {"share_of_peak": 0.9, "smallest_region": 1}
+    )
+    plant.publish(worsted, version=1)
+    version_of(page, "worsted", 1)
+    page.reload()
+    page.locator("#detector").select_option("worsted")
+    expect(page.locator("#version")).to_have_text("version 1")
+    give(page, ("worsted.png", plant.hole))
+    expect(page.locator("#verdict")).to_have_text("Defective")
+    page.locator("#threshold").fill("0")
+    served = page.evaluate("fetch('v1/detectors/worsted/scores').then((answer) => answer.json())")
+    shown = overlays.grey(Detector(worsted).score(plant.hole)).astype(np.float32)
+    above = shown >= 128 * served["thresholds"][0]["threshold"]
+    near = maximum_filter(shown, size=17, mode="nearest")
+    expected = sorted(each.area for each in find_regions(shown, above & (shown >= 0.9 * near)))
+    areas = page.locator("#regions tbody tr td:nth-child(3)").all_inner_texts()
+    assert sorted(int(text.removesuffix(" px").replace(",", "")) for text in areas) == expected
+    assert sum(expected) < above.sum()
 
 
 def test_the_slider_waits_for_the_scores_of_its_detector(page: Page) -> None:

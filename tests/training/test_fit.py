@@ -25,7 +25,8 @@ from zoo.detectors import Detector
 from zoo.errors import BadImageError, ConfigError
 from zoo.scoring import objective
 from zoo.scoring.aggregation import Rule
-from zoo.scoring.thresholds import Rates, fit_pixel_threshold, fit_threshold
+from zoo.scoring.outlines import fit_pixel_threshold
+from zoo.scoring.thresholds import Rates, fit_threshold
 from zoo.training import (
     Checkpoint,
     Settings,
@@ -222,11 +223,12 @@ def test_the_limits_are_set_on_the_good_pictures_of_calibration_and_val(
     assert finished.threshold["value"] == pytest.approx(limit.value)
     assert finished.threshold["images"] == len(more)
     assert finished.threshold["set_on"] == "calibration and val"
-    windows = [detector.map(window.image)[::2, ::2] for window in many.validation]
-    masks = [window.mask[::2, ::2] for window in many.validation]
-    good = [detector.map(picture.pixels)[::2, ::2] for picture in more]
-    expected = fit_pixel_threshold(windows, masks, good)
-    assert finished.threshold["map_value"] == pytest.approx(expected)
+    windows = [detector.map(window.image) for window in many.validation]
+    masks = [window.mask for window in many.validation]
+    good = [detector.map(picture.pixels) for picture in more]
+    expected = fit_pixel_threshold(windows, masks, good, thin=2)
+    assert finished.threshold["map_value"] == pytest.approx(expected.value)
+    assert finished.threshold["share_of_peak"] == expected.share_of_peak
     same = replace(finished, threshold={}, metrics=tiny_bundle.metrics)
     assert_same(same, replace(tiny_bundle, threshold={}))
 

@@ -22,7 +22,8 @@ from zoo.scoring import metrics, objective
 from zoo.scoring.fusion import Fusion, fit_tail, log_tail
 from zoo.scoring.maps import TOP, image_score
 from zoo.scoring.objective import BINS, image_auroc
-from zoo.scoring.thresholds import Rates, fit_pixel_threshold, fit_threshold
+from zoo.scoring.outlines import fit_pixel_threshold
+from zoo.scoring.thresholds import Rates, fit_threshold
 from zoo.training import (
     Part,
     TrainingData,
@@ -395,11 +396,12 @@ def test_the_threshold_of_pictures_has_the_asked_rate_and_that_of_pixels_does_no
         assert found.threshold["value"] == pytest.approx(expected.value, rel=1e-4)
         assert found.threshold["false_alarm_rate"] == rate
         assert found.threshold["images"] == len(tiny_data.good)
-        windows = [detector.map(window.image)[::2, ::2] for window in tiny_data.validation]
-        masks = [window.mask[::2, ::2] for window in tiny_data.validation]
-        good = [detector.map(each.pixels)[::2, ::2] for each in tiny_data.good]
-        limit = fit_pixel_threshold(windows, masks, good)
-        assert found.threshold["map_value"] == pytest.approx(limit, rel=1e-4)
+        windows = [detector.map(window.image) for window in tiny_data.validation]
+        masks = [window.mask for window in tiny_data.validation]
+        good = [detector.map(each.pixels) for each in tiny_data.good]
+        limit = fit_pixel_threshold(windows, masks, good, thin=2)
+        assert found.threshold["map_value"] == pytest.approx(limit.value, rel=1e-4)
+        assert found.threshold["share_of_peak"] == limit.share_of_peak
         pixel.append(limit)
     assert pixel[0] == pixel[1]
 

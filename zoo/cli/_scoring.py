@@ -91,5 +91,11 @@ def _drawn(path: Path, answer: Answer, map_: np.ndarray) -> np.ndarray:
     from zoo.detectors import Score
     from zoo.report import overlays
 
-    score = Score(map=map_, score=answer.score, threshold=answer.thresholds.pixel)
+    limits = answer.thresholds
+    score = Score(
+        map=map_,
+        score=answer.score,
+        threshold=limits.pixel,
+        share_of_peak=limits.share_of_peak,
+    )
     return overlays.picture_and_map(read_image(path), score)

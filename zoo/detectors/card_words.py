@@ -290,6 +290,11 @@ def _threshold(card: Fields) -> list[Line]:
     area = known.whole("smallest_region")
     if area is not None and area > 1:
         lines.append(("Smallest region", f"{counted(area, 'pixel')}; smaller ones are not listed."))
+    share = known.number("share_of_peak")
+    if share is not None and 0 < share <= 1:
+        lines.append(
+            ("Outlines", f"are of pixels with {percent(share)} or more of the peak near them.")
+        )
     return lines + _limits(known)
 
 

@@ -323,6 +323,7 @@ class Detector:
                     score=calibrated(score, limits.picture),
                     p_value=p_value(score, known, limits.good_weights) if known else None,
                     look_again=calibrated(limits.look_again, limits.picture),
+                    share_of_peak=limits.share_of_peak,
                     smallest_region=limits.smallest_region,
                     statistics=found,
                     warnings=warnings_of(found, limits.usual, now.bundle.texture),

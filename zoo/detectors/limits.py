@@ -25,6 +25,7 @@ class Limits:
         picture: A score above it is anomalous.
         look_again: A score above it calls for a second look; `picture` if there is no such band.
         pixel: A value of the map above it is anomalous.
+        share_of_peak: An anomalous pixel has this share of the highest value near it; 0 for all.
         smallest_region: Pixels of a region; good pictures rarely have one of so many.
         good_scores: Scores of good pictures if `picture` was set by rank.
         good_weights: The weight of each of them: relatives share one.
@@ -34,6 +35,7 @@ class Limits:
     picture: float
     look_again: float
     pixel: float
+    share_of_peak: float = 0.0
     smallest_region: int = 1
     good_scores: tuple[float, ...] = ()
     good_weights: tuple[float, ...] = ()
@@ -58,6 +60,7 @@ def read(known: Mapping[str, Any]) -> Limits:
         picture=value,
         look_again=value if lower is None else min(_limit(lower), value),
         pixel=_limit(known.get("map_value", value)),
+        share_of_peak=_share(known.get("share_of_peak", 0.0)),
         smallest_region=_whole(known, "smallest_region", LARGEST_AREA),
         good_scores=scores,
         good_weights=weights,
@@ -109,6 +112,13 @@ def _limit(value: Any) -> float:
     check_numbers(value)
     if 0 < abs(value) < SMALLEST:
         raise ValueError(f"the threshold is {value!r}")
+    return float(value)
+
+
+def _share(value: Any) -> float:
+    check_numbers(value)
+    if not 0 <= value <= 1:
+        raise ValueError(f"share_of_peak is {value!r:.40}")
     return float(value)
 
 

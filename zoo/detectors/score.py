@@ -30,6 +30,8 @@ class Score:
             detector's limit of pictures, the map by its limit of pixels, which is usually higher.
         look_again: A score above it, up to the threshold, calls for a second look; it is the
             threshold for a detector that gives two answers.
+        share_of_peak: An anomalous pixel has at least this share of the highest value near it, so
+            that outlines do not follow the slopes of the map around a clear defect.
         smallest_region: Pixels of a region; good pictures rarely have one of so many.
         statistics: Light, detail and colour of the picture and the median of its map, by the names
             of `zoo.data.statistics`; empty if the detector does not know those of good pictures.
@@ -42,6 +44,7 @@ class Score:
     p_value: float | None = None
     threshold: float = 1.0
     look_again: float = 1.0
+    share_of_peak: float = 0.0
     smallest_region: int = 1
     statistics: Mapping[str, float] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -58,10 +61,14 @@ class Score:
             return "defective"
         return "look again" if self.score > self.look_again else "good"
 
-    @property
+    @cached_property
     def mask(self) -> Bool[np.ndarray, "h w"]:
-        """Which pixels are above the threshold."""
-        return np.asarray(self.map > self.threshold)
+        """Which pixels are anomalous: those above the threshold, without slopes around them."""
+        from zoo.scoring.outlines import anomalous_pixels
+
+        return anomalous_pixels(
+            self.map, threshold=self.threshold, share_of_peak=self.share_of_peak
+        )
 
     @cached_property
     def regions(self) -> tuple[Region, ...]:

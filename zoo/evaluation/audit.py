@@ -162,8 +162,9 @@ def figures(scored: Scored) -> dict[str, float]:
         Always `test_images`, `test_good_images` and `test_seconds_per_image`. With defective images
         also `test_detection_rate` and, if there are masks, `test_pixel_ap` (at the share of
         defective pixels that the test set has, as in published tables), `test_pixel_auroc`,
-        `test_aupro`, `test_pixel_f1` of the mask and `test_pixel_f1_best` of the best threshold.
-        With good images also `test_false_alarm_rate`. With both also `test_image_auroc`.
+        `test_aupro`, `test_pixel_f1` of the outlines and `test_pixel_f1_best` of the best
+        threshold. With good images also `test_false_alarm_rate`. With both also
+        `test_image_auroc`.
     """
     defective, seconds = scored.defective, [each.seconds for each in scored.pictures]
     found = {
@@ -175,7 +176,7 @@ def figures(scored: Scored) -> dict[str, float]:
         found["test_pixel_ap"] = metrics.average_precision(scores, labels)
         found["test_pixel_auroc"] = metrics.auroc(scores, labels)
         found["test_aupro"] = metrics.aupro(*scored.with_masks())
-        found["test_pixel_f1"] = metrics.f1(scores, labels, threshold=1.0)
+        found["test_pixel_f1"] = metrics.f1(_outlined(scored), labels)
         found["test_pixel_f1_best"] = metrics.best_f1(scores, labels)
     if defective.any():
         found["test_detection_rate"] = float(scored.alarms[defective].mean())
@@ -237,3 +238,9 @@ def _pooled(scored: Scored) -> tuple[Float[np.ndarray, " n"], Bool[np.ndarray, "
     maps, masks = scored.with_masks()
     scores = np.concatenate([each.ravel() for each in maps])
     return scores, np.concatenate([mask.ravel() for mask in masks])
+
+
+def _outlined(scored: Scored) -> Bool[np.ndarray, " n"]:
+    """Return which pixels of the same images the detector calls anomalous, in the same order."""
+    own = [each.score.mask for each in scored.pictures if each.mask is not None]
+    return np.concatenate([each.ravel() for each in own])

@@ -92,8 +92,7 @@ def _line(picture: ScoredPicture) -> dict[str, Any]:
     if mask is not None and mask.any() and not mask.all():
         pixels = picture.score.map.ravel(), mask.ravel()
         figures["pixel_ap"] = round(metrics.average_precision(*pixels), 4)
-        threshold = picture.score.threshold
-        figures["pixel_f1"] = round(metrics.f1(*pixels, threshold=threshold), 4)
+        figures["pixel_f1"] = round(metrics.f1(picture.score.mask.ravel(), mask.ravel()), 4)
     regions = said.pop("regions")
     return {
         "image": picture.name,

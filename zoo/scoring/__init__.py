@@ -2,9 +2,9 @@
 
 A method gives each pixel one or several losses. `aggregation` combines them into one map,
 `selection` chooses the rule for this on *val*, `thresholds` sets the threshold, `fusion` adds the
-maps of several detectors, `regions` finds the defects in a map, `maps` has operations on maps,
-`metrics` measures their quality, `curves` has the curves behind these figures, and `objective` is
-the figure that a search looks for.
+maps of several detectors, `outlines` says which pixels are anomalous and `regions` which of them
+are one defect, `maps` has operations on maps, `metrics` measures their quality, `curves` has the
+curves behind these figures, and `objective` is the figure that a search looks for.
 """
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "maps",
     "metrics",
     "objective",
+    "outlines",
     "regions",
     "selection",
     "thresholds",

@@ -76,22 +76,19 @@ def auroc(scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"]) -> fl
     return float((below + not_above) / (2 * negatives.size))
 
 
-def f1(
-    scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"], *, threshold: float
-) -> float:
-    """Return F1 of the scores above a threshold: the Dice coefficient of mask and truth.
+def f1(found: Bool[np.ndarray, " n"], labels: Bool[np.ndarray, " n"]) -> float:
+    """Return F1 of what is called anomalous: the Dice coefficient of mask and truth.
 
     Raises:
-        DataError: There is no positive, no negative, or a score that is not a number.
+        DataError: There is no positive, or no negative.
 
     Example:
-        >>> f1(np.array([4.0, 3.0, 2.0]), np.array([True, False, True]), threshold=2.5)
+        >>> f1(np.array([True, True, False]), np.array([True, False, True]))
         0.5
     """
-    positives, negatives = sorted_classes(scores, labels)
-    true = positives.size - int(np.searchsorted(positives, threshold, side="right"))
-    false = negatives.size - int(np.searchsorted(negatives, threshold, side="right"))
-    return 2 * true / (true + false + positives.size)
+    positives = int(labels.sum())
+    _check_classes(positives, labels.size - positives)
+    return 2 * int((found & labels).sum()) / (int(found.sum()) + positives)
 
 
 def best_f1(scores: Float[np.ndarray, " n"], labels: Bool[np.ndarray, " n"]) -> float:

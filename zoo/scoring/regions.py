@@ -1,4 +1,4 @@
-"""The regions of a map above its threshold: one for each defect that can be pointed at."""
+"""The regions of anomalous pixels of a map: one for each defect that can be pointed at."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 
 @dataclass(frozen=True, kw_only=True)
 class Region:
-    """Connected pixels above the threshold; diagonal neighbours are connected.
+    """Connected anomalous pixels; diagonal neighbours are connected.
 
     Attributes:
         top: First row.
@@ -51,7 +51,7 @@ def find_regions(
 
     Args:
         map_: Anomaly of each pixel.
-        mask: Which pixels are above the threshold.
+        mask: Which pixels are anomalous.
         smallest: Regions of fewer pixels are left out.
     """
     count, labels, boxes, centres = cv2.connectedComponentsWithStats(
@@ -89,7 +89,7 @@ def smallest_region(masks: Sequence[Bool[np.ndarray, "_ _"]], *, false_alarm_rat
     """Return an area that the regions of good pictures do not reach.
 
     Args:
-        masks: Which pixels of good pictures are above the threshold.
+        masks: Which pixels of good pictures are called anomalous.
         false_alarm_rate: Share of the good pictures in which a region may reach it.
     """
     largest = []

@@ -1,4 +1,4 @@
-"""Thresholds of pictures and pixels, p-values, intervals of the false-alarm rate."""
+"""Thresholds of pictures, p-values, intervals of the false-alarm rate."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from zoo.errors import ConfigError
-
-PREVALENCE = 0.005  # defective share of the pixels for which the threshold of a pixel is best
-MOST_FALSE = 0.002  # share of the pixels of good pictures that may lie above it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,46 +216,6 @@ def rates_above(
     mean, deviation, freedom = _normal_prediction(known, own)
     far = (mean - asked) / deviation if deviation else np.where(asked < mean, np.inf, -np.inf)
     return np.asarray(np.maximum(stdtr(freedom, far), above / total))
-
-
-def fit_pixel_threshold(
-    maps: Sequence[Float[np.ndarray, "_ _"]],
-    masks: Sequence[Bool[np.ndarray, "_ _"]],
-    good: Sequence[Float[np.ndarray, "_ _"]],
-    *,
-    prevalence: float = PREVALENCE,
-    most_false: float = MOST_FALSE,
-) -> float:
-    """Set the value above which a pixel is anomalous: that of the highest F1 on synthetic defects.
-
-    Args:
-        maps: Maps of windows with and without synthetic defects.
-        masks: True where they are defective.
-        good: Maps of good pictures. The threshold is at least so high that only the share
-            `most_false` of their pixels lies above it.
-        prevalence: Share of defective pixels that F1 is meant for. Windows have more of them than
-            pictures of a production line, and the best threshold depends on it.
-        most_false: See `good`.
-
-    Raises:
-        ConfigError: No pixel is defective, or all are.
-    """
-    from zoo.scoring.metrics import f1_curve  # imported here: to score does not need it
-
-    values = np.concatenate([each.ravel() for each in maps])
-    labels = np.concatenate([each.ravel() for each in masks])
-    defective = int(labels.sum())
-    if not 0 < defective < labels.size:
-        raise ConfigError(
-            f"A threshold of pixels needs defective and good ones; of {labels.size}, {defective} "
-            "are defective. Give windows with synthetic defects."
-        )
-    found, f1 = f1_curve(values, labels, prevalence=prevalence)
-    best = found[::-1][int(f1[::-1].argmax())]
-    below = values[values < best].max(initial=-np.inf)
-    limit = (float(best) + float(below)) / 2 if np.isfinite(below) else float(best)
-    calm = np.quantile(np.concatenate([each.ravel() for each in good]), 1 - most_false)
-    return float(max(limit, calm))
 
 
 def p_value(score: float, good: Sequence[float], weights: Sequence[float] | None = None) -> float:

@@ -34,6 +34,10 @@ class Thresholds(BaseModel):
     picture: float = Field(description="A score above it is defective")
     look_again: float = Field(description="A score above it, up to `picture`, needs a second look")
     pixel: float = Field(description="A pixel above it is anomalous")
+    share_of_peak: float = Field(
+        default=0.0,  # of a service that is older
+        description="An anomalous pixel has this share of the highest value near it",
+    )
     smallest_region: int = Field(description="Pixels; smaller regions are left out")
     false_alarm_rate: float = Field(description="Expected share of good pictures above `picture`")
     false_alarm_interval: tuple[float, float] | None = Field(

@@ -186,6 +186,7 @@ def _line(found: Score, limits: Limits) -> dict[str, Any]:
             "picture": limits.picture,
             "look_again": limits.look_again,
             "pixel": found.threshold,
+            "share_of_peak": found.share_of_peak,
             "smallest_region": found.smallest_region,
             "false_alarm_rate": limits.rate,
             "false_alarm_interval": limits.interval,

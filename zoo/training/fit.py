@@ -26,8 +26,9 @@ from zoo.methods import Method, Progress
 from zoo.scoring import metrics, objective
 from zoo.scoring.aggregation import Calibration
 from zoo.scoring.maps import image_score
+from zoo.scoring.outlines import anomalous_pixels, fit_pixel_threshold
 from zoo.scoring.regions import smallest_region
-from zoo.scoring.thresholds import Rates, fit_pixel_threshold, fit_threshold
+from zoo.scoring.thresholds import Rates, fit_threshold
 from zoo.training.data import RATES, PreparedData, TrainingData, check_sizes
 from zoo.training.provenance import provenance, versions
 from zoo.training.settings import Settings, settings_of
@@ -220,19 +221,23 @@ def limits(
         data: The texture.
         rates: Of good pictures.
     """
+    maps = [each.numpy() for each in good]
     pixel = fit_pixel_threshold(
-        [each[::THIN, ::THIN].numpy() for each in windows],
-        [window.mask[::THIN, ::THIN] for window in data.validation],
-        [each[::THIN, ::THIN].numpy() for each in good],
+        [each.numpy() for each in windows],
+        [window.mask for window in data.validation],
+        maps,
+        thin=THIN,
     )
-    area = smallest_region(
-        [each.numpy() > pixel for each in good], false_alarm_rate=rates.false_alarms
-    )
+    outlines = [
+        anomalous_pixels(each, threshold=pixel.value, share_of_peak=pixel.share_of_peak)
+        for each in maps
+    ]
     found = fit_threshold(scores, rates, groups=data.good_groups)
     return asdict(found) | {
-        "map_value": pixel,
-        "smallest_region": area,
-        "statistics": _statistics(data, [calibrated(each.numpy(), pixel) for each in good]),
+        "map_value": pixel.value,
+        "share_of_peak": pixel.share_of_peak,
+        "smallest_region": smallest_region(outlines, false_alarm_rate=rates.false_alarms),
+        "statistics": _statistics(data, [calibrated(each, pixel.value) for each in maps]),
     }
 
 

@@ -4,6 +4,7 @@
 const AT_ONCE = 2; // pictures that are sent at the same time
 const MAPS_KEPT = 60; // maps in memory; an older one is asked for again when its picture is shown
 const WORKING_PIXELS = 4e6; // of a map that is drawn; a larger one is reduced
+const REACH = 8; // pixels; the peak near a pixel is the highest value of the square around it
 const MIDDLE = 128; // the value of a map at the detector's threshold
 const TRIES = 8; // of a picture while the service is busy
 const NOTES = { good: "Good", "look again": "Look again", defective: "Defective" };
@@ -659,6 +660,7 @@ const stage = {
   item: null,
   picture: null,
   values: null, // the map, reduced if it is large
+  peaks: null, // the highest value near each of its pixels, once it is asked for
   width: 0, // of the reduced map
   height: 0,
   ratio: 1, // of the reduced map to the picture
@@ -675,7 +677,7 @@ const stage = {
 
   forget() {
     this.picture?.close();
-    Object.assign(this, { item: null, picture: null, values: null, found: [], outline: null, cross: null, begun: null });
+    Object.assign(this, { item: null, picture: null, values: null, peaks: null, found: [], outline: null, cross: null, begun: null });
     this.pointed = -1;
     $("work").setAttribute("aria-busy", "true");
   },
@@ -714,11 +716,19 @@ const stage = {
     const words = new Uint32Array(image.data.buffer);
     for (let at = 0; at < words.length; at += 1) words[at] = colours[this.values[at]];
     this.heat.getContext("2d").putImageData(image, 0, 0);
-    const limit = MIDDLE * threshold;
-    const mask = Uint8Array.from(this.values, (value) => (value >= limit ? 1 : 0));
+    const mask = this.maskOf(threshold);
     this.outline = outlineOf(mask, this.width, this.height);
     this.found = threshold === 1 ? this.item.found.regions : this.regionsOf(mask);
     this.ask();
+  },
+
+  /** Return which pixels are anomalous: above the threshold, and not far below the peak near them. */
+  maskOf(threshold) {
+    const limit = MIDDLE * threshold;
+    const share = threshold > 0 ? (this.item.found.thresholds.share_of_peak ?? 0) : 0;
+    if (!share) return Uint8Array.from(this.values, (value) => (value >= limit ? 1 : 0));
+    this.peaks ??= peaksOf(this.values, this.width, this.height, Math.max(1, Math.round(REACH * this.ratio)));
+    return Uint8Array.from(this.values, (value, at) => (value >= limit && value >= share * this.peaks[at] ? 1 : 0));
   },
 
   regions() {
@@ -954,6 +964,25 @@ function outlineOf(mask, width, height) {
     path.lineTo(column, to);
   });
   return path;
+}
+
+/** Return the highest value of the square around each pixel, `reach` pixels to each side. */
+function peaksOf(values, width, height, reach) {
+  const highest = (from, lines, length, across, along) => {
+    const found = new Uint8Array(from.length);
+    for (let line = 0; line < lines; line += 1) {
+      for (let at = 0; at < length; at += 1) {
+        let most = 0;
+        const last = Math.min(length - 1, at + reach);
+        for (let near = Math.max(0, at - reach); near <= last; near += 1) {
+          most = Math.max(most, from[line * across + near * along]);
+        }
+        found[line * across + at * along] = most;
+      }
+    }
+    return found;
+  };
+  return highest(highest(values, height, width, width, 1), width, height, 1, width);
 }
 
 /** Return the connected parts of a mask; diagonal neighbours are connected. */
