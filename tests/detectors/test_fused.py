@@ -324,6 +324,7 @@ def test_an_outline_follows_the_peak_as_the_card_says_and_only_the_outline(
     assert (found.mask.sum() < plain.mask.sum()) == (share > 0)
     np.testing.assert_array_equal(found.map, plain.map)
     assert (found.score, found.verdict) == (plain.score, plain.verdict)
+    assert len(found.regions) <= len(plain.regions)
     assert sum(region.area for region in found.regions) == found.mask.sum()
     assert found.as_json()["anomalous_pixels"] == found.mask.sum()
 

@@ -55,6 +55,22 @@ def test_a_contour_encloses_the_pixels_of_a_region_without_holes() -> None:
     np.testing.assert_array_equal(filled > 0, map_ > 1)
 
 
+def test_a_region_is_one_whose_outline_has_two_parts_and_is_as_large_as_what_is_above() -> None:
+    map_ = np.zeros((20, 40), np.float32)
+    map_[5:9, 4:30] = 2.0  # a slope that joins a clear part of 4 x 3 pixels and one of 3 x 8
+    map_[5:9, 6:9], map_[5:8, 18:26] = 9.0, 8.0
+    map_[15, 4:7] = 2.0
+    above, outlined = map_ > 1, map_ > 5
+    (region,) = find_regions(map_, above, outlined=outlined, smallest=4 * 26)
+    assert (region.top, region.left, region.height, region.width) == (5, 6, 4, 20)
+    assert (region.area, region.peak) == (12 + 24, 9.0)
+    assert region.mean == pytest.approx((12 * 9 + 24 * 8) / 36)
+    assert set(region.contour) == {(5, 18), (5, 25), (7, 18), (7, 25)}
+    assert find_regions(map_, above, outlined=outlined, smallest=4 * 26 + 1) == ()
+    assert len(find_regions(map_, above)) == 2  # the line is one by itself, and none in the outline
+    assert find_regions(map_, above, outlined=np.zeros_like(above)) == ()
+
+
 def test_a_region_is_json_with_few_digits() -> None:
     *_, bar = find_regions(*drawn())
     read = json.loads(json.dumps(bar.as_json()))

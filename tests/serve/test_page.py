@@ -418,7 +418,8 @@ def test_outlines_follow_the_peak_at_any_threshold(page: Page, plant: Plant) -> 
     shown = overlays.grey(Detector(worsted).score(plant.hole)).astype(np.float32)
     above = shown >= 128 * served["thresholds"][0]["threshold"]
     near = maximum_filter(shown, size=17, mode="nearest")
-    expected = sorted(each.area for each in find_regions(shown, above & (shown >= 0.9 * near)))
+    regions = find_regions(shown, above, outlined=above & (shown >= 0.9 * near))
+    expected = sorted(each.area for each in regions)
     areas = page.locator("#regions tbody tr td:nth-child(3)").all_inner_texts()
     assert sorted(int(text.removesuffix(" px").replace(",", "")) for text in areas) == expected
     assert sum(expected) < above.sum()

@@ -72,10 +72,15 @@ class Score:
 
     @cached_property
     def regions(self) -> tuple[Region, ...]:
-        """The regions of the mask, that of the highest peak first, without those that are small."""
+        """Connected pixels above the threshold, the highest peak first, without small regions."""
         from zoo.scoring.regions import find_regions
 
-        return find_regions(self.map, self.mask, smallest=self.smallest_region)
+        return find_regions(
+            self.map,
+            np.asarray(self.map > self.threshold),
+            outlined=self.mask,
+            smallest=self.smallest_region,
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return all but the map, for JSON; the score is rounded."""

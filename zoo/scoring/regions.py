@@ -13,18 +13,19 @@ from jaxtyping import Bool, Float
 
 @dataclass(frozen=True, kw_only=True)
 class Region:
-    """Connected anomalous pixels; diagonal neighbours are connected.
+    """What is outlined of connected pixels above the threshold; diagonal neighbours are connected.
 
     Attributes:
         top: First row.
         left: First column.
         height: Number of rows.
         width: Number of columns.
-        area: Number of pixels.
+        area: Number of outlined pixels.
         peak: Largest value of the map in it.
         mean: Mean value of the map in it.
         centroid: Row and column of its centre.
-        contour: Row and column of the corners of its outer outline.
+        contour: Row and column of the corners of its outer outline, of its largest part if it has
+            several.
     """
 
     top: int
@@ -45,51 +46,64 @@ class Region:
 
 
 def find_regions(
-    map_: Float[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"], *, smallest: int = 1
+    map_: Float[np.ndarray, "h w"],
+    above: Bool[np.ndarray, "h w"],
+    *,
+    outlined: Bool[np.ndarray, "h w"] | None = None,
+    smallest: int = 1,
 ) -> tuple[Region, ...]:
-    """Return the regions of a mask, that of the highest peak first.
+    """Return the regions of a map, that of the highest peak first.
 
     Args:
         map_: Anomaly of each pixel.
-        mask: Which pixels are anomalous.
-        smallest: Regions of fewer pixels are left out.
+        above: Which pixels are above the threshold. Those that are connected are one region.
+        outlined: Which of them the region says where it is by; None for all. A region without any
+            is left out: it is the slope of another.
+        smallest: Regions of fewer pixels above the threshold are left out.
     """
-    count, labels, boxes, centres = cv2.connectedComponentsWithStats(
-        mask.astype(np.uint8), connectivity=8
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(
+        above.astype(np.uint8), connectivity=8
     )
     found = []
     for label in range(1, count):
         left, top, width, height, area = map(int, boxes[label])
         if area < smallest:
             continue
-        own = labels[top : top + height, left : left + width] == label
-        values = map_[top : top + height, left : left + width][own]
-        lines, _ = cv2.findContours(
-            own.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE
-        )
-        found.append(
-            Region(
-                top=top,
-                left=left,
-                height=height,
-                width=width,
-                area=area,
-                peak=float(values.max()),
-                mean=float(values.mean()),
-                centroid=(float(centres[label][1]), float(centres[label][0])),
-                contour=tuple(
-                    (int(row) + top, int(column) + left) for column, row in lines[0][:, 0]
-                ),
-            )
-        )
+        place = np.s_[top : top + height, left : left + width]
+        own = labels[place] == label
+        if outlined is not None:
+            own &= outlined[place]
+        if own.any():
+            found.append(_region(map_[place], own, top, left))
     return tuple(sorted(found, key=lambda region: -region.peak))
+
+
+def _region(
+    map_: Float[np.ndarray, "h w"], own: Bool[np.ndarray, "h w"], top: int, left: int
+) -> Region:
+    """Return the region of the pixels of a part of a map that begins at a row and a column."""
+    rows, columns = np.nonzero(own)
+    values = map_[own]
+    lines, _ = cv2.findContours(own.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    largest = max(lines, key=cv2.contourArea)
+    return Region(
+        top=top + int(rows.min()),
+        left=left + int(columns.min()),
+        height=int(np.ptp(rows)) + 1,
+        width=int(np.ptp(columns)) + 1,
+        area=rows.size,
+        peak=float(values.max()),
+        mean=float(values.mean()),
+        centroid=(top + float(rows.mean()), left + float(columns.mean())),
+        contour=tuple((int(row) + top, int(column) + left) for column, row in largest[:, 0]),
+    )
 
 
 def smallest_region(masks: Sequence[Bool[np.ndarray, "_ _"]], *, false_alarm_rate: float) -> int:
     """Return an area that the regions of good pictures do not reach.
 
     Args:
-        masks: Which pixels of good pictures are called anomalous.
+        masks: Which pixels of good pictures are above the threshold.
         false_alarm_rate: Share of the good pictures in which a region may reach it.
     """
     largest = []

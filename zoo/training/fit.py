@@ -26,7 +26,7 @@ from zoo.methods import Method, Progress
 from zoo.scoring import metrics, objective
 from zoo.scoring.aggregation import Calibration
 from zoo.scoring.maps import image_score
-from zoo.scoring.outlines import anomalous_pixels, fit_pixel_threshold
+from zoo.scoring.outlines import fit_pixel_threshold
 from zoo.scoring.regions import smallest_region
 from zoo.scoring.thresholds import Rates, fit_threshold
 from zoo.training.data import RATES, PreparedData, TrainingData, check_sizes
@@ -228,15 +228,14 @@ def limits(
         maps,
         thin=THIN,
     )
-    outlines = [
-        anomalous_pixels(each, threshold=pixel.value, share_of_peak=pixel.share_of_peak)
-        for each in maps
-    ]
+    area = smallest_region(
+        [each > pixel.value for each in maps], false_alarm_rate=rates.false_alarms
+    )
     found = fit_threshold(scores, rates, groups=data.good_groups)
     return asdict(found) | {
         "map_value": pixel.value,
         "share_of_peak": pixel.share_of_peak,
-        "smallest_region": smallest_region(outlines, false_alarm_rate=rates.false_alarms),
+        "smallest_region": area,
         "statistics": _statistics(data, [calibrated(each, pixel.value) for each in maps]),
     }
 

@@ -716,30 +716,31 @@ const stage = {
     const words = new Uint32Array(image.data.buffer);
     for (let at = 0; at < words.length; at += 1) words[at] = colours[this.values[at]];
     this.heat.getContext("2d").putImageData(image, 0, 0);
-    const mask = this.maskOf(threshold);
+    const limit = MIDDLE * threshold;
+    const above = Uint8Array.from(this.values, (value) => (value >= limit ? 1 : 0));
+    const mask = this.outlined(above);
     this.outline = outlineOf(mask, this.width, this.height);
-    this.found = threshold === 1 ? this.item.found.regions : this.regionsOf(mask);
+    this.found = threshold === 1 ? this.item.found.regions : this.regionsOf(above, mask);
     this.ask();
   },
 
-  /** Return which pixels are anomalous: above the threshold, and not far below the peak near them. */
-  maskOf(threshold) {
-    const limit = MIDDLE * threshold;
-    const share = threshold > 0 ? (this.item.found.thresholds.share_of_peak ?? 0) : 0;
-    if (!share) return Uint8Array.from(this.values, (value) => (value >= limit ? 1 : 0));
+  /** Return which of the pixels above the threshold are not far below the peak near them. */
+  outlined(above) {
+    const share = this.item.found.thresholds.share_of_peak ?? 0;
+    if (!share) return above;
     this.peaks ??= peaksOf(this.values, this.width, this.height, Math.max(1, Math.round(REACH * this.ratio)));
-    return Uint8Array.from(this.values, (value, at) => (value >= limit && value >= share * this.peaks[at] ? 1 : 0));
+    return above.map((each, at) => (each && this.values[at] >= share * this.peaks[at] ? 1 : 0));
   },
 
   regions() {
     return this.found;
   },
 
-  regionsOf(mask) {
+  regionsOf(above, mask) {
     const smallest = this.item.found.thresholds.smallest_region * this.ratio ** 2;
     const scale = (value) => Math.round(value / this.ratio);
-    return connected(mask, this.values, this.width, this.height)
-      .filter((each) => each.area >= smallest)
+    return connected(above, mask, this.values, this.width, this.height)
+      .filter((each) => each.above >= smallest && each.area)
       .sort((one, other) => other.peak - one.peak)
       .map((each) => ({
         top: scale(each.top),
@@ -985,24 +986,27 @@ function peaksOf(values, width, height, reach) {
   return highest(highest(values, height, width, width, 1), width, height, 1, width);
 }
 
-/** Return the connected parts of a mask; diagonal neighbours are connected. */
-function connected(mask, values, width, height) {
-  const left = Uint8Array.from(mask);
+/** Return what a mask has of connected pixels above a threshold; diagonal neighbours are connected. */
+function connected(above, mask, values, width, height) {
+  const left = Uint8Array.from(above);
   const found = [];
   for (let start = 0; start < left.length; start += 1) {
     if (!left[start]) continue;
-    const part = { top: height, left: width, bottom: 0, right: 0, area: 0, peak: 0 };
+    const part = { top: height, left: width, bottom: 0, right: 0, above: 0, area: 0, peak: 0 };
     const stack = [start];
     left[start] = 0;
     while (stack.length) {
       const at = stack.pop();
       const [row, column] = [Math.floor(at / width), at % width];
-      part.area += 1;
-      part.peak = Math.max(part.peak, values[at]);
-      part.top = Math.min(part.top, row);
-      part.bottom = Math.max(part.bottom, row);
-      part.left = Math.min(part.left, column);
-      part.right = Math.max(part.right, column);
+      part.above += 1;
+      if (mask[at]) {
+        part.area += 1;
+        part.peak = Math.max(part.peak, values[at]);
+        part.top = Math.min(part.top, row);
+        part.bottom = Math.max(part.bottom, row);
+        part.left = Math.min(part.left, column);
+        part.right = Math.max(part.right, column);
+      }
       for (let r = Math.max(0, row - 1); r <= Math.min(height - 1, row + 1); r += 1) {
         for (let c = Math.max(0, column - 1); c <= Math.min(width - 1, column + 1); c += 1) {
           if (left[r * width + c]) {
