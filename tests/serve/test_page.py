@@ -425,6 +425,24 @@ def test_outlines_follow_the_peak_at_any_threshold(page: Page, plant: Plant) -> 
     assert sum(expected) < above.sum()
 
 
+def test_a_defective_picture_without_a_place_says_that_there_is_none(
+    page: Page, plant: Plant
+) -> None:
+    known = plant.detector.bundle
+    plant.publish(
+        replace(known, texture="woven", threshold=known.threshold | {"map_value": 1e9}), version=1
+    )
+    version_of(page, "woven", 1)
+    page.reload()
+    page.locator("#detector").select_option("woven")
+    expect(page.locator("#version")).to_have_text("version 1")
+    give(page, ("good.png", plant.good), ("bad.png", plant.hole))
+    expect(page.locator("#no-regions")).to_have_text("Nothing is above the threshold of pixels.")
+    page.get_by_role("button", name="bad.png").click()
+    expect(page.locator("#verdict")).to_have_text("Defective")
+    expect(page.locator("#no-regions")).to_contain_text("and no single place does")
+
+
 def test_the_slider_waits_for_the_scores_of_its_detector(page: Page) -> None:
     held: list[Route] = []
     page.route("**/weave/scores", lambda route: held.append(route))

@@ -529,7 +529,8 @@ function showRegions(item) {
   const exact = thresholdOf(item) === 1;
   $("regions-scroll").hidden = !regions.length;
   $("no-regions").hidden = Boolean(regions.length) || !item;
-  $("no-regions").textContent = "Nothing is above the threshold of pixels.";
+  const alarm = item?.stage === "done" && verdictOf(item.found) !== "good";
+  $("no-regions").textContent = `${alarm ? "The picture as a whole scores high, and no single place does: nothing" : "Nothing"} is above the threshold of pixels.`;
   const rows = regions.slice(0, 100).map((each, at) => {
     const peak = !exact && each.peak >= 1.98 ? "≥ 2" : each.peak.toFixed(2);
     const to = make("button", {
