@@ -130,6 +130,16 @@ def test_every_value_of_a_full_card_is_said(known: dict[str, Any]) -> None:
     assert leaves(known) - read <= once, "what another field has too"
 
 
+@pytest.mark.parametrize("best", [0.67, 0.51, 0.42])
+def test_the_best_threshold_is_said_unless_the_outlines_are_better(
+    known: dict[str, Any], best: float
+) -> None:
+    known = known | {"metrics": known["metrics"] | {"test": AUDIT | {"pixel_f1_best": best}}}
+    line = said(known)["On test pictures with real defects"]["Outlines"]
+    assert line.startswith("The overlap (F1) with hand-drawn ones is 0.51")
+    assert (f"with the best threshold it would be {best:.2f}" in line) == (best >= 0.51)
+
+
 def test_the_words_are_what_an_inspector_asks(known: dict[str, Any]) -> None:
     words = said(known)
     assert words["The detector"]["Version"] == "2 (champion)"

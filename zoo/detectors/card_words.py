@@ -259,7 +259,8 @@ def _audit(card: Fields) -> list[Line]:
         lines.append(("Whole pictures", _pairs(ranked, "a real defect")))
     if (f1 := figures.get("pixel_f1")) is not None:
         best = figures.get("pixel_f1_best")
-        most = "" if best is None else f"; with the best threshold it would be {best:.2f}"
+        better = best is not None and best >= f1  # outlines can be better than any threshold
+        most = f"; with the best threshold it would be {best:.2f}" if better else ""
         lines.append(("Outlines", f"The overlap (F1) with hand-drawn ones is {f1:.2f}{most}."))
     others = {"pixel_ap": "average precision", "pixel_auroc": "AUROC", "aupro": "AUPRO"}
     known = [f"{words} {figures[name]:.3f}" for name, words in others.items() if name in figures]

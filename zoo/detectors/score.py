@@ -61,7 +61,7 @@ class Score:
             return "defective"
         return "look again" if self.score > self.look_again else "good"
 
-    @cached_property
+    @property
     def mask(self) -> Bool[np.ndarray, "h w"]:
         """Which pixels are anomalous: those above the threshold, without slopes around them."""
         from zoo.scoring.outlines import anomalous_pixels
