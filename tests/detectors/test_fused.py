@@ -327,6 +327,8 @@ def test_an_outline_follows_the_peak_as_the_card_says_and_only_the_outline(
     assert len(found.regions) <= len(plain.regions)
     assert sum(region.area for region in found.regions) == found.mask.sum()
     assert found.as_json()["anomalous_pixels"] == found.mask.sum()
+    found.mask[:] = False  # an array of whoever asked for it
+    assert found.mask.any()
 
 
 def test_a_plain_detector_has_one_map_and_may_have_two_limits(
