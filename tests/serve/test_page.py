@@ -406,11 +406,7 @@ def test_outlines_follow_the_peak_at_any_threshold(page: Page, plant: Plant) -> 
     worsted = replace(
         worsted, threshold=worsted.threshold | {"share_of_peak": 0.9, "smallest_region": 1}
     )
-    plant.publish(worsted, version=1)
-    version_of(page, "worsted", 1)
-    page.reload()
-    page.locator("#detector").select_option("worsted")
-    expect(page.locator("#version")).to_have_text("version 1")
+    show_new(page, plant, worsted)
     give(page, ("worsted.png", plant.hole))
     expect(page.locator("#verdict")).to_have_text("Defective")
     page.locator("#threshold").fill("0")
@@ -429,13 +425,8 @@ def test_a_defective_picture_without_a_place_says_that_there_is_none(
     page: Page, plant: Plant
 ) -> None:
     known = plant.detector.bundle
-    plant.publish(
-        replace(known, texture="woven", threshold=known.threshold | {"map_value": 1e9}), version=1
-    )
-    version_of(page, "woven", 1)
-    page.reload()
-    page.locator("#detector").select_option("woven")
-    expect(page.locator("#version")).to_have_text("version 1")
+    limits = known.threshold | {"map_value": 1e9}
+    show_new(page, plant, replace(known, texture="woven", threshold=limits))
     give(page, ("good.png", plant.good), ("bad.png", plant.hole))
     expect(page.locator("#no-regions")).to_have_text("Nothing is above the threshold of pixels.")
     page.get_by_role("button", name="bad.png").click()
@@ -489,11 +480,7 @@ def test_a_new_champion_is_followed_and_old_answers_say_whose_they_are(
     page: Page, plant: Plant
 ) -> None:
     wool = replace(plant.detector.bundle, texture="wool")
-    plant.publish(wool, version=1)
-    version_of(page, "wool", 1)
-    page.reload()
-    page.locator("#detector").select_option("wool")
-    expect(page.locator("#version")).to_have_text("version 1")
+    show_new(page, plant, wool)
     give(page, ("before.png", plant.hole))
     page.locator("#threshold").fill("3")
     higher = wool.threshold | {"value": 1.2 * wool.threshold["value"]}
@@ -508,6 +495,15 @@ def test_a_new_champion_is_followed_and_old_answers_say_whose_they_are(
     page.get_by_role("button", name="Score again").click()
     expect(page.locator("#why")).to_contain_text("above the threshold of 1")
     expect(page.locator("#why")).not_to_contain_text("By wool")
+
+
+def show_new(page: Page, plant: Plant, made: Bundle) -> None:
+    """Publish the first version of a detector, and show it on the page."""
+    plant.publish(made, version=1)
+    version_of(page, made.texture, 1)
+    page.reload()
+    page.locator("#detector").select_option(made.texture)
+    expect(page.locator("#version")).to_have_text("version 1")
 
 
 def version_of(page: Page, name: str, version: int) -> None:
